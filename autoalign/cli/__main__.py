@@ -1,0 +1,5 @@
+"""`python -m autoalign.cli`."""
+
+from autoalign.cli.main import entrypoint
+
+entrypoint()

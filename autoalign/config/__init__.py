@@ -1,0 +1,1 @@
+"""One strict pydantic class a job; nothing here imports torch, ray or vllm."""
