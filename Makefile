@@ -1,0 +1,45 @@
+# Two commands: `make demo` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+PYTHON_BIN := .venv/bin/python
+CLI := .venv/bin/autoalign-cli
+DEMO_MODEL := smollm2-135m-instruct
+SOURCES := autoalign tests ray_jobs scripts $(wildcard examples benchmarks serve)
+
+.PHONY: help setup setup-eval model demo test check lint format bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the lock file (at once when nothing changed)
+	@scripts/setup.sh
+
+setup-eval: ## make .venv-eval, OpenCompass's own environment
+	@scripts/setup.sh eval
+
+model: setup ## make models/smollm2-135m-instruct, the demo model
+	@$(CLI) models fetch $(DEMO_MODEL)
+
+demo: model ## fine-tune the demo model on a persona, and compare its answers before and after
+	@$(PYTHON_BIN) examples/persona/run.py
+
+test: model ## every test (PYTEST_ARGS="-k chat" for some)
+	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+
+check: lint ## lint, types, architecture and the fast tests
+	@$(PYTHON_BIN) -m pytest -q -m "not slow and not gpu" tests/architecture tests/unit $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy
+	@$(PYTHON_BIN) -m ruff check .
+	@$(PYTHON_BIN) -m ruff format --check .
+	@$(PYTHON_BIN) -m mypy $(SOURCES)
+
+format: setup ## rewrite the sources with ruff
+	@$(PYTHON_BIN) -m ruff check --fix .
+	@$(PYTHON_BIN) -m ruff format .
+
+bench: model ## measure; results go to benchmarks/results
+	@$(PYTHON_BIN) benchmarks/run.py
+
+clean: ## remove caches and build outputs; environments, models and outputs stay
+	@rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find autoalign tests ray_jobs scripts -name __pycache__ -type d -prune -exec rm -rf {} +
