@@ -9,7 +9,7 @@ A template is one `.jinja` file in `templates/`, found by its file name.
 """
 
 from autoalign.chat.encoding import IGNORED, Encoded, encode, encode_batch, encode_prompt
-from autoalign.chat.ending import check_mask, stop_strings, stop_token_ids
+from autoalign.chat.ending import check_mask, prompt_agrees, stop_strings, stop_token_ids
 from autoalign.chat.preview import preview, preview_plain
 from autoalign.chat.rendering import Rendered, render, render_text
 from autoalign.chat.template import Template, get_template, install, template_names
@@ -27,6 +27,7 @@ __all__ = [
     "install",
     "preview",
     "preview_plain",
+    "prompt_agrees",
     "render",
     "render_text",
     "stop_strings",

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from autoalign.chat.comparing import PROBE, PROBE_MESSAGES
-from autoalign.chat.encoding import IGNORED, Encoded
-from autoalign.chat.rendering import render
+from autoalign.chat.encoding import IGNORED, Encoded, encode, encode_prompt
+from autoalign.chat.rendering import Messages, render
 from autoalign.chat.template import Template
 from autoalign.errors import TemplateError
 
@@ -56,11 +56,32 @@ def check_mask(encoded: Encoded, tokenizer: Any, template: Template) -> None:
         )
     for end, ids in runs:
         cut_off = encoded.truncated and end == len(encoded.labels)
-        if not cut_off and not tokenizer.decode(ids).rstrip().endswith(marker):
+        if not cut_off and not _ends_with(marker, ids, tokenizer):
             raise TemplateError(
                 f"chat template '{template.name}': an answer is trained on without its end token {marker!r}; "
                 f"the trained text ends in {tokenizer.decode(ids[-8:])!r}"
             )
+
+
+def prompt_agrees(messages: Messages, tokenizer: Any, template: Template) -> bool:
+    """Whether training shows the model, token for token, the prompts that serving will.
+
+    It need not: DeepSeek-V3's template opens a think block in prompts alone, and a
+    tokenizer may join the prompt's last line break with what follows. The model
+    then answers to prompts that it has not quite seen; worth a warning.
+
+    Args:
+        messages: a conversation that ends with an assistant turn.
+    """
+    prompt = encode_prompt(messages[:-1], tokenizer, template)
+    return encode(messages, tokenizer, template).input_ids[: len(prompt)] == prompt
+
+
+def _ends_with(marker: str, ids: list[int], tokenizer: Any) -> bool:
+    """Whether `ids` read `... marker`; their last token may reach past it, where the marker is plain text."""
+    text, last = str(tokenizer.decode(ids)).rstrip(), str(tokenizer.decode(ids[-1:]))
+    found = text.rfind(marker)
+    return found >= 0 and len(text) - found - len(marker) < max(1, len(last))
 
 
 def _why_empty(encoded: Encoded, template: Template) -> str:
