@@ -1,0 +1,31 @@
+"""Data formats, one small file each, and the functions that read files of them.
+
+A format is a module here without a leading underscore. It declares
+
+- `KIND`: "sft" or "preference";
+- `FIELDS`: the row's keys for messages, in the order question, answer (sft) or
+  prompt, chosen, rejected (preference); for error messages;
+- `matches(row)`: whether the row's keys are this format's;
+- `parse(row)`: the row as a record (`id`, `source` and `line` are filled in by the reader);
+- `dump(record)`: the record as a row; DataError where the format cannot hold it.
+
+Adding a format is adding a file.
+"""
+
+from autoalign.formats._load import Dataset, Report, check, iter_records, load, names
+from autoalign.formats._types import Format, Kind, Purpose, Record
+from autoalign.formats._write import convert
+
+__all__ = [
+    "Dataset",
+    "Format",
+    "Kind",
+    "Purpose",
+    "Record",
+    "Report",
+    "check",
+    "convert",
+    "iter_records",
+    "load",
+    "names",
+]

@@ -1,0 +1,166 @@
+"""Rows of a file, each with its line: JSONL, CSV and Parquet as a stream, a JSON array from memory."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NoReturn
+
+import orjson
+
+from autoalign.errors import DataError
+from autoalign.formats._files import open_content, suffix
+from autoalign.formats._json import document_rows
+from autoalign.formats._types import RawRow
+
+BOM = b"\xef\xbb\xbf"
+CELL_LIMIT = 2**31 - 1
+JSON_COLUMNS = frozenset(
+    ("conversations", "messages", "tools", "history", "input", "prompt", "completion", "chosen", "rejected")
+    + ("preferred_output", "non_preferred_output")
+)
+
+
+def read_rows(path: str) -> Iterator[RawRow]:
+    """Every row of the file, in order; `line` is 1-based (the row's number in Parquet).
+
+    A row that cannot be decoded comes with its `problem`, where reading can go on after it.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, or broken beyond the row.
+    """
+    kind = suffix(path)
+    count = 0
+    with open_content(path) as handle:
+        for row in _rows(handle, path, kind):
+            count += 1
+            yield row
+    if not count:
+        raise DataError("the file is empty: it holds no rows", file=path)
+
+
+def _rows(handle: BinaryIO, path: str, kind: str) -> Iterator[RawRow]:
+    if kind == ".parquet":
+        return _parquet_rows(handle, path)
+    if kind == ".csv":
+        return _csv_rows(handle, path)
+    return _json_rows(handle, path, kind)
+
+
+def _json_rows(handle: BinaryIO, path: str, kind: str) -> Iterator[RawRow]:
+    """JSONL or one JSON document, by what the first line with text on it looks like."""
+    head: list[bytes] = []
+    for line in handle:
+        head.append(line.removeprefix(BOM) if not head else line)
+        if head[-1].strip():
+            break
+    first = head[-1] if head else b""
+    if first.lstrip().startswith(b"[") or (kind == ".json" and not _is_json(first)):
+        text = _decode(b"".join(head) + handle.read(), path)
+        return document_rows(text, path) if text.strip() else iter(())
+    return _jsonl_rows(itertools.chain(head, handle), path)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _jsonl_rows(lines: Iterable[bytes], path: str) -> Iterator[RawRow]:
+    offset = 0
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield RawRow(number, orjson.loads(line))
+            except orjson.JSONDecodeError as error:
+                text = _decode(line, path, number, offset)
+                message = f"broken JSON at column {error.colno}: {error.msg}; a line must hold one whole JSON object"
+                yield RawRow(number, text.rstrip(), DataError(message, path, number))
+        offset += len(line)
+
+
+def _decode(data: bytes, path: str, line: int = 1, offset: int = 0) -> str:
+    """UTF-8 text; `line` and `offset` (bytes) say where in the file `data` begins."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse_encoding(
+            data, error.start, path, line + data[: error.start].count(b"\n"), offset + error.start
+        )
+
+
+def _refuse_encoding(data: bytes, index: int, path: str, line: int, position: int) -> NoReturn:
+    guess = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "GB18030"
+    raise DataError(
+        f"not UTF-8: byte 0x{data[index]:02x} at position {position}; save the file as UTF-8, "
+        f"for example: iconv -f {guess} -t UTF-8 OLD > NEW (with its real encoding after -f)",
+        file=path,
+        line=line,
+    )
+
+
+def _csv_rows(handle: BinaryIO, path: str) -> Iterator[RawRow]:
+    csv.field_size_limit(CELL_LIMIT)
+    reader = csv.reader(_text_lines(handle, path), strict=True)
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise DataError(f"a column name is there twice: {', '.join(header)}", file=path, line=1)
+        end = reader.line_num
+        for cells in reader:
+            line, end = end + 1, reader.line_num
+            if cells:
+                yield _csv_row(header, cells, path, line)
+    except csv.Error as error:
+        raise DataError(f"broken CSV: {error}", file=path, line=reader.line_num) from None
+
+
+def _text_lines(handle: BinaryIO, path: str) -> Iterator[str]:
+    offset = 0
+    for number, line in enumerate(handle, 1):
+        yield _decode(line.removeprefix(BOM) if number == 1 else line, path, number, offset)
+        offset += len(line)
+
+
+def _csv_row(header: list[str], cells: list[str], path: str, line: int) -> RawRow:
+    if len(cells) != len(header):
+        message = f"{len(header)} cells are expected, as in the header, found {len(cells)}"
+        return RawRow(line, cells, DataError(message, path, line))
+    return RawRow(line, {key: _cell(key, cell) for key, cell in zip(header, cells, strict=True)})
+
+
+def _cell(key: str, cell: str) -> object:
+    """Turns and tools stand in a cell as JSON text; an empty cell is an absent key."""
+    if key in JSON_COLUMNS and cell.startswith(("[", "{")):
+        try:
+            return orjson.loads(cell)
+        except orjson.JSONDecodeError:
+            return cell
+    return cell
+
+
+def _parquet_rows(handle: BinaryIO, path: str) -> Iterator[RawRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        number = 0
+        for batch in pq.ParquetFile(handle).iter_batches(batch_size=1024):
+            for value in batch.to_pylist():
+                number += 1
+                yield RawRow(number, without_nulls(value))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"not a readable Parquet file: {error}", file=path) from None
+
+
+def without_nulls(value: object) -> object:
+    """Parquet gives every struct all keys; those that hold nothing were absent when written."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value

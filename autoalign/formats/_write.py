@@ -1,0 +1,177 @@
+"""Writing data files: another format, another container, complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
+
+import orjson
+
+from autoalign.errors import DataError
+from autoalign.formats._files import SUFFIXES, stem, suffix
+from autoalign.formats._load import Paths, iter_records
+from autoalign.formats._problems import OnBadRow, to_json
+from autoalign.formats._types import Record, get_format, short_name
+from autoalign.records import PreferencePair
+
+BATCH = 1024
+
+
+class Converted(NamedTuple):
+    """What `convert` wrote."""
+
+    rows: int
+    path: Path
+
+
+def convert(
+    paths: Paths,
+    to: str,
+    output: str | Path,
+    *,
+    format: str | None = None,
+    on_bad_row: OnBadRow = "stop",
+    errors_path: str | Path | None = None,
+    limit: int | None = None,
+    force: bool = False,
+) -> Converted:
+    """Write the rows of `paths` to `output` in the format `to`, one at a time.
+
+    Args:
+        paths: as for `load`.
+        to: a format's name.
+        output: a file whose suffix chooses JSON, JSONL, CSV (also .gz) or Parquet.
+        force: replace `output` where it exists.
+
+    Raises:
+        DataError: a row is wrong or does not fit `to`, or `output` exists; `output` is then untouched.
+        UnknownName: no such format.
+    """
+    target, output = get_format(to), Path(output)
+    suffix(str(output))
+    if output.exists() and not force:
+        raise DataError("is there already; give --force to replace it", file=str(output))
+    records = iter_records(
+        paths, format=format, kind=target.KIND, on_bad_row=on_bad_row, errors_path=errors_path, limit=limit
+    )
+    return Converted(write_rows(output, (_dump(target, record) for record in records)), output)
+
+
+def _dump(target: Any, record: Record) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = target.dump(record)
+    except DataError as error:
+        raise DataError(error.message, record.source, record.line, error.field) from None
+    if target.matches(row):
+        return row
+    kind = "pair" if isinstance(record, PreferencePair) else "conversation"
+    raise DataError(
+        f"this {kind} cannot be told from others once it is {short_name(target)}", record.source, record.line
+    )
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write `rows` under a temporary name, then rename; returns how many there were.
+
+    Raises:
+        DataError: the disk or the folder does not take them, or there is no row.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        count = _write(partial, suffix(str(path)), path.name.lower().endswith(".gz"), rows)
+        if not count:
+            raise DataError("no row to write", file=str(path))
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot be written: {error.strerror or error}", file=str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _write(partial: Path, kind: str, packed: bool, rows: Iterable[dict[str, Any]]) -> int:
+    with partial.open("wb") as raw:
+        if kind == ".parquet":
+            return _write_parquet(raw, rows)
+        with _packed(raw) if packed else contextlib.nullcontext(cast(BinaryIO, raw)) as handle:
+            writer = {".json": _write_json, ".csv": _write_csv}.get(kind, _write_jsonl)
+            return writer(handle, rows)
+
+
+@contextlib.contextmanager
+def _packed(raw: BinaryIO) -> Iterator[BinaryIO]:
+    # No name and no time inside, so that the same rows give the same bytes.
+    with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as handle:
+        yield cast(BinaryIO, handle)
+
+
+def _write_jsonl(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
+    count = 0
+    for row in rows:
+        handle.write(to_json(row) + b"\n")
+        count += 1
+    return count
+
+
+def _write_json(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
+    count = 0
+    for row in rows:
+        text = orjson.dumps(row, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+        handle.write((b",\n" if count else b"[\n") + text)
+        count += 1
+    handle.write(b"\n]\n" if count else b"[]\n")
+    return count
+
+
+def _write_csv(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
+    """The first row's keys are the columns; turns stand in a cell as JSON text."""
+    text = cast(TextIO, io.TextIOWrapper(handle, encoding="utf-8", newline=""))
+    writer, count = None, 0
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(text, list(row))
+            writer.writeheader()
+        try:
+            writer.writerow({key: _cell(value) for key, value in row.items()})
+        except ValueError:
+            raise DataError(f"row {count + 1} has other keys than the first; write JSONL instead") from None
+        count += 1
+    text.detach() if isinstance(text, io.TextIOWrapper) else None
+    return count
+
+
+def _cell(value: object) -> object:
+    return to_json(value).decode() if isinstance(value, list | dict) else value
+
+
+def _write_parquet(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
+    """In batches of 1,024 rows; the first one's columns and types hold for all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    iterator, writer, count = iter(rows), None, 0
+    try:
+        while batch := list(islice(iterator, BATCH)):
+            schema = writer.schema if writer else None
+            table = pa.Table.from_pylist(batch, schema=schema)
+            if writer is None:
+                writer = pq.ParquetWriter(handle, table.schema)
+            writer.write_table(table)
+            count += len(batch)
+    except pa.ArrowException as error:
+        raise DataError(f"these rows have no common Parquet columns: {error}; write JSONL instead") from None
+    finally:
+        if writer:
+            writer.close()
+    return count
+
+
+__all__ = ["SUFFIXES", "Converted", "convert", "stem", "write_rows"]
