@@ -17,8 +17,10 @@ from autoalign.formats._types import RawRow
 BOM = b"\xef\xbb\xbf"
 CELL_LIMIT = 2**31 - 1
 JSON_COLUMNS = frozenset(
-    ("conversations", "messages", "tools", "history", "input", "prompt", "completion", "chosen", "rejected")
-    + ("preferred_output", "non_preferred_output")
+    {
+        *("conversations", "messages", "tools", "history", "input", "prompt", "completion"),
+        *("chosen", "rejected", "preferred_output", "non_preferred_output"),
+    }
 )
 
 
@@ -78,8 +80,9 @@ def _jsonl_rows(lines: Iterable[bytes], path: str) -> Iterator[RawRow]:
                 yield RawRow(number, orjson.loads(line))
             except orjson.JSONDecodeError as error:
                 text = _decode(line, path, number, offset)
-                message = f"broken JSON at column {error.colno}: {error.msg}; a line must hold one whole JSON object"
-                yield RawRow(number, text.rstrip(), DataError(message, path, number))
+                reason = f"{error.msg}; a line holds one whole JSON object"
+                problem = DataError(f"broken JSON at column {error.colno}: {reason}", path, number)
+                yield RawRow(number, text.rstrip(), problem)
         offset += len(line)
 
 
@@ -134,7 +137,7 @@ def _csv_row(header: list[str], cells: list[str], path: str, line: int) -> RawRo
 
 
 def _cell(key: str, cell: str) -> object:
-    """Turns and tools stand in a cell as JSON text; an empty cell is an absent key."""
+    """Turns and tools stand in a cell as JSON text; an empty cell stays empty text."""
     if key in JSON_COLUMNS and cell.startswith(("[", "{")):
         try:
             return orjson.loads(cell)

@@ -126,12 +126,15 @@ def _function_calls(value: object, field: str) -> tuple[Mapping[str, Any], ...]:
     """ShareGPT's `function_call` turn, `{"name", "arguments"}` as JSON text, in OpenAI's shape."""
     decoded = _parse_json(value, field) if isinstance(value, str) else value
     calls = decoded if isinstance(decoded, list) else [decoded]
-    for call in calls:
-        if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
-            raise DataError(
-                f"a call with 'name' and 'arguments' is expected, found {describe(call)}", field=field
-            )
-    return tuple({"type": "function", "function": dict(call)} for call in calls)
+    return tuple(_function_call(call, field) for call in calls)
+
+
+def _function_call(call: object, field: str) -> Mapping[str, Any]:
+    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
+        raise DataError(
+            f"a call with 'name' and 'arguments' is expected, found {describe(call)}", field=field
+        )
+    return {"type": "function", "function": dict(call)}
 
 
 def _optional_text(value: object, field: str) -> str | None:

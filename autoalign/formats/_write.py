@@ -10,16 +10,15 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import orjson
 
 from autoalign.errors import DataError
-from autoalign.formats._files import SUFFIXES, stem, suffix
+from autoalign.formats._files import suffix
 from autoalign.formats._load import Paths, iter_records
 from autoalign.formats._problems import OnBadRow, to_json
-from autoalign.formats._types import Record, get_format, short_name
-from autoalign.records import PreferencePair
+from autoalign.formats._types import Format, Record, get_format
 
 BATCH = 1024
 
@@ -64,17 +63,11 @@ def convert(
     return Converted(write_rows(output, (_dump(target, record) for record in records)), output)
 
 
-def _dump(target: Any, record: Record) -> dict[str, Any]:
+def _dump(target: Format, record: Record) -> dict[str, Any]:
     try:
-        row: dict[str, Any] = target.dump(record)
+        return target.dump(record)
     except DataError as error:
         raise DataError(error.message, record.source, record.line, error.field) from None
-    if target.matches(row):
-        return row
-    kind = "pair" if isinstance(record, PreferencePair) else "conversation"
-    raise DataError(
-        f"this {kind} cannot be told from others once it is {short_name(target)}", record.source, record.line
-    )
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
@@ -133,7 +126,7 @@ def _write_json(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
 
 def _write_csv(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
     """The first row's keys are the columns; turns stand in a cell as JSON text."""
-    text = cast(TextIO, io.TextIOWrapper(handle, encoding="utf-8", newline=""))
+    text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
     writer, count = None, 0
     for row in rows:
         if writer is None:
@@ -144,7 +137,8 @@ def _write_csv(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
         except ValueError:
             raise DataError(f"row {count + 1} has other keys than the first; write JSONL instead") from None
         count += 1
-    text.detach() if isinstance(text, io.TextIOWrapper) else None
+    text.flush()
+    text.detach()
     return count
 
 
@@ -172,6 +166,3 @@ def _write_parquet(handle: BinaryIO, rows: Iterable[dict[str, Any]]) -> int:
         if writer:
             writer.close()
     return count
-
-
-__all__ = ["SUFFIXES", "Converted", "convert", "stem", "write_rows"]
