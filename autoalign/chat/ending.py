@@ -79,6 +79,8 @@ def prompt_agrees(messages: Messages, tokenizer: Any, template: Template) -> boo
 
 def _ends_with(marker: str, ids: list[int], tokenizer: Any) -> bool:
     """Whether `ids` read `... marker`; their last token may reach past it, where the marker is plain text."""
+    # Decoded, a marker may look different: SentencePiece reads DeepSeek's ▁ as a space.
+    marker = str(tokenizer.decode(tokenizer(marker, add_special_tokens=False)["input_ids"])).strip()
     text, last = str(tokenizer.decode(ids)).rstrip(), str(tokenizer.decode(ids[-1:]))
     found = text.rfind(marker)
     return found >= 0 and len(text) - found - len(marker) < max(1, len(last))
