@@ -83,16 +83,13 @@ install_lock() {
     fi
 }
 
-# PyPI's torch is a CUDA build, which does not import without CUDA's libraries.
+# PyPI's torch is a CUDA build, which does not import without CUDA's libraries: where pip is
+# offered no CPU build, PyTorch's own index of them is added.
 torch_index() {
     local venv="$1" lock="$2" pin found
     pin="$(grep -E '^torch==' "$lock")"
     found="$("$venv/bin/python" -m pip install --dry-run --ignore-installed --no-deps --quiet --report - "$pin" 2>/dev/null || true)"
     grep -q '"version": "[0-9.]*+cpu"' <<<"$found" || echo "--extra-index-url=$TORCH_CPU_INDEX"
-}
-
-note_compiler() {
-    command -v gcc >/dev/null || die "gcc is needed and was not found. Debian and Ubuntu: apt-get install gcc"
 }
 
 install() {
@@ -109,7 +106,8 @@ install() {
         # Their CUDA builds break transformers on a machine without CUDA, if an older set-up left them here.
         "$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null
     fi
-    "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check --editable .
+    PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation \
+        --disable-pip-version-check --editable .
     rm -f "$venv/.unfinished"
 }
 
@@ -122,7 +120,7 @@ main() {
         venv=.venv-eval lock=requirements/eval-cpu.lock stack=cpu
     fi
     [[ -f "$lock" ]] || die "no such lock file: $lock"
-    note_compiler
+    command -v gcc >/dev/null || die "gcc is needed and was not found. Debian and Ubuntu: apt-get install gcc"
     stamp="$(cat "$lock" pyproject.toml scripts/setup.sh <("$python" --version) | sha256sum | cut -d' ' -f1)"
     if [[ "$(cat "$venv/.installed" 2>/dev/null)" == "$stamp" && -x "$venv/bin/autoalign-cli" ]]; then
         echo "setup: $venv is up to date ($lock)"
