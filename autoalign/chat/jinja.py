@@ -79,6 +79,7 @@ def run(source: str, name: str, variables: Mapping[str, Any]) -> Rendered:
     template = compiled(source, name)
     try:
         raw = template.render(**variables)
+        raw.encode()  # half a surrogate pair would fail in the tokenizer, without a reason
     except jinja2.TemplateError as error:
         raise TemplateError(f"chat template '{name}' refuses this conversation: {error.message}") from error
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:

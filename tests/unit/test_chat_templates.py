@@ -199,6 +199,11 @@ def test_missing_content_is_named_as_the_templates_failure():
         render([{"role": "user", "content": None}], get_template("chatml"))
 
 
+def test_half_a_surrogate_pair_is_refused():
+    with pytest.raises(TemplateError, match=r"surrogates not allowed"):
+        render([{"role": "user", "content": "\ud83d"}], get_template("chatml"))
+
+
 def test_the_digest_changes_with_the_text(tmp_path):
     path = tmp_path / "one.jinja"
     path.write_text("{{ messages }}")
