@@ -43,7 +43,7 @@ class DataError(InputError):
     Args:
         message: what was found and what was expected.
         file: the data file, as the user named it.
-        line: 1-based line (JSONL, CSV) or row (JSON array, Parquet).
+        line: 1-based line (JSON, JSONL, CSV) or row (Parquet).
         field: dotted path inside the row, such as `conversations[1].from`.
     """
 

@@ -12,7 +12,7 @@ from typing import overload
 from autoalign.errors import DataError, TemplateError
 from autoalign.formats._files import Source, digest, parse_sources
 from autoalign.formats._problems import OnBadRow, Problems
-from autoalign.formats._stream import FileReader, Wanted
+from autoalign.formats._stream import FileReader, OnProblem, Wanted
 from autoalign.formats._types import Kind, Purpose, RawRow, Record, format_names, short_name
 from autoalign.records import Conversation, PreferencePair
 
@@ -101,32 +101,48 @@ def load(
         DataError: a file or a row is wrong.
         UnknownName: no such format.
     """
-    sources, wanted = parse_sources(paths), Wanted(kind, format, purpose)
-    problems = Problems(on_bad_row, errors_path)
-    if limit is not None and limit < 1:
-        raise DataError(f"limit is 1 or more, found {limit}")
-    records: list[Record] = []
-    rows, formats, kinds = 0, dict[str, None](), dict[Kind, str]()
-    try:
-        for source in sources:
-            reader = FileReader(source.path, wanted, problems.add)
-            good = islice(reader.records(), limit)
-            records.extend(repeat(good, source, seed))
-            rows += reader.rows
-            if reader.format is not None:
-                formats[short_name(reader.format)] = None
-                kinds.setdefault(reader.format.KIND, source.path)
-    finally:
-        problems.close()
-    if problems.count and (on_bad_row == "stop" or not records):
-        raise problems.error(rows)
-    if len(kinds) > 1 and purpose == "train":
+    sources, problems = parse_sources(paths), Problems(on_bad_row, errors_path)
+    stream = Stream(sources, Wanted(kind, format, purpose), seed, limit)
+    with problems:
+        records = list(stream.records(problems.add))
+    problems.check(stream.rows, nothing_left=not records)
+    if len(stream.kinds) > 1 and purpose == "train":
         raise DataError(
-            f"SFT and preference rows are mixed: {kinds['sft']} is sft, {kinds['preference']} is preference"
+            "SFT and preference rows are mixed: "
+            f"{stream.kinds['sft']} is sft, {stream.kinds['preference']} is preference"
         )
-    found: Kind = "sft" if purpose == "prompts" else next(iter(kinds))
-    paths_read = tuple(source.path for source in sources)
-    return Dataset(_distinct(records), found, ", ".join(formats), paths_read, digest(sources), problems.count)
+    found: Kind = "sft" if purpose == "prompts" else next(iter(stream.kinds))
+    read = tuple(source.path for source in sources)
+    names_found = ", ".join(stream.formats)
+    return Dataset(_distinct(records), found, names_found, read, digest(sources), problems.count)
+
+
+class Stream:
+    """The records of several files, one at a time; says afterwards what they were.
+
+    Attributes:
+        rows: how many rows were read.
+        formats: the files' formats, in order.
+        kinds: the kinds, each with the first file of it.
+    """
+
+    def __init__(self, sources: Sequence[Source], wanted: Wanted, seed: int, limit: int | None) -> None:
+        if limit is not None and limit < 1:
+            raise DataError(f"limit is 1 or more, found {limit}")
+        self.sources, self.wanted, self.seed, self.limit = sources, wanted, seed, limit
+        self.rows = 0
+        self.formats: dict[str, None] = {}
+        self.kinds: dict[Kind, str] = {}
+
+    def records(self, on_problem: OnProblem) -> Iterator[Record]:
+        """The good rows, weighted; bad ones go to `on_problem`."""
+        for source in self.sources:
+            reader = FileReader(source.path, self.wanted, on_problem)
+            yield from repeat(islice(reader.records(), self.limit), source, self.seed)
+            self.rows += reader.rows
+            if reader.format is not None:
+                self.formats[short_name(reader.format)] = None
+                self.kinds.setdefault(reader.format.KIND, source.path)
 
 
 def iter_records(
@@ -145,14 +161,9 @@ def iter_records(
     A stream cannot look ahead: with "stop" the first bad row raises when it is reached, and a
     duplicate id stays as it is.
     """
-    sources, wanted = parse_sources(paths), Wanted(kind, format, purpose)
-    problems = Problems(on_bad_row, errors_path)
-    try:
-        for source in sources:
-            reader = FileReader(source.path, wanted, problems.stop)
-            yield from repeat(islice(reader.records(), limit), source, seed)
-    finally:
-        problems.close()
+    stream = Stream(parse_sources(paths), Wanted(kind, format, purpose), seed, limit)
+    with Problems(on_bad_row, errors_path) as problems:
+        yield from stream.records(problems.stop)
 
 
 def check(
@@ -177,12 +188,10 @@ def check(
     (source,) = parse_sources(path)
     problems = Problems(on_bad_row, errors_path)
     reader = FileReader(source.path, Wanted(kind, format, purpose), problems.add)
-    try:
+    with problems:
         for record in reader.records():
             if on_record is not None:
                 _try(on_record, record, problems)
-    finally:
-        problems.close()
     found = reader.format
     return Report(
         rows=reader.rows,

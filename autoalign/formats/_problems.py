@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Self
 
 import orjson
 
@@ -70,14 +70,20 @@ class Problems:
                 f"bad rows cannot be written: {error.strerror or error}", file=str(self.path)
             ) from None
 
-    def close(self) -> None:
-        """Finish the file of quarantined rows."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
 
-    def error(self, rows: int) -> DataError:
-        """One error for all of them, of the `rows` that were read."""
+    def check(self, rows: int, nothing_left: bool) -> None:
+        """Raise one error for all bad rows, unless they are in quarantine and others are left."""
+        if self.count and (nothing_left or not self.quarantine):
+            raise self._error(rows)
+
+    def _error(self, rows: int) -> DataError:
         if self.count == 1:
             only = self.first[0]
             return DataError(only.message, only.file, only.line, only.field)

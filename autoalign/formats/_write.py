@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import gzip
 import io
 import os
@@ -15,19 +16,21 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import orjson
 
 from autoalign.errors import DataError
-from autoalign.formats._files import suffix
-from autoalign.formats._load import Paths, iter_records
-from autoalign.formats._problems import OnBadRow, to_json
-from autoalign.formats._types import Format, Record, get_format
+from autoalign.formats._files import parse_sources, suffix
+from autoalign.formats._load import Paths, Stream
+from autoalign.formats._problems import OnBadRow, Problems, to_json
+from autoalign.formats._stream import Wanted
+from autoalign.formats._types import Format, RawRow, get_format
 
 BATCH = 1024
 
 
 class Converted(NamedTuple):
-    """What `convert` wrote."""
+    """What `convert` wrote, and how many rows it left to quarantine."""
 
     rows: int
     path: Path
+    bad_rows: int
 
 
 def convert(
@@ -57,17 +60,26 @@ def convert(
     suffix(str(output))
     if output.exists() and not force:
         raise DataError("is there already; give --force to replace it", file=str(output))
-    records = iter_records(
-        paths, format=format, kind=target.KIND, on_bad_row=on_bad_row, errors_path=errors_path, limit=limit
-    )
-    return Converted(write_rows(output, (_dump(target, record) for record in records)), output)
+    problems = Problems(on_bad_row, errors_path)
+    stream = Stream(parse_sources(paths), Wanted(target.KIND, format), seed=0, limit=limit)
+    with problems:
+        count = write_rows(output, _dumped(stream, target, problems))
+    return Converted(count, output, problems.count)
 
 
-def _dump(target: Format, record: Record) -> dict[str, Any]:
-    try:
-        return target.dump(record)
-    except DataError as error:
-        raise DataError(error.message, record.source, record.line, error.field) from None
+def _dumped(stream: Stream, target: Format, problems: Problems) -> Iterator[dict[str, Any]]:
+    """Rows in the format `target`; raises at the end, before the file gets its name, if rows were bad."""
+    count = 0
+    for record in stream.records(problems.add):
+        try:
+            row = target.dump(record)
+        except DataError as error:
+            problem = DataError(error.message, record.source, record.line, error.field)
+            problems.add(problem, RawRow(record.line, dataclasses.asdict(record)))
+            continue
+        yield row
+        count += 1
+    problems.check(stream.rows, nothing_left=not count)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
@@ -76,9 +88,9 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     Raises:
         DataError: the disk or the folder does not take them, or there is no row.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         count = _write(partial, suffix(str(path)), path.name.lower().endswith(".gz"), rows)
         if not count:
             raise DataError("no row to write", file=str(path))
@@ -86,7 +98,8 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror or error}", file=str(path)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return count
 
 
