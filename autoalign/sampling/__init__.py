@@ -1,0 +1,1 @@
+"""Sampling: prompts through an engine, answers out in the input's order."""

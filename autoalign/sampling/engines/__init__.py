@@ -1,0 +1,1 @@
+"""What generates: one file an engine, each with `create(options) -> Engine` (see `base`)."""

@@ -1,0 +1,137 @@
+"""The engine Protocol: what a request holds, what comes back, how an engine is made.
+
+Prompts arrive rendered and tokenised (`token_ids`); an engine never renders a
+conversation itself. Only `openai` sends the messages, since its endpoint renders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from autoalign import plugins
+from autoalign.errors import AutoAlignError
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to pick tokens; the same names and meanings as the config's keys."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+
+    @property
+    def greedy(self) -> bool:
+        """Always the likeliest token; a seed changes nothing."""
+        return self.temperature == 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One answer to make. `id` is unique among the requests in flight."""
+
+    id: str
+    messages: tuple[Mapping[str, Any], ...]
+    token_ids: tuple[int, ...]
+    params: SamplingParams
+    seed: int | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. `finish_reason` is `stop` (ended by itself) or `length` (cut off)."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What an engine is made from; travels to the machine that runs it.
+
+    `use_gpu` is whether the cluster has GPUs. `extra` holds an engine's own
+    settings (`fake`: what to simulate).
+    """
+
+    model: str
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    enforce_eager: bool | None = None
+    trust_remote_code: bool = False
+    use_gpu: bool = False
+    concurrency: int | None = None
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_retries: int = 5
+    timeout: float = 600.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Generates; made inside the event loop it is used from."""
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """One whole answer.
+
+        Raises:
+            RequestFailed: this request can't be answered; others still can.
+            EngineDead: nothing can be answered any more.
+        """
+        ...
+
+    def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        """The answer's text, piece by piece."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the engine holds, its processes included."""
+        ...
+
+
+class RequestFailed(AutoAlignError, RuntimeError):
+    """One request failed. `retry` tells whether another try can help."""
+
+    def __init__(self, message: str, retry: bool = True) -> None:
+        super().__init__(message, retry)
+        self.message, self.retry = message, retry
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class EngineDead(AutoAlignError, RuntimeError):
+    """The engine is gone."""
+
+
+async def create_engine(backend: str, options: EngineOptions) -> Engine:
+    """Make the engine named `backend` (a file of this folder).
+
+    Raises:
+        UnknownName: there is no such engine.
+        MissingDependency: its library is not installed.
+    """
+    engine: Engine = await plugins.load("autoalign.sampling.engines", backend).create(options)
+    return engine
+
+
+def derive_seed(seed: int, prompt_id: str, index: int) -> int:
+    """A seed for one answer that depends on nothing but these three.
+
+    31 bits, since some OpenAI-style endpoints take no more.
+    """
+    digest = hashlib.sha256(f"{seed}\0{prompt_id}\0{index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF

@@ -1,0 +1,56 @@
+"""An engine without a model: answers are computed from the request. For tests and dry runs.
+
+Settings in `EngineOptions.extra`: `latency` (seconds an answer), `fail_ids` (requests that
+always fail), `fail_once_ids` (that fail on the first try), `reverse` (later prompts finish first).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, RequestFailed
+
+
+class FakeEngine:
+    """Says back the last user turn, with the seed when the sampling is random."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._latency = float(options.extra.get("latency", 0.0))
+        self._fail = frozenset(options.extra.get("fail_ids", ()))
+        self._fail_once = set(options.extra.get("fail_once_ids", ()))
+        self._reverse = bool(options.extra.get("reverse", False))
+        self._started = 0
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """The same request always gives the same answer."""
+        self._started += 1
+        delay = self._latency / self._started if self._reverse else self._latency
+        await asyncio.sleep(delay)
+        if request.id in self._fail:
+            raise RequestFailed("the fake engine was told to fail")
+        if request.id in self._fail_once:
+            self._fail_once.discard(request.id)
+            raise RequestFailed("the fake engine was told to fail once")
+        words = self._words(request)
+        kept = words[: request.params.max_new_tokens]
+        reason = "stop" if len(kept) == len(words) else "length"
+        return Completion(" ".join(kept), reason, len(request.token_ids), len(kept))
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        """Word by word."""
+        for number, word in enumerate((await self.generate(request)).text.split(" ")):
+            yield word if number == 0 else f" {word}"
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _words(self, request: GenerationRequest) -> list[str]:
+        said = str(request.messages[-1]["content"]) if request.messages else ""
+        mark = [] if request.params.greedy else [f"[{request.seed}]"]
+        return ["echo:", *said.split(), *mark]
+
+
+async def create(options: EngineOptions) -> FakeEngine:
+    """Made at once."""
+    return FakeEngine(options)

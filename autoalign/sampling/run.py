@@ -1,0 +1,132 @@
+"""A sampling job from its config to its files; `run` is what every entry point calls."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autoalign.config.sample import InferConfig
+from autoalign.errors import DataError, JobFailed, StoppedEarly
+from autoalign.records import Conversation
+from autoalign.sampling import output, pipeline
+from autoalign.sampling.collector import Collector
+from autoalign.sampling.progress import SampleProgress
+from autoalign.sampling.prompts import Renderer, prepare
+from autoalign.sampling.report import SampleReport
+from autoalign.sampling.setup import prepare_model
+from autoalign.sampling.worker import WorkerSpec
+
+_PASSES = 3
+
+
+def run(config: InferConfig) -> SampleReport:
+    """Answer every prompt of `config.test_file`.
+
+    Returns:
+        the figures; the answers are in `SampleReport.output`, in the input's order.
+
+    Raises:
+        InputError: something the user gave is wrong; no engine was started.
+        JobFailed: the engine failed, or more than `max_error_rate` of the answers did.
+        StoppedEarly: Ctrl-C or SIGTERM; what was finished is kept in a `.partial` file.
+    """
+    started = time.time()
+    output.refuse_existing(config.output_path, config.overwrite)
+    if config.n > 1 and config.temperature == 0:
+        _warn(f"temperature 0 gives the same answer {config.n} times; give --temperature to vary them")
+    options, params, renderer = prepare_model(config)
+    spec = WorkerSpec(config.backend, options, params, config.seed)
+    try:
+        with Collector(config) as collector:
+            _read_prompts(config, renderer, collector)
+            if collector.missing:
+                _generate(config, spec, collector)
+            report = collector.finish(started)
+    except OSError as error:
+        raise JobFailed(f"{error.filename or config.output_path}: {error.strerror or error}") from error
+    if report.error_rate > config.max_error_rate:
+        raise JobFailed(
+            f"{report.failed} of {report.answers + report.failed} answers failed, more than --max_error_rate "
+            f"{config.max_error_rate:g}; the reasons are in {report.errors}"
+        )
+    return report
+
+
+def _read_prompts(config: InferConfig, renderer: Renderer, collector: Collector) -> None:
+    conversations = _conversations(config, collector.quarantine)
+    renamed = collector.expect(prepare(conversations, renderer, config.system_message))
+    if not collector.expected:
+        raise DataError("no prompts in it", file=", ".join(config.test_file))
+    if renamed:
+        _warn(f"{renamed} prompts repeat the id of another; they are named '#2', '#3', ... in the output")
+    if collector.failed:
+        _warn(f"{collector.failed} answers can't be had; the reasons will be in {output.ERRORS_NAME}")
+
+
+def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> None:
+    """Run the pipeline until every answer is there; a pass more makes up for what a lost actor took along."""
+    try:
+        with (
+            _sigterm_as_interrupt(),
+            pipeline.ray_session(config.ray_address, config.num_replicas) as cluster,
+            SampleProgress(collector.missing) as progress,
+        ):
+            spec = replace(spec, options=replace(spec.options, use_gpu=cluster.gpus > 0))
+            pipeline.require_room(spec, config.num_replicas, cluster)
+            for _ in range(_PASSES):
+                tasks = pipeline.Tasks(collector.open_tasks(), config.n)
+                for answers in pipeline.answers(tasks, spec, config.num_replicas):
+                    collector.take(answers, progress)
+                if not collector.missing:
+                    return
+    except KeyboardInterrupt:
+        raise StoppedEarly(collector.what_is_kept()) from None
+    raise JobFailed(f"{collector.missing} answers are still missing after {_PASSES} passes")
+
+
+def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversation]:
+    """The test files' prompts, one after the other.
+
+    Raises:
+        DataError: bad rows, the first 20 of them in one message, unless they go to quarantine.
+    """
+    from autoalign import formats
+
+    rows: Iterator[Any] = formats.iter_records(
+        config.test_file, purpose="prompts", on_bad_row=config.on_bad_row, errors_path=quarantine
+    )
+    try:
+        yield from itertools.islice(rows, config.limit)
+    except DataError:
+        # A stream knows only its first bad row; reading on to the end finds the others.
+        formats.load(config.test_file, purpose="prompts", limit=config.limit)
+        raise
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """`ray job stop` and `kill` end the job as Ctrl-C does, so that the engines go down with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

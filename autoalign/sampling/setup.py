@@ -1,0 +1,40 @@
+"""Engine options and prompt renderer of a job, from its config; wrong models are found here."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+from autoalign.config.chat import ChatConfig
+from autoalign.config.sample import InferConfig
+from autoalign.sampling import model
+from autoalign.sampling.engines.base import EngineOptions, SamplingParams
+from autoalign.sampling.prompts import PlainRenderer, Renderer
+
+
+class Setup(NamedTuple):
+    """What a job generates with."""
+
+    options: EngineOptions
+    params: SamplingParams
+    renderer: Renderer
+
+
+def prepare_model(config: InferConfig | ChatConfig) -> Setup:
+    """Check the model folder, load its tokenizer, find its template; nothing is started.
+
+    Raises:
+        ModelError: the folder is missing, incomplete, or its context too short.
+        TemplateError: no such template.
+    """
+    given = config.model_dump()
+    known = {field.name: given[field.name] for field in fields(EngineOptions) if field.name in given}
+    options = EngineOptions(model=config.model_path or str(given.get("model_name")), **known)
+    renderer: Renderer = PlainRenderer()
+    if config.backend != "openai":
+        folder = model.find_model(options.model)
+        options = replace(options, model=str(folder))
+        renderer = model.ChatRenderer(folder, config.template, config.max_model_len, config.trust_remote_code)
+    params = {field.name: given[field.name] for field in fields(SamplingParams) if field.name in given}
+    params["stop"] = (*given.get("stop", ()), *renderer.stop_strings)
+    return Setup(options, SamplingParams(**params, stop_token_ids=renderer.stop_token_ids), renderer)
