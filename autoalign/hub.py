@@ -87,11 +87,9 @@ def download(repo_id: str, target: Path, revision: str | None, say: Say) -> Path
         ModelError: no hub can be reached, no such model, no access, or no safetensors in it.
     """
     found = _ask_hub(repo_id, revision)
-    files = {
-        str(item.rfilename): item.size or 0 for item in found.siblings or [] if "/" not in item.rfilename
-    }
-    weights = sum(size for name, size in files.items() if name.endswith(".safetensors"))
-    if not any(name.endswith(".safetensors") for name in files):
+    files: dict[str, int] = {item.rfilename: item.size or 0 for item in found.siblings or []}
+    weights = [size for name, size in files.items() if name.endswith(".safetensors") and "/" not in name]
+    if not weights:
         raise ModelError(f"{repo_id} holds no safetensors weights; other kinds can run code when loaded")
     say(f"{repo_id} at {found.sha[:12]}: {sum(weights) / 1e9:.2f} GB of weights")
     partial = target.with_name(f".{target.name}.partial")

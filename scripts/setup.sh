@@ -92,6 +92,17 @@ torch_index() {
     grep -q '"version": "[0-9.]*+cpu"' <<<"$found" || echo "--extra-index-url=$TORCH_CPU_INDEX"
 }
 
+# vLLM for CPU links libnuma, which minimal Debian images leave out.
+need_libnuma() {
+    "$1/bin/python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null && return
+    if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
+        echo "setup: installing the system library libnuma1, which vLLM links"
+        { apt-get install -y -qq libnuma1 || { apt-get update -qq; apt-get install -y -qq libnuma1; }; } \
+            </dev/null >"$1/apt.log" 2>&1 && return
+    fi
+    echo "setup: note: libnuma.so.1 is missing, and vLLM does not start without it. As root: apt-get install libnuma1" >&2
+}
+
 install() {
     local venv="$1" lock="$2" stack="$3" python="$4" extra=""
     if [[ -e "$venv/.unfinished" ]] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
@@ -106,6 +117,7 @@ install() {
         # Their CUDA builds break transformers on a machine without CUDA, if an older set-up left them here.
         "$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null
     fi
+    [[ "$lock" != requirements/cpu.lock ]] || need_libnuma "$venv"
     PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation \
         --disable-pip-version-check --editable .
     rm -f "$venv/.unfinished"
