@@ -29,7 +29,7 @@ from autoalign.chat import (
     render_text,
 )
 from autoalign.cli.flags import Parser
-from autoalign.errors import AutoAlignError, ModelError, TemplateError
+from autoalign.errors import AutoAlignError, DataError, ModelError, TemplateError
 from autoalign.records import Conversation
 
 COMMAND = "test_get_tokenized_conversation"
@@ -111,6 +111,10 @@ def test_get_tokenized_conversation(
         ({"--model_max_length": "many"}, "--model_max_length: invalid int value: 'many'"),
         ({"--model_max_length": "0"}, "--model_max_length is 0; it must be at least 1"),
         ({"--tokenizer_name_or_path": "no/such/folder"}, "no/such/folder"),
+        (
+            {"--template_name": "gemma"},
+            "dummy.json:1: chat template 'gemma' refuses this conversation: System",
+        ),
         ({"--data_path": "no-such-file.json"}, "no-such-file.json"),
         ({"--temlate_name": "chatml"}, "unknown flag '--temlate_name' (did you mean '--template_name'?)"),
     ],
@@ -154,7 +158,10 @@ def _show(args: Sequence[str]) -> None:
     conversations = formats.load(given.data_path, kind="sft").records
     for conversation in conversations:
         assert isinstance(conversation, Conversation)
-        _show_one(conversation, tokenizer, template, given.model_max_length)
+        try:
+            _show_one(conversation, tokenizer, template, given.model_max_length)
+        except TemplateError as error:
+            raise DataError(str(error), conversation.source, conversation.line) from error
     plural = "" if len(conversations) == 1 else "s"
     print(f"{len(conversations)} conversation{plural}, template {template.name}: all masks are good")
 

@@ -60,8 +60,9 @@ def render(
     (`weight: 0`) have none.
 
     Raises:
-        TemplateError: the template refuses the conversation, or has no marks and
-            comparing renderings does not tell where its answers are.
+        TemplateError: the template refuses the conversation, leaves out part of its
+            last answer, or has no marks and comparing renderings does not tell
+            where its answers are.
     """
     rows = _as_dicts(messages)
     variables = _variables(bos_token, eos_token, tools, special_tokens)
@@ -73,6 +74,7 @@ def render(
             return _run(part, template, variables, add_generation_prompt).text
 
         text, spans = spans_by_comparing(rows, text_of, template.name)
+    _refuse_a_shortened_answer(text, spans, rows, template)
     return Rendered(text, _trained(spans, messages, template))
 
 
@@ -101,6 +103,21 @@ def _refuse_what_would_be_lost(
             raise TemplateError(
                 f"chat template '{template.name}' does not write {what}; use one that does, such as qwen2.5"
             )
+
+
+def _refuse_a_shortened_answer(
+    text: str, spans: tuple[Span, ...], rows: Sequence[Mapping[str, Any]], template: Template
+) -> None:
+    """Templates may drop past reasoning on purpose; the last answer is what a row is there to teach."""
+    answers = [row.get("content") for row in rows if row.get("role") == "assistant"]
+    if len(spans) != len(answers) or not answers or not isinstance(answers[-1], str):
+        return
+    said = text[slice(*spans[-1])]
+    if answers[-1] not in said and "".join(answers[-1].split()) not in "".join(said.split()):
+        raise TemplateError(
+            f"chat template '{template.name}' leaves out part of the last answer, as some do with reasoning "
+            "up to </think>; take the reasoning out of the data, or train with another template"
+        )
 
 
 def _variables(

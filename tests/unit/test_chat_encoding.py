@@ -60,6 +60,24 @@ def test_ids_and_mask_equal_transformers(kind, name):
     assert [int(label != IGNORED) for label in ours.labels] == theirs["assistant_masks"]
 
 
+def test_tools_and_tool_calls_equal_transformers():
+    tokenizer, template = TOKENIZERS["byte-level"], get_template("qwen2.5")
+    function = {"name": "add", "description": "2 < 3 & 'quotes'", "parameters": {"type": "object"}}
+    tools = [{"type": "function", "function": function}]
+    call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    messages = [TALK[0], {"role": "assistant", "content": "", "tool_calls": [call]}]
+    ours = encode(messages, tokenizer, template, tools=tools)
+    theirs = tokenizer.apply_chat_template(
+        messages,
+        tools=tools,
+        chat_template=template.source,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    assert ours.input_ids == theirs["input_ids"]
+    assert [int(label != IGNORED) for label in ours.labels] == theirs["assistant_masks"]
+
+
 @each_tokenizer
 @each_template
 def test_a_label_is_the_id_or_ignored(kind, name):
@@ -262,3 +280,20 @@ def test_preview_underlines_what_is_trained_on():
     assert text.plain == "<|im_start|>user\nq2<|im_end|>\n<|im_start|>assistant\na2<|im_end|>\n"
     underlined = [text.plain[s.start : s.end] for s in text.spans if s.style == "green underline"]
     assert underlined == ["a2<|im_end|>"]
+
+
+@each_template
+def test_the_demo_models_tokenizer(name, demo_model):
+    tokenizer, template = AutoTokenizer.from_pretrained(demo_model), get_template(name)
+    ours = encode(TALK, tokenizer, template)
+    check_mask(ours, tokenizer, template)
+    assert ours.input_ids == tokenizer.apply_chat_template(
+        TALK, chat_template=template.source, return_dict=False
+    )
+
+
+def test_the_demo_models_own_template(demo_model):
+    tokenizer = AutoTokenizer.from_pretrained(demo_model)
+    encoded = encode(TALK, tokenizer, get_template(None, tokenizer))
+    assert encoded.input_ids == tokenizer.apply_chat_template(TALK, return_dict=False)
+    assert trained_runs(encoded, tokenizer) == [f"{TALK[1]['content']}<|im_end|>", "a2<|im_end|>"]

@@ -199,6 +199,13 @@ def test_missing_content_is_named_as_the_templates_failure():
         render([{"role": "user", "content": None}], get_template("chatml"))
 
 
+def test_reasoning_that_the_template_would_drop_from_the_last_answer_is_refused():
+    thinks = {"role": "assistant", "content": "<think>why</think>a"}
+    with pytest.raises(TemplateError, match="leaves out part of the last answer"):
+        render([TALK[0], thinks], get_template("deepseek-v3"))
+    assert trained_text([TALK[0], thinks, *TALK[2:]], get_template("deepseek-v3"))[1].startswith("a2")
+
+
 def test_half_a_surrogate_pair_is_refused():
     with pytest.raises(TemplateError, match=r"surrogates not allowed"):
         render([{"role": "user", "content": "\ud83d"}], get_template("chatml"))
