@@ -60,7 +60,9 @@ def config_from_args(config_class: type[ConfigT], args: Sequence[str], prog: str
 def config_parser(config_class: type[JobConfig], prog: str) -> Parser:
     """A parser with one flag for each field; `--help` shows type, default and meaning."""
     parser = Parser(prog=prog, description=config_class.__doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", "--config-path", "--config_path", metavar="X.yaml", help="read keys from this file")
+    parser.add_argument(
+        "--config", "--config-path", "--config_path", metavar="X.yaml", help="read keys from this file"
+    )
     for name, field in config_class.model_fields.items():
         _add_flag(parser, name, field)
     return parser
@@ -84,9 +86,9 @@ def _help_text(field: FieldInfo) -> str:
     if field.default is PydanticUndefined and field.default_factory is None:
         return f"{text} (required)"
     default = field.get_default(call_default_factory=True)
-    return f"{text} (default: {'none' if default is None else default})".replace("default: True", "default: true").replace(
-        "default: False", "default: false"
-    )
+    return f"{text} (default: {'none' if default is None else default})".replace(
+        "default: True", "default: true"
+    ).replace("default: False", "default: false")
 
 
 def _kind(annotation: Any) -> tuple[str, bool]:
@@ -102,4 +104,6 @@ def _kind(annotation: Any) -> tuple[str, bool]:
         return _kind(args[0])[0], True
     if annotation is bool:
         return "true|false", False
-    return {int: "N", float: "X", str: "TEXT"}.get(annotation, getattr(annotation, "__name__", "VALUE").upper()), False
+    return {int: "N", float: "X", str: "TEXT"}.get(
+        annotation, getattr(annotation, "__name__", "VALUE").upper()
+    ), False

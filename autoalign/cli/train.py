@@ -1,0 +1,39 @@
+"""`autoalign-cli sft`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoalign.cli.flags import config_from_args
+from autoalign.config.sft import SFTConfig
+
+if TYPE_CHECKING:
+    from autoalign.training.loop import TrainReport
+
+
+def sft(args: Sequence[str]) -> int:
+    """Fine-tune a model on conversations."""
+    config = config_from_args(SFTConfig, args, "autoalign-cli sft")
+    from autoalign.training.run import run
+
+    print(summary(run(config)))
+    return 0
+
+
+def summary(report: TrainReport) -> str:
+    """What came out, where it is, and what to do next."""
+    folder = report.output_dir
+    minutes, seconds = divmod(round(report.seconds), 60)
+    lines = [
+        f"done: {report.steps} steps, {report.tokens} tokens in {minutes} min {seconds} s "
+        f"({report.tokens / max(report.seconds, 1e-9):.0f} tok/s), loss {report.loss:.4f}"
+        + (f", evaluation loss {report.eval_loss:.4f}" if report.eval_loss is not None else ""),
+        f"  model    {folder}",
+        f"  metrics  {folder / 'metrics.jsonl'}",
+    ]
+    if Path(folder / "loss.png").is_file():
+        lines.append(f"  picture  {folder / 'loss.png'}")
+    lines.append(f"next: autoalign-cli chat --model-path {folder}")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""Ray for the length of a job: a cluster that is there, or a quiet one of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from autoalign.errors import ConfigError
+
+_OBJECT_STORE_BYTES = 512 << 20
+
+
+class Cluster(NamedTuple):
+    """What the Ray cluster has."""
+
+    cpus: float
+    gpus: float
+    is_local: bool
+
+
+@contextmanager
+def ray_session(address: str | None = None, min_cpus: int = 1) -> Iterator[Cluster]:
+    """The cluster at `address` or RAY_ADDRESS, else one of this job's own, ended with it.
+
+    A session that the caller has opened is used and left open.
+
+    Args:
+        min_cpus: logical CPUs that a cluster of one's own offers at least, so that a laptop
+            can host any number of actors.
+
+    Raises:
+        ConfigError: no cluster answers at the address.
+    """
+    import ray
+
+    mine = not ray.is_initialized()
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if mine:
+        _init(address, min_cpus)
+    try:
+        resources = ray.cluster_resources()
+        yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), mine and address == "local")
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _init(address: str, min_cpus: int) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet |= {
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "num_cpus": max(os.cpu_count() or 1, min_cpus),
+        }
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error

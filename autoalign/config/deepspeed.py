@@ -1,0 +1,81 @@
+"""DeepSpeed's own settings, made from a training config or read from a JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from autoalign.config.train import TrainConfig
+from autoalign.errors import ConfigError
+
+
+def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
+    """The dict that `deepspeed.initialize` takes.
+
+    `"auto"` in a JSON file takes the job's value; another value than the job's is refused.
+
+    Raises:
+        ConfigError: a JSON file that can't be read or contradicts the job.
+    """
+    if config.deepspeed.endswith(".json"):
+        given = _read(Path(config.deepspeed))
+    else:
+        stage = int(config.deepspeed.removeprefix("zero"))
+        given = {"zero_optimization": {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}}
+    known = _from_job(config, world_size)
+    merged = _fill(given, known, config.deepspeed)
+    merged.setdefault("zero_optimization", {}).setdefault("stage", 0)
+    return merged
+
+
+def _from_job(config: TrainConfig, world_size: int) -> dict[str, Any]:
+    per_worker = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return {
+        "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "train_batch_size": per_worker * world_size,
+        "gradient_clipping": config.max_grad_norm,
+        "bf16": {"enabled": config.bf16},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1 << 30,
+        "wall_clock_breakdown": False,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a JSON object with DeepSpeed's settings is expected")
+    return content
+
+
+def _fill(given: dict[str, Any], known: dict[str, Any], name: str, prefix: str = "") -> dict[str, Any]:
+    merged = dict(given)
+    for key, value in known.items():
+        present = given.get(key, "auto")
+        if isinstance(value, dict):
+            inner = present if isinstance(present, dict) else {}
+            merged[key] = _fill(inner, value, name, f"{prefix}{key}.")
+        elif present == "auto":
+            merged[key] = value
+        elif present != value and key not in ("steps_per_print", "wall_clock_breakdown"):
+            raise ConfigError(
+                f"{name}: '{prefix}{key}' is {present!r}, but the job says {value!r}; write \"auto\" there"
+            )
+    return _without_auto(merged)
+
+
+def _without_auto(values: dict[str, Any]) -> dict[str, Any]:
+    """Keys still 'auto' are left out, so that DeepSpeed takes its default."""
+    return {
+        key: _without_auto(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value != "auto"
+    }

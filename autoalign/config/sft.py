@@ -1,0 +1,9 @@
+"""Config of a supervised fine-tuning job."""
+
+from __future__ import annotations
+
+from autoalign.config.train import TrainConfig
+
+
+class SFTConfig(TrainConfig):
+    """Fine-tune a model on conversations: the loss covers the answers and their end tokens."""

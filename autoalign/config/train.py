@@ -1,0 +1,133 @@
+"""Keys that every training job shares; names and meanings as in transformers where it has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from autoalign.config.base import JobConfig
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainConfig(JobConfig):
+    """Model, data, optimisation, parallelism and files of a training job."""
+
+    model_name_or_path: str = Field(description="model folder, or ORG/NAME on the Hugging Face hub")
+    data_path: list[str] = Field(
+        min_length=1, description="training data: files or URLs, each with an optional weight as PATH@2"
+    )
+    output_dir: str = Field(description="folder for checkpoints, metrics and the final model")
+
+    format: str | None = Field(None, description="data format; told apart by its keys when not given")
+    on_bad_row: Literal["stop", "quarantine"] = Field(
+        "stop", description="a bad row stops the job, or goes to OUTPUT_DIR/errors.jsonl"
+    )
+    max_train_samples: Positive | None = Field(None, description="train on the first N rows alone")
+    conv_template_name: str | None = Field(
+        None, description="chat template: a name, a .jinja file, or none for the tokenizer's own"
+    )
+    model_max_length: Positive = Field(2048, description="longest row, in tokens")
+    overlong: Literal["truncate", "drop"] = Field(
+        "truncate", description="what happens to a row over model_max_length; counted either way"
+    )
+
+    num_train_epochs: float = Field(3.0, gt=0, description="passes over the data")
+    max_steps: int = Field(-1, ge=-1, description="optimizer steps; over num_train_epochs when positive")
+    learning_rate: float = Field(2e-5, gt=0, description="peak learning rate")
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="learning rate after the warm-up"
+    )
+    warmup_ratio: Fraction = Field(0.03, description="share of the steps that warm up")
+    warmup_steps: int = Field(0, ge=0, description="steps that warm up; over warmup_ratio when positive")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay; none on norms and biases")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first decay rate")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second decay rate")
+    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon")
+    max_grad_norm: float = Field(1.0, ge=0, description="clip the gradient's norm to this; 0 for no clipping")
+    seed: int = Field(42, ge=0, description="data order, adapter weights and dropout follow from it")
+
+    per_device_train_batch_size: Positive = Field(4, description="rows (packed: bins) a worker takes at once")
+    per_device_eval_batch_size: Positive = Field(8, description="the same for evaluation")
+    gradient_accumulation_steps: Positive = Field(1, description="micro-batches in an optimizer step")
+    packing: bool = Field(
+        False, description="fill bins of model_max_length tokens with whole rows; rows never see each other"
+    )
+    group_by_length: bool = Field(True, description="batches of rows of similar length (not with packing)")
+    padding_free: bool = Field(
+        True, description="lay a batch out as one sequence without padding; false pads to the longest row"
+    )
+
+    bf16: bool = Field(True, description="bfloat16 weights and activations, float32 master weights")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+    attn_implementation: Literal["auto", "rows", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto",
+        description="attention kernel; auto: flash_attention_2 where installed, else rows (SDPA a row)",
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
+
+    use_lora: bool = Field(False, description="train a LoRA adapter instead of all weights")
+    lora_rank: Positive = Field(16, description="LoRA rank")
+    lora_alpha: float = Field(32.0, gt=0, description="LoRA scale is lora_alpha / lora_rank")
+    lora_dropout: Fraction = Field(0.0, description="dropout on the adapter's input")
+    lora_target_modules: list[str] = Field(
+        default_factory=lambda: ["all-linear"], description="modules that get an adapter"
+    )
+
+    deepspeed: str = Field(
+        "none", description="none, zero0, zero1, zero2, zero3, or a DeepSpeed JSON file (may hold 'auto')"
+    )
+    launcher: Literal["ray", "local"] = Field(
+        "ray", description="ray: Ray Train workers; local: this process, or torchrun's"
+    )
+    num_workers: Positive = Field(1, description="Ray Train workers")
+    use_gpu: bool | None = Field(None, description="one GPU a worker; none: when the machine has one")
+    cpus_per_worker: Positive | None = Field(
+        None, description="CPUs and threads a worker; none: a fair share"
+    )
+    max_failures: int = Field(
+        0, ge=-1, description="restarts from the last checkpoint after a failure; -1: no end"
+    )
+
+    eval_data_path: list[str] | None = Field(None, description="evaluation data")
+    eval_steps: Positive | None = Field(None, description="evaluate every N steps; none: at the end alone")
+    logging_steps: Positive = Field(1, description="log every N steps")
+    report_to: Literal["none", "tensorboard"] = Field(
+        "none", description="where figures go beside metrics.jsonl"
+    )
+    save_steps: Positive | None = Field(None, description="checkpoint every N steps; none: at the end alone")
+    save_total_limit: Positive | None = Field(None, description="keep the newest N checkpoints")
+    resume: str = Field(
+        "auto", description="auto: go on from OUTPUT_DIR's last checkpoint; never; or a checkpoint's path"
+    )
+    overwrite_output_dir: bool = Field(False, description="delete another run's files in OUTPUT_DIR first")
+    cache_dir: str | None = Field(
+        None, description="tokenised data is kept here (default: ~/.cache/autoalign)"
+    )
+
+    @model_validator(mode="after")
+    def _check_deepspeed(self) -> TrainConfig:
+        names = ("none", "zero0", "zero1", "zero2", "zero3")
+        if self.deepspeed not in names and not self.deepspeed.endswith(".json"):
+            raise ValueError(
+                f"'deepspeed': '{self.deepspeed}' is none of {', '.join(names)}, nor a .json file"
+            )
+        if self.deepspeed.endswith(".json") and not Path(self.deepspeed).is_file():
+            raise ValueError(f"'deepspeed': no such file: {self.deepspeed}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_layout(self) -> TrainConfig:
+        if self.packing and not self.padding_free:
+            raise ValueError("'packing' needs 'padding_free': packed rows are told apart without padding")
+        if self.packing and self.attn_implementation in ("sdpa", "eager"):
+            raise ValueError(
+                f"'packing' with attn_implementation '{self.attn_implementation}' would let rows see each other; "
+                "use auto, rows or flash_attention_2"
+            )
+        if self.eval_steps and not self.eval_data_path:
+            raise ValueError("'eval_steps' is given without 'eval_data_path'")
+        return self

@@ -1,0 +1,1 @@
+"""Losses as functions of tensors; torch is all they import."""

@@ -1,0 +1,102 @@
+"""Rows to tensors: a padding-free sequence, or a padded rectangle, with what the loss covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoalign.training.tokens import TokenRow
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch.
+
+    Attributes:
+        input_ids: (1, tokens) when padding-free, else (rows, longest).
+        position_ids: same shape; restarts at 0 with each row.
+        attention_mask: None when padding-free, else (rows, longest) of 0 and 1.
+        row_lengths: tokens of each row, in order; None when padded.
+        predict_from: (supervised,) indices into the flattened sequence; the hidden state
+            there predicts the supervised token that follows.
+        targets: (supervised,) the token ids predicted.
+        tokens: tokens without padding.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor | None
+    row_lengths: tuple[int, ...] | None
+    predict_from: Tensor
+    targets: Tensor
+    tokens: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+
+def collate(rows: Sequence[TokenRow], padding_free: bool, pad_token_id: int = 0) -> Batch:
+    """Lay rows out as one micro-batch.
+
+    No rows at all give a batch of one token and nothing supervised: at an epoch's end
+    every worker still takes part in the step's collectives.
+    """
+    rows = list(rows) or [TokenRow(np.array([pad_token_id], np.int32), np.array([False]))]
+    return _flat(rows) if padding_free else _padded(rows, pad_token_id)
+
+
+def _flat(rows: Sequence[TokenRow]) -> Batch:
+    lengths = tuple(len(row.input_ids) for row in rows)
+    ids = np.concatenate([row.input_ids for row in rows])
+    starts = np.cumsum((0, *lengths[:-1]))
+    predict_from = np.concatenate(
+        [start + np.flatnonzero(row.supervised[1:]) for start, row in zip(starts, rows, strict=True)]
+    )
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    return Batch(
+        input_ids=_long(ids)[None],
+        position_ids=_long(positions)[None],
+        attention_mask=None,
+        row_lengths=lengths,
+        predict_from=_long(predict_from),
+        targets=_long(ids[predict_from + 1]),
+        tokens=len(ids),
+    )
+
+
+def _padded(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
+    width = max(len(row.input_ids) for row in rows)
+    ids = np.full((len(rows), width), pad_token_id, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    predict_from = []
+    for index, row in enumerate(rows):
+        ids[index, : len(row.input_ids)] = row.input_ids
+        mask[index, : len(row.input_ids)] = 1
+        predict_from.append(index * width + np.flatnonzero(row.supervised[1:]))
+    positions = np.concatenate(predict_from)
+    return Batch(
+        input_ids=_long(ids),
+        position_ids=_long(np.broadcast_to(np.arange(width), ids.shape).copy()),
+        attention_mask=_long(mask),
+        row_lengths=None,
+        predict_from=_long(positions),
+        targets=_long(ids.reshape(-1)[positions + 1]),
+        tokens=int(mask.sum()),
+    )
+
+
+def _long(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.int64))

@@ -1,0 +1,1 @@
+"""Engines turn micro-batches into updated weights: plain PyTorch, or DeepSpeed."""

@@ -1,0 +1,44 @@
+"""What the loop asks of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from autoalign.training.batches import Batch
+from autoalign.training.supervised import SupervisedModel
+
+MASTER, MOMENT, VARIANCE = "master", "exp_avg", "exp_avg_sq"
+STATE_KEYS = (MASTER, MOMENT, VARIANCE)
+
+
+class StepResult(NamedTuple):
+    """What one optimizer step saw on this rank."""
+
+    loss_sum: float
+    """Summed loss over this rank's micro-batches."""
+    grad_norm: float
+    """Norm of the global gradient before clipping."""
+
+
+class Engine(Protocol):
+    """Forward, backward and update, and the state behind them."""
+
+    module: SupervisedModel
+
+    def train_step(self, batches: Iterable[Batch], denominator: float, lr: float) -> StepResult:
+        """Minimise (sum of all ranks' losses) / denominator by one optimizer step."""
+
+    def evaluate(self, batch: Batch) -> float:
+        """Summed loss of a batch, without gradients."""
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight and persistent buffer, whole, by its name in the model. All ranks take part."""
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """`PARAMETER:master|exp_avg|exp_avg_sq`, whole and float32. All ranks take part."""
+
+    def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take over what `state` gave after `step` optimizer steps, at any number of workers."""

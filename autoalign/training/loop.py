@@ -1,0 +1,320 @@
+"""The training loop, the same in one process, under torchrun and in a Ray Train worker."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoalign import chat
+from autoalign.config import deepspeed as deepspeed_settings
+from autoalign.config.train import TrainConfig
+from autoalign.errors import JobFailed, StoppedEarly
+from autoalign.training import checkpoint, export
+from autoalign.training.batches import Batch, collate
+from autoalign.training.checkpoint import Progress
+from autoalign.training.engines.base import Engine
+from autoalign.training.metrics import MetricsWriter
+from autoalign.training.model import is_padding_free, load_model, load_tokenizer
+from autoalign.training.order import DataOrder
+from autoalign.training.reporting import Reporter
+from autoalign.training.schedule import learning_rate
+from autoalign.training.supervised import SupervisedModel
+from autoalign.training.tensors import ShardReader, write_shards
+from autoalign.training.tokens import TokenTable
+from autoalign.training.world import World
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """All a worker needs: the config, the tokenised rows, and where to start."""
+
+    config: TrainConfig
+    model_path: str
+    template: chat.Template
+    train: TokenTable
+    evaluation: TokenTable | None
+    made_by: Mapping[str, Any]
+    """Goes into every checkpoint's manifest."""
+    resume_from: str | None = None
+    """A checkpoint folder; None: the newest whole one in output_dir, if any."""
+
+    @property
+    def output_dir(self) -> Path:
+        """Where everything is written."""
+        return Path(self.config.output_dir)
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What came out."""
+
+    output_dir: Path
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    eval_loss: float | None = None
+
+
+def data_order(config: TrainConfig, table: TokenTable, world_size: int) -> DataOrder:
+    """The rows of every step, for `world_size` workers."""
+    return DataOrder(
+        lengths=table.lengths,
+        micro_batch_size=config.per_device_train_batch_size,
+        micro_batches=config.gradient_accumulation_steps * world_size,
+        seed=config.seed,
+        capacity=config.model_max_length if config.packing else None,
+        group_by_length=config.group_by_length,
+    )
+
+
+def total_steps(config: TrainConfig, order: DataOrder) -> int:
+    """Optimizer steps of the whole job."""
+    if config.max_steps > 0:
+        return config.max_steps
+    return max(1, math.ceil(config.num_train_epochs * order.steps_per_epoch))
+
+
+def train(task: TrainTask, world: World, reporter: Reporter) -> TrainReport:
+    """Train to the end, and export.
+
+    Raises:
+        StoppedEarly: a stop was asked for; a checkpoint was written first.
+        JobFailed: the loss is no longer finite.
+    """
+    return Trainer(task, world, reporter).run()
+
+
+class Trainer:
+    """One job on one rank."""
+
+    def __init__(self, task: TrainTask, world: World, reporter: Reporter) -> None:
+        config = task.config
+        self.task, self.config, self.world, self.reporter = task, config, world, reporter
+        self.order = data_order(config, task.train, world.size)
+        self.total = total_steps(config, self.order)
+        self.padding_free = is_padding_free(config, task.model_path)
+        self.tokenizer = load_tokenizer(task.model_path, config.trust_remote_code)
+        start = self._find_start()
+        self.engine = self._build_engine(start)
+        self.progress = Progress()
+        if start is not None:
+            self.progress = checkpoint.read_progress(start)
+            self.engine.load_state(ShardReader(start / checkpoint.STATE_FOLDER), self.progress.step)
+            self._note(f"going on from {start} (step {self.progress.step} of {self.total})")
+
+    def run(self) -> TrainReport:
+        """Every step from where the job stands to its end."""
+        writer = self._writer()
+        loss = eval_loss = math.nan
+        window = _Window(self.progress)
+        try:
+            while self.progress.step < self.total:
+                loss = self._one_step(window, writer)
+                step = self.progress.step
+                if self._is_due(self.config.eval_steps) or (step == self.total and self.task.evaluation):
+                    eval_loss = self._evaluate(writer)
+                if self.world.any(self.world.is_main and self.reporter.should_stop()):
+                    if step < self.total:
+                        saved = self._save()
+                        raise StoppedEarly(f"stopped at step {step} of {self.total}; saved {saved}")
+                elif self._is_due(self.config.save_steps) and step < self.total:
+                    self._save()
+        finally:
+            if writer is not None:
+                writer.close()
+        self._export(loss, eval_loss)
+        return TrainReport(
+            self.task.output_dir,
+            self.progress.step,
+            self.progress.tokens,
+            self.progress.seconds,
+            loss,
+            None if math.isnan(eval_loss) else eval_loss,
+        )
+
+    def _one_step(self, window: _Window, writer: MetricsWriter | None) -> float:
+        """One optimizer step; returns the loss per supervised token over all ranks."""
+        step = self.progress.step
+        began = time.monotonic()
+        # Dropout follows from seed, step and rank, so that a resumed run repeats it.
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.world.rank)
+        parts = self.order.step(step)
+        rows = [row for part in parts for row in part]
+        supervised = int(self.task.train.supervised_counts[rows].sum())
+        lr = learning_rate(self.config, step, self.total)
+        result = self.engine.train_step(self._batches(self.task.train, parts), max(1, supervised), lr)
+        (loss_sum,) = self.world.sum(result.loss_sum)
+        loss = loss_sum / max(1, supervised)
+        if not (math.isfinite(loss) and math.isfinite(result.grad_norm)):
+            raise JobFailed(
+                f"step {step + 1}: loss {loss}, gradient norm {result.grad_norm}; nothing of it is saved. "
+                "Lower learning_rate, or look at the rows of this step with `data preview`"
+            )
+        tokens = sum(self.task.train.lengths[row] for row in rows)
+        self.progress = Progress(
+            step + 1,
+            self.progress.tokens + tokens,
+            self.progress.supervised_tokens + supervised,
+            self.progress.seconds + time.monotonic() - began,
+        )
+        window.add(loss)
+        if (step + 1) % self.config.logging_steps == 0 or step + 1 == self.total:
+            self._log(window.close(self.progress), lr, result.grad_norm, writer)
+        return loss
+
+    def _batches(self, table: TokenTable, parts: list[list[int]]) -> Iterator[Batch]:
+        """This rank's micro-batches: every world_size-th part."""
+        for part in parts[self.world.rank :: self.world.size]:
+            yield collate(
+                [table.row(row) for row in part], self.padding_free, self.tokenizer.pad_token_id or 0
+            )
+
+    def _log(self, figures: _Figures, lr: float, grad_norm: float, writer: MetricsWriter | None) -> None:
+        if writer is None:
+            return
+        progress = self.progress
+        row = {
+            "step": progress.step,
+            "epoch": round(progress.step / self.order.steps_per_epoch, 4),
+            "loss": figures.loss,
+            "lr": lr,
+            "grad_norm": grad_norm,
+            "tokens": progress.tokens,
+            "supervised_tokens": progress.supervised_tokens,
+            "tokens_per_second": round(figures.tokens_per_second, 2),
+            "seconds": round(progress.seconds, 3),
+        }
+        writer.write(row)
+        left = (self.total - progress.step) * progress.seconds / max(1, progress.step)
+        self.reporter.emit({"kind": "step", "total_steps": self.total, "seconds_left": left, **row})
+
+    def _evaluate(self, writer: MetricsWriter | None) -> float:
+        """Mean loss per supervised token of the evaluation set, the same on every rank."""
+        table = self.task.evaluation
+        assert table is not None
+        size = self.config.per_device_eval_batch_size
+        ordered = sorted(range(len(table)), key=lambda row: -table.lengths[row])
+        parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+        parts += [[] for _ in range(-len(parts) % self.world.size)]
+        (loss_sum,) = self.world.sum(
+            sum(self.engine.evaluate(batch) for batch in self._batches(table, parts))
+        )
+        loss = loss_sum / max(1, int(table.supervised_counts.sum()))
+        if writer is not None:
+            writer.write({"step": self.progress.step, "eval_loss": loss})
+            self._note(f"step {self.progress.step}: evaluation loss {loss:.4f}")
+        return loss
+
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.progress.step % every == 0
+
+    def _writer(self) -> MetricsWriter | None:
+        if not self.world.is_main:
+            return None
+        return MetricsWriter(self.task.output_dir, self.progress.step, self.config.report_to == "tensorboard")
+
+    def _note(self, text: str) -> None:
+        if self.world.is_main:
+            self.reporter.emit({"kind": "note", "text": text})
+
+    def _find_start(self) -> Path | None:
+        if self.task.resume_from is not None:
+            return Path(self.task.resume_from)
+        return checkpoint.newest_whole(self.task.output_dir, self._note)
+
+    def _build_engine(self, start: Path | None) -> Engine:
+        config, path = self.config, self.task.model_path
+        adapter = str(start) if start is not None and config.use_lora else None
+        weights = str(start) if start is not None and not config.use_lora else path
+        if config.deepspeed == "none":
+            from autoalign.training.engines.plain import PlainEngine
+
+            return PlainEngine(SupervisedModel(load_model(config, weights, adapter)), config, self.world)
+        return self._build_zero_engine(weights, adapter)
+
+    def _build_zero_engine(self, weights: str, adapter: str | None) -> Engine:
+        from autoalign.training.engines import zero
+
+        zero.import_deepspeed(self.world.device)
+        settings = deepspeed_settings.settings(self.config, self.world.size)
+        stage = settings["zero_optimization"]["stage"]
+        with zero.sharded_loading(settings):
+            model = load_model(self.config, weights, adapter)
+        return zero.ZeroEngine(
+            SupervisedModel(model, whole_head=stage < 3), self.config, self.world, settings
+        )
+
+    def _save(self) -> Path:
+        """Write a checkpoint under a temporary name, then rename it."""
+        name = f"checkpoint-{self.progress.step}"
+        folder = self.task.output_dir / f".{name}.tmp"
+        if self.world.is_main:
+            checkpoint.begin(self.task.output_dir, name)
+        self.world.barrier()
+        weights = export.gather_weights(self.engine, self.world.is_main, self.config.use_lora)
+        write_shards(folder / checkpoint.STATE_FOLDER, self.engine.state(), self.world.is_main)
+        final = self.task.output_dir / name
+        if self.world.is_main:
+            export.write_model(folder, self.engine.module.model, weights, self.tokenizer, self.task.template)
+            checkpoint.commit(folder, self.progress, self.task.made_by)
+            checkpoint.prune(self.task.output_dir, self.config.save_total_limit)
+            self._note(f"saved {final}")
+        self.world.barrier()
+        return final
+
+    def _export(self, loss: float, eval_loss: float) -> None:
+        """Write the final model into output_dir: under a temporary name, hashed, then moved up."""
+        weights = export.gather_weights(self.engine, self.world.is_main, self.config.use_lora)
+        if self.world.is_main:
+            folder = checkpoint.begin(self.task.output_dir, "final")
+            model = self.engine.module.model
+            if self.config.use_lora:
+                export.write_model(folder / "adapter", model, weights, self.tokenizer, self.task.template)
+                dtype = torch.bfloat16 if self.config.bf16 else torch.float32
+                model = export.merge_adapter(
+                    self.task.model_path, folder / "adapter", dtype, self.config.trust_remote_code
+                )
+                weights = model.state_dict()
+            export.write_model(folder, model, weights, self.tokenizer, self.task.template)
+            metrics = {"loss": loss, "eval_loss": None if math.isnan(eval_loss) else eval_loss}
+            made_by = {**self.task.made_by, "steps": self.progress.step, "metrics": metrics}
+            checkpoint.finish(folder, self.task.output_dir, made_by)
+        self.world.barrier()
+
+
+@dataclass(frozen=True)
+class _Figures:
+    loss: float
+    tokens_per_second: float
+
+
+class _Window:
+    """Averages over the steps since the last logged line."""
+
+    def __init__(self, start: Progress) -> None:
+        self._start = start
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> None:
+        self._losses.append(loss)
+
+    def close(self, now: Progress) -> _Figures:
+        seconds = max(now.seconds - self._start.seconds, 1e-9)
+        figures = _Figures(sum(self._losses) / len(self._losses), (now.tokens - self._start.tokens) / seconds)
+        self._start, self._losses = replace(now), []
+        return figures
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with `count` CPU threads; None leaves what the environment says."""
+    if count is not None:
+        torch.set_num_threads(count)
+        os.environ["OMP_NUM_THREADS"] = str(count)

@@ -1,0 +1,107 @@
+"""`metrics.jsonl`, `loss.png` and TensorBoard; what a resumed run repeats is cut off first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+METRICS_NAME = "metrics.jsonl"
+PICTURE_NAME = "loss.png"
+
+
+class MetricsWriter:
+    """Writes one line a logged step; used on rank 0 alone.
+
+    Args:
+        from_step: steps already done; later lines of an earlier attempt are dropped.
+    """
+
+    def __init__(self, output_dir: Path, from_step: int, tensorboard: bool) -> None:
+        self._path = output_dir / METRICS_NAME
+        _truncate(self._path, from_step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = _board(output_dir, from_step) if tensorboard else None
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one row, at once on disk."""
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for key, value in row.items():
+                if key not in ("step", "epoch") and value is not None:
+                    self._board.add_scalar(f"train/{key}", value, row["step"])
+
+    def close(self) -> None:
+        """Close the files and draw `loss.png`."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+        draw_loss(self._path, self._path.with_name(PICTURE_NAME))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a torn last line is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def draw_loss(metrics: Path, picture: Path) -> None:
+    """Draw training and evaluation loss over steps; nothing when no step was logged."""
+    rows = read_metrics(metrics)
+    train = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    evaluation = [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row]
+    if not train:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(*zip(*train, strict=True), color="#4c72b0", alpha=0.35, linewidth=1, label="loss")
+    axes.plot(
+        [step for step, _ in train], _smooth([loss for _, loss in train]), color="#4c72b0", label="smoothed"
+    )
+    if evaluation:
+        axes.plot(*zip(*evaluation, strict=True), color="#dd8452", marker="o", label="evaluation")
+    axes.set(xlabel="step", ylabel="loss per supervised token", title=metrics.parent.name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    temporary = picture.with_name(f".{picture.name}.tmp")
+    figure.savefig(temporary, dpi=120, format="png")
+    pyplot.close(figure)
+    temporary.replace(picture)
+
+
+def _smooth(values: list[float], weight: float = 0.8) -> list[float]:
+    """Exponential moving average, corrected for its start."""
+    smoothed, average, mass = [], 0.0, 0.0
+    for value in values:
+        average = weight * average + (1 - weight) * value
+        mass = weight * mass + (1 - weight)
+        smoothed.append(average / mass)
+    return smoothed
+
+
+def _truncate(path: Path, from_step: int) -> None:
+    rows = [row for row in read_metrics(path) if row["step"] <= from_step]
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _board(output_dir: Path, from_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        from autoalign.errors import MissingDependency
+
+        raise MissingDependency("--report_to tensorboard needs it: pip install tensorboard") from None
+    return SummaryWriter(str(output_dir / "tensorboard"), purge_step=from_step + 1)

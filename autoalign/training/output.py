@@ -1,0 +1,150 @@
+"""Whose folder is it? A run goes on in its own output_dir, and never in another run's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from autoalign import manifest
+from autoalign.config.train import TrainConfig
+from autoalign.errors import ConfigError
+from autoalign.training import checkpoint
+from autoalign.training.loop import TrainReport
+
+RUN_NAME = "run.json"
+_OURS = (RUN_NAME, "metrics.jsonl", "loss.png", "errors.jsonl", "error.log", "tensorboard", ".ray", "adapter")
+
+# What decides the weights. Workers, micro-batches and accumulation may change as long as
+# the global batch stays.
+_DECISIVE = (
+    "format",
+    "max_train_samples",
+    "model_max_length",
+    "overlong",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "seed",
+    "packing",
+    "group_by_length",
+    "bf16",
+    "use_lora",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+)
+
+
+def fingerprint(config: TrainConfig, **digests: str) -> dict[str, Any]:
+    """Everything that decides the final weights, by name."""
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.num_workers
+    values = {key: getattr(config, key) for key in _DECISIVE}
+    return {
+        **values,
+        "global_batch_size": batch,
+        **{f"{name}_digest": value for name, value in digests.items()},
+    }
+
+
+def refuse_foreign(config: TrainConfig) -> None:
+    """Refuse a folder that holds something else than a run of ours, before any work.
+
+    Raises:
+        ConfigError: a file is in the way, the folder can't be written, or holds other things.
+    """
+    folder = Path(config.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output_dir {folder} is a file; give a folder")
+    if config.resume not in ("auto", "never"):
+        _require_checkpoint(Path(config.resume))
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if names and RUN_NAME not in names and set(names) - set(_OURS):
+        shown = ", ".join(names[:3])
+        raise ConfigError(
+            f"output_dir {folder} holds other things ({shown}{', ...' if len(names) > 3 else ''}) and no run of "
+            "AutoAlign; give a new or empty folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir {folder} can't be made: {error.strerror}") from None
+
+
+def _require_checkpoint(path: Path) -> None:
+    if not (path / checkpoint.STATE_FOLDER / "state.json").is_file():
+        raise ConfigError(
+            f"'resume': {path} is no checkpoint (it holds no {checkpoint.STATE_FOLDER}/state.json); "
+            "give auto, never, or the path of a checkpoint-STEP folder"
+        )
+    damaged = manifest.damaged_files(path)
+    if damaged:
+        raise ConfigError(f"'resume': {path} is damaged: {', '.join(damaged[:3])}")
+
+
+def claim(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
+    """Make `output_dir` this run's; the report of a finished run with the same fingerprint.
+
+    Raises:
+        ConfigError: the folder holds another run; the message shows the differences.
+    """
+    folder = Path(config.output_dir)
+    if config.resume not in ("auto", "never"):
+        _compare(manifest.read(Path(config.resume)).get("fingerprint", {}), mine, config.resume)
+    path = folder / RUN_NAME
+    if path.is_file():
+        if config.overwrite_output_dir:
+            _clear(folder)
+        else:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if config.resume == "never":
+                raise ConfigError(
+                    f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go on with "
+                    "it, --overwrite_output_dir to delete it, or another --output_dir"
+                )
+            _compare(before["fingerprint"], mine, str(folder))
+            if before.get("report"):
+                return TrainReport(**{**before["report"], "output_dir": folder})
+    manifest.write_json(path, {"fingerprint": mine, "config": config.model_dump(mode="json")})
+    return None
+
+
+def mark_done(folder: Path, report: TrainReport) -> None:
+    """Note in run.json that the job is done, with its figures."""
+    content = json.loads((folder / RUN_NAME).read_text(encoding="utf-8"))
+    figures = {**asdict(report), "output_dir": str(report.output_dir)}
+    manifest.write_json(folder / RUN_NAME, {**content, "report": figures})
+
+
+def _compare(before: dict[str, Any], now: dict[str, Any], place: str) -> None:
+    keys = [key for key in now if before.get(key) != now[key]]
+    if not keys:
+        return
+    lines = "\n".join(f"  {key}: was {before.get(key)!r}, is {now[key]!r}" for key in keys)
+    raise ConfigError(
+        f"{place} holds another run:\n{lines}\n"
+        "give another --output_dir, or --overwrite_output_dir to delete that run"
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a run of ours wrote, and nothing else."""
+    written = {*manifest.read(folder).get("files", {}), *_OURS, manifest.MANIFEST_NAME}
+    stale = [folder / name for name in written if "/" not in name]
+    stale += [*folder.glob("checkpoint-*"), *folder.glob(".*.tmp")]
+    for path in stale:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

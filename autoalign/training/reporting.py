@@ -1,0 +1,133 @@
+"""How a running job tells its owner where it is, and how the owner asks it to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+_LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class Reporter(Protocol):
+    """What the loop needs of whoever watches it; rank 0 alone calls it."""
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Show an event: `{"kind": "step" | "note" | "stage", ...}`."""
+
+    def should_stop(self) -> bool:
+        """Whether a clean stop was asked for."""
+
+
+class Display:
+    """Shows events: a bar with loss, tokens/s and time left on a terminal, plain lines elsewhere."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Any = None
+        self._task: Any = None
+        self._last_line = 0.0
+        self._last_step = 0
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """Show one event."""
+        if event["kind"] == "step":
+            self._step(event)
+        else:
+            self._say(str(event["text"]))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _step(self, event: Mapping[str, Any]) -> None:
+        if not sys.stderr.isatty():
+            last = event["step"] == event["total_steps"]
+            if last or time.monotonic() - self._last_line >= _LINE_EVERY:
+                self._last_line = time.monotonic()
+                self._say(_line(event))
+            return
+        if self._bar is None:
+            self._start(event)
+        self._bar.update(
+            self._task,
+            completed=event["step"],
+            figures=f"loss {event['loss']:.4f}  {event['tokens_per_second']:.0f} tok/s",
+        )
+
+    def _start(self, event: Mapping[str, Any]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn(f"[bold]{self._title}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("", total=event["total_steps"], figures="")
+
+    def _say(self, text: str) -> None:
+        line = f"{self._title}: {text}"
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    left = time.strftime("%H:%M:%S", time.gmtime(event["seconds_left"]))
+    return (
+        f"step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  lr {event['lr']:.2e}  "
+        f"{event['tokens_per_second']:.0f} tok/s  {left} left"
+    )
+
+
+class LocalReporter:
+    """Loop and display in one process; SIGTERM and Ctrl-C ask for a stop."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._stop = threading.Event()
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        self._display.show(event)
+
+    def should_stop(self) -> bool:
+        return self._stop.is_set()
+
+    def request_stop(self) -> None:
+        """Ask for a clean stop."""
+        self._stop.set()
+
+
+@contextmanager
+def stop_on_signals(request_stop: Any) -> Iterator[None]:
+    """Call `request_stop` at the first SIGTERM or SIGINT; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+
+    def handle(number: int, frame: Any) -> None:
+        print("stopping after this step; a second signal stops at once", file=sys.stderr, flush=True)
+        request_stop()
+        for kind in kinds:
+            signal.signal(kind, before[kind])
+
+    for kind in kinds:
+        signal.signal(kind, handle)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            signal.signal(kind, before[kind])

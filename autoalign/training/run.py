@@ -1,0 +1,163 @@
+"""A training job from its config to its files: `run` is what every entry point calls."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoalign import chat, formats, manifest
+from autoalign.config.sft import SFTConfig
+from autoalign.config.train import TrainConfig
+from autoalign.training import output, space
+from autoalign.training.loop import TrainReport, TrainTask, data_order, total_steps, train, use_threads
+from autoalign.training.model import load_tokenizer, resolve_model
+from autoalign.training.reporting import Display, LocalReporter, stop_on_signals
+from autoalign.training.tokens import TokenCounts, TokenizeOptions, TokenTable, default_cache_dir, tokenize
+
+
+@dataclass(frozen=True)
+class _Data:
+    table: TokenTable
+    digest: str
+    paths: tuple[str, ...]
+    bad_rows: int
+
+
+def run(config: SFTConfig) -> TrainReport:
+    """Fine-tune, and leave a model folder in `config.output_dir`.
+
+    Raises:
+        InputError: something the user gave is wrong; nothing was started.
+        JobFailed: training failed; checkpoints written so far stand.
+        StoppedEarly: SIGTERM or Ctrl-C; a checkpoint was written first.
+    """
+    display = Display("sft")
+    try:
+        model_path = resolve_model(config.model_name_or_path)
+        output.refuse_foreign(config)
+        task = _prepare(config, model_path, display)
+        finished = output.claim(config, task.made_by["fingerprint"])
+        if finished is not None:
+            _say(display, f"{config.output_dir} holds this job's finished model; nothing to do")
+            return finished
+        space.require(config, model_path)
+        if config.launcher == "local":
+            return _run_here(task, display)
+        from autoalign.training import ray_train
+
+        return ray_train.run(task, display)
+    finally:
+        display.close()
+
+
+def _prepare(config: TrainConfig, model_path: str, display: Display) -> TrainTask:
+    tokenizer = load_tokenizer(model_path, config.trust_remote_code)
+    template = chat.get_template(config.conv_template_name, tokenizer)
+    data = _load(config, config.data_path, tokenizer, template, display)
+    evaluation = None
+    if config.eval_data_path:
+        evaluation = _load(_for_evaluation(config), config.eval_data_path, tokenizer, template, display)
+    parent = manifest.model_digest(Path(model_path))
+    fingerprint = output.fingerprint(config, data=data.digest, template=template.digest, model=parent)
+    made_by = {
+        "job": "sft",
+        "config": config.model_dump(mode="json"),
+        "fingerprint": fingerprint,
+        "data": {"paths": data.paths, "digest": data.digest, **data.table.counts._asdict()},
+        "template": {"name": template.name, "digest": template.digest},
+        "parent": {"name": config.model_name_or_path, "digest": parent},
+    }
+    resume_from = None if config.resume in ("auto", "never") else config.resume
+    return TrainTask(
+        config,
+        model_path,
+        template,
+        data.table,
+        evaluation.table if evaluation else None,
+        made_by,
+        resume_from,
+    )
+
+
+def _for_evaluation(config: TrainConfig) -> TrainConfig:
+    """The same config without `max_train_samples`, which is not for the evaluation set."""
+    return config.model_copy(update={"max_train_samples": None})
+
+
+def _load(
+    config: TrainConfig, paths: list[str], tokenizer: Any, template: chat.Template, display: Display
+) -> _Data:
+    """Read and tokenise files, and say what came of it."""
+    began = time.monotonic()
+    dataset = formats.load(
+        paths,
+        kind="sft",
+        format=config.format,
+        on_bad_row=config.on_bad_row,
+        errors_path=Path(config.output_dir) / "errors.jsonl",
+        seed=config.seed,
+    )
+    conversations = dataset.conversations[: config.max_train_samples]
+    options = TokenizeOptions(
+        template,
+        config.model_max_length,
+        config.overlong,
+        Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
+    )
+    digest = f"{dataset.digest}:{config.format}:{config.seed}:{len(conversations)}"
+    table = tokenize(conversations, tokenizer, options, digest)
+    _say(display, _describe(paths, table.counts, dataset.bad_rows, config, time.monotonic() - began))
+    return _Data(table, digest, dataset.paths, dataset.bad_rows)
+
+
+def _describe(paths: list[str], counts: TokenCounts, bad: int, config: TrainConfig, seconds: float) -> str:
+    parts = [
+        f"{', '.join(paths)}: {counts.rows} rows, {counts.tokens} tokens, {counts.supervised_tokens} trained on"
+    ]
+    if counts.truncated:
+        parts.append(f"{counts.truncated} rows truncated to model_max_length {config.model_max_length}")
+    if counts.dropped:
+        parts.append(f"{counts.dropped} rows over model_max_length {config.model_max_length} dropped")
+    if bad:
+        parts.append(f"{bad} bad rows in {Path(config.output_dir) / 'errors.jsonl'}")
+    return f"{'; '.join(parts)} ({seconds:.1f} s)"
+
+
+def _run_here(task: TrainTask, display: Display) -> TrainReport:
+    """Train in this process; under torchrun, as one of its ranks."""
+    import torch
+
+    from autoalign.training import world
+
+    use_gpu = torch.cuda.is_available() if task.config.use_gpu is None else task.config.use_gpu
+    use_threads(task.config.cpus_per_worker)
+    place = world.join_from_environment(task.config.deepspeed != "none", use_gpu)
+    announce(task, place.size, display)
+    reporter = LocalReporter(display)
+    try:
+        with stop_on_signals(reporter.request_stop):
+            report = train(task, place, reporter)
+    finally:
+        world.leave()
+    if place.is_main:
+        output.mark_done(task.output_dir, report)
+    return report
+
+
+def announce(task: TrainTask, workers: int, display: Display) -> None:
+    """Say what is about to run: steps, batch, engine."""
+    config = task.config
+    order = data_order(config, task.train, workers)
+    unit = "bins" if config.packing else "rows"
+    kind = f"LoRA rank {config.lora_rank}" if config.use_lora else "all weights"
+    _say(
+        display,
+        f"{total_steps(config, order)} steps of {order.batch_size} {unit}, {order.steps_per_epoch} an epoch; "
+        f"{kind}, {'bf16' if config.bf16 else 'fp32'}, deepspeed {config.deepspeed}, {workers} worker(s)",
+    )
+
+
+def _say(display: Display, text: str) -> None:
+    display.show({"kind": "note", "text": text})

@@ -1,0 +1,77 @@
+"""Many tensors in a few safetensors files, written one at a time and read lazily."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_SHARD_BYTES = 4 << 30
+
+
+def write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]], is_main: bool) -> None:
+    """Write `tensors` as `folder/state-00001.safetensors`... and an index.
+
+    Every rank has to exhaust the iterable, since making a tensor whole may be a
+    collective; rank 0 alone keeps and writes. No more than one shard is held at a time.
+    """
+    from safetensors.torch import save_file
+
+    index: dict[str, str] = {}
+    shard: dict[str, Tensor] = {}
+    size = count = 0
+
+    def flush() -> None:
+        nonlocal shard, size, count
+        count += 1
+        name = f"state-{count:05d}.safetensors"
+        save_file(shard, folder / name)
+        index.update(dict.fromkeys(shard, name))
+        shard, size = {}, 0
+
+    for key, tensor in tensors:
+        if not is_main:
+            continue
+        shard[key] = tensor.detach().to("cpu", copy=True).contiguous()
+        size += tensor.nbytes
+        if size >= _SHARD_BYTES:
+            flush()
+    if is_main:
+        if shard:
+            flush()
+        (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+class ShardReader(Mapping[str, Tensor]):
+    """The tensors that `write_shards` wrote, each read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index: dict[str, str] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+
+    def __getitem__(self, key: str) -> Tensor:
+        from safetensors import safe_open
+
+        with safe_open(self._folder / self._index[key], framework="pt") as file:
+            tensor: Tensor = file.get_tensor(key)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+def same_tensors(left: Path, right: Path) -> bool:
+    """Whether two folders' safetensors files hold the same names and bits."""
+    from safetensors.torch import load_file
+
+    def read(folder: Path) -> dict[str, Tensor]:
+        return {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in load_file(path).items()}
+
+    a, b = read(left), read(right)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
