@@ -103,11 +103,17 @@ class Repl:
             session.save(Path(rest).expanduser())
             print(f"(saved to {rest})")
         else:
-            {"/reset": session.reset, "/undo": session.undo, "/system": lambda: session.set_system(rest)}[
-                name
-            ]()
+            self._change(name, rest)
             print("(done)")
         return True
+
+    def _change(self, name: str, rest: str) -> None:
+        if name == "/reset":
+            self._session.reset()
+        elif name == "/undo":
+            self._session.undo()
+        else:
+            self._session.set_system(rest)
 
     def _reply(self) -> None:
         """Print the pieces as they come; Ctrl-C keeps what was said so far."""

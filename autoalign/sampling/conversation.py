@@ -94,9 +94,7 @@ class ChatSession:
         """
         if not self.turns:
             raise ChatError("nothing to save yet")
-        turns = [
-            {"from": _SPEAKERS[m["role"]], "value": m["content"]} for m in messages_to_dicts(self.messages)
-        ]
+        turns = [{"from": _SPEAKERS[m.role], "value": m.content} for m in self.messages]
         row = {"id": path.stem, "conversations": turns, "source": "chat"}
         try:
             if path.suffix == ".jsonl":

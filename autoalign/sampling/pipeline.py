@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -49,7 +50,8 @@ def ray_session(address: str | None, num_replicas: int) -> Iterator[Cluster]:
                 "num_cpus": max(os.cpu_count() or 1, num_replicas + 1),
             }
         try:
-            ray.init(address=address, **quiet)
+            with _native_stderr_closed():
+                ray.init(address=address, **quiet)
         except (ConnectionError, ValueError) as error:
             raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
     try:
@@ -58,6 +60,20 @@ def ray_session(address: str | None, num_replicas: int) -> Iterator[Cluster]:
     finally:
         if mine:
             ray.shutdown()
+
+
+@contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Ray's C++ side says on stderr that it was told to be quiet; Python's own errors still come through."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Tasks(NamedTuple):
