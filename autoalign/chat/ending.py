@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -14,14 +15,13 @@ from autoalign.errors import TemplateError
 
 
 def stop_strings(template: Template, tokenizer: Any = None) -> list[str]:
-    """The text that ends an assistant turn, such as `["<|im_end|>"]`; empty where the template writes none.
+    """The texts that end an assistant turn, such as `["<|im_end|>"]`; empty where the template writes none.
 
     Args:
         tokenizer: gives `{{ eos_token }}` its text; templates that write their
             own marker do without it.
     """
-    marker = _marker(template, _eos_token(tokenizer))
-    return [marker] if marker else []
+    return list(_markers(template, _eos_token(tokenizer)))
 
 
 def stop_token_ids(template: Template, tokenizer: Any) -> list[int]:
@@ -30,11 +30,13 @@ def stop_token_ids(template: Template, tokenizer: Any) -> list[int]:
     Where this tokenizer has no single token for the marker, the tokenizer's own
     end token is all there is; pass `stop_strings` to the engine as well then.
     """
-    for text in stop_strings(template, tokenizer):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) == 1:
-            return [int(ids[0])]
-    return [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    each = [
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in stop_strings(template, tokenizer)
+    ]
+    single = [int(ids[0]) for ids in each if len(ids) == 1]
+    if single or tokenizer.eos_token_id is None:
+        return single
+    return [int(tokenizer.eos_token_id)]
 
 
 def check_mask(encoded: Encoded, tokenizer: Any, template: Template) -> None:
@@ -47,8 +49,8 @@ def check_mask(encoded: Encoded, tokenizer: Any, template: Template) -> None:
     runs = _trained_runs(encoded)
     if not runs:
         raise TemplateError(_why_empty(encoded, template))
-    marker = _marker(template, _eos_token(tokenizer))
-    if not marker:
+    markers = _markers(template, _eos_token(tokenizer))
+    if not markers:
         raise TemplateError(
             f"chat template '{template.name}' writes no end token after a trained answer, so the "
             "model would not learn to stop; put one between the generation marks, or give the tokenizer the "
@@ -56,9 +58,9 @@ def check_mask(encoded: Encoded, tokenizer: Any, template: Template) -> None:
         )
     for end, ids in runs:
         cut_off = encoded.truncated and end == len(encoded.labels)
-        if not cut_off and not _ends_with(marker, ids, tokenizer):
+        if not cut_off and not any(_ends_with(marker, ids, tokenizer) for marker in markers):
             raise TemplateError(
-                f"chat template '{template.name}': an answer is trained on without its end token {marker!r}; "
+                f"chat template '{template.name}': an answer is trained on without its end {markers[0]!r}; "
                 f"the trained text ends in {tokenizer.decode(ids[-8:])!r}"
             )
 
@@ -114,7 +116,16 @@ def _eos_token(tokenizer: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _marker(template: Template, eos_token: str) -> str:
-    text, spans = render(PROBE_MESSAGES, template, eos_token=eos_token)
-    said = text[slice(*spans[-1])] if spans else ""
-    return said.rpartition(PROBE)[2].strip()
+def _markers(template: Template, eos_token: str) -> tuple[str, ...]:
+    """The ends of an answer that comes last, and of one that a tool's result follows (GLM-4's differ)."""
+    markers = _markers_of(PROBE_MESSAGES, template, eos_token)
+    with suppress(TemplateError):
+        markers += _markers_of((*PROBE_MESSAGES, {"role": "tool", "content": "r"}), template, eos_token)
+    return tuple(dict.fromkeys(markers))
+
+
+def _markers_of(messages: Messages, template: Template, eos_token: str) -> list[str]:
+    """What stands after the probe in its span, and after it (Phi-3 closes the whole conversation)."""
+    text, spans = render(messages, template, eos_token=eos_token)
+    said = [text[start:end].rpartition(PROBE)[2].strip() for start, end in spans]
+    return [marker for marker in said if marker]

@@ -229,7 +229,6 @@ def test_a_cut_off_end_token_is_no_reason_to_stop():
         ("chatml", "<|im_end|>"),
         ("llama-3-instruct", "<|eot_id|>"),
         ("gemma", "<end_of_turn>"),
-        ("glm-4-chat", "<|user|>"),
         ("deepseek-v3", "<｜end▁of▁sentence｜>"),
     ],
 )
@@ -237,6 +236,30 @@ def test_stop_tokens(name, token):
     tokenizer, template = TOKENIZERS["byte-level"], get_template(name)
     assert stop_strings(template, tokenizer) == [token]
     assert stop_token_ids(template, tokenizer) == [tokenizer.convert_tokens_to_ids(token)]
+
+
+def test_glm_stops_at_the_users_turn_and_at_a_tools_result():
+    tokenizer, template = TOKENIZERS["byte-level"], get_template("glm-4-chat")
+    assert stop_strings(template, tokenizer) == ["<|user|>", "<|observation|>"]
+    assert stop_token_ids(template, tokenizer) == tokenizer.convert_tokens_to_ids(
+        ["<|user|>", "<|observation|>"]
+    )
+    messages = [*TALK[:2], {"role": "tool", "content": "42"}, TALK[3]]
+    encoded = encode(messages, tokenizer, template)
+    check_mask(encoded, tokenizer, template)
+    assert trained_runs(encoded, tokenizer)[0].endswith("1770.<|observation|>")
+
+
+def test_a_template_that_also_closes_the_conversation_passes_the_check():
+    """Phi-3's way: every turn ends with its marker, and the last one with the end token as well."""
+    source = (
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content }}<|im_end|>\n{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+        "{% endfor %}{% generation %}{{ eos_token }}{% endgeneration %}"
+    )
+    tokenizer, template = byte_level(adds_bos=False, eos="<|eot_id|>"), Template("closes", source)
+    check_mask(encode(TALK, tokenizer, template), tokenizer, template)
+    assert stop_strings(template, tokenizer) == ["<|im_end|>", "<|eot_id|>"]
 
 
 def test_the_end_token_is_the_fallback_where_the_marker_is_several_tokens():
