@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,18 +38,25 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A finished stage: its title, its wall-clock seconds, and its rate in words."""
+    """A finished stage: its title and its wall-clock seconds."""
 
     title: str
     seconds: float
-    rate: str
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+Command = Callable[[Sequence[str]], int]
+
+
+def autoalign_cli(arguments: Sequence[str]) -> int:
+    """Run `autoalign-cli` from the repository's root, its output passed through; its exit code."""
+    return subprocess.run([sys.executable, "-m", "autoalign.cli", *arguments], cwd=ROOT).returncode
+
+
+def main(argv: Sequence[str] | None = None, command: Command = autoalign_cli) -> int:
     """Run the demo; 0 when the fine-tuned model shows the persona more often than before."""
     options = _options(argv)
     try:
-        _run(options)
+        _run(options, command)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_code
@@ -69,19 +76,24 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace, command: Command) -> None:
     _check_model(options.model)
     output = Path(options.output_dir)
     _empty_output(ROOT / output)
     before, after, tuned = output / "before.jsonl", output / "after.jsonl", output / "model"
     _say("Meet Bramwick: a small language model is about to become the keeper of Gullstone Light.")
     stages = [
-        _stage("1/3 ask the model as it is", _infer(options, options.model, before), _sampling_rate(before)),
-        _stage("2/3 fine-tune it on 110 conversations", _sft(options, tuned), _training_rate(tuned)),
-        _stage("3/3 ask the same questions again", _infer(options, str(tuned), after), _sampling_rate(after)),
+        _stage(command, "1/3 ask the model as it is", _infer(options, options.model, before)),
+        _stage(command, "2/3 fine-tune it on 110 conversations", _sft(options, tuned)),
+        _stage(command, "3/3 ask the same questions again", _infer(options, str(tuned), after)),
+    ]
+    rates = [
+        sampling_rate(before, stages[0].seconds),
+        training_rate(tuned),
+        sampling_rate(after, stages[2].seconds),
     ]
     rows = compare(ROOT / before, ROOT / after)
-    _report(rows, stages, tuned)
+    _report(rows, zip(stages, rates, strict=True), tuned)
     if persona_share([row.after for row in rows]) <= persona_share([row.before for row in rows]):
         raise DemoError("the fine-tuned model does not show the persona more often than before")
 
@@ -112,34 +124,27 @@ def _sft(options: argparse.Namespace, tuned: Path) -> list[str]:
     return [*command, "--output_dir", str(tuned)]
 
 
-def _stage(title: str, command: Sequence[str], rate: Callable[[float], str]) -> Stage:
-    """Run one `autoalign-cli` command from the repository's root, its output passed through."""
-    _say(f"\n== {title}\n$ autoalign-cli {shlex.join(command)}")
+def _stage(command: Command, title: str, arguments: Sequence[str]) -> Stage:
+    _say(f"\n== {title}\n$ autoalign-cli {shlex.join(arguments)}")
     begun = time.perf_counter()
-    code = subprocess.run([sys.executable, "-m", "autoalign.cli", *command], cwd=ROOT).returncode
-    seconds = time.perf_counter() - begun
+    code = command(arguments)
     if code:
         raise DemoError(f"the command above ended with exit code {code}", exit_code=code)
-    return Stage(title, seconds, rate(seconds))
+    return Stage(title, time.perf_counter() - begun)
 
 
-def _sampling_rate(answers: Path) -> Callable[[float], str]:
-    def rate(seconds: float) -> str:
-        tokens = count_output_tokens(ROOT / answers)
-        return f"{tokens:,} tokens written, {tokens / seconds:,.0f} tok/s with the engine's start"
-
-    return rate
+def sampling_rate(answers: Path, seconds: float) -> str:
+    """Tokens that a stage of `seconds` wrote, in words."""
+    tokens = count_output_tokens(ROOT / answers)
+    return f"{tokens:,} tokens written, {tokens / seconds:,.0f} tok/s with the engine's start"
 
 
-def _training_rate(tuned: Path) -> Callable[[float], str]:
-    def rate(_: float) -> str:
-        steps = [row for row in _metrics(tuned) if "loss" in row]
-        last = steps[-1]
-        rate = last["tokens"] / max(last["seconds"], 1e-3)
-        losses = f"loss {steps[0]['loss']:.2f} -> {last['loss']:.2f}"
-        return f"{last['tokens']:,} tokens learned from, {rate:,.0f} tok/s; {losses}"
-
-    return rate
+def training_rate(tuned: Path) -> str:
+    """Tokens learned from, their rate, and the loss, in words."""
+    steps = [row for row in _metrics(tuned) if "loss" in row]
+    first, last = steps[0], steps[-1]
+    rate = last["tokens"] / max(last["seconds"], 1e-3)
+    return f"{last['tokens']:,} tokens, {rate:,.0f} tok/s; loss {first['loss']:.2f} -> {last['loss']:.2f}"
 
 
 def _metrics(tuned: Path) -> list[dict[str, Any]]:
@@ -147,18 +152,15 @@ def _metrics(tuned: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _report(rows: Sequence[Comparison], stages: Sequence[Stage], tuned: Path) -> None:
+def _report(rows: Sequence[Comparison], stages: Iterable[tuple[Stage, str]], tuned: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     # Off a terminal, rich would fold the table to 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 120)
-    times = Table(title="What it took", show_footer=True)
-    times.add_column("stage", "all")
-    times.add_column("seconds", f"{sum(stage.seconds for stage in stages):.0f}", justify="right")
-    times.add_column("work")
-    for stage in stages:
-        times.add_row(stage.title, f"{stage.seconds:.0f}", stage.rate)
+    times = Table("stage", "seconds", "work", title="What it took")
+    for stage, rate in stages:
+        times.add_row(stage.title, f"{stage.seconds:.0f}", rate)
     console.print()
     console.print(answers_table(rows))
     console.print(times)
