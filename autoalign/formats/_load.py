@@ -217,7 +217,11 @@ def repeat(records: Iterable[Record], source: Source, seed: int) -> Iterator[Rec
     The picking is spread evenly (the same share of every 1,024 rows), so that it needs no
     more memory than that.
     """
-    copies, fraction = divmod(source.weight, 1)
+    whole, fraction = divmod(source.weight, 1)
+    if not fraction:
+        for record in records:
+            yield from _copies(record, int(whole))
+        return
     draw = random.Random(f"{seed} {source.path}")  # noqa: S311 (no secret)
     iterator, owed = iter(records), 0.0
     while window := list(islice(iterator, WINDOW)):
@@ -226,8 +230,14 @@ def repeat(records: Iterable[Record], source: Source, seed: int) -> Iterator[Rec
         owed -= size
         picked = set(draw.sample(range(len(window)), size))
         for index, record in enumerate(window):
-            for copy in range(int(copies) + (index in picked)):
-                yield dataclasses.replace(record, id=f"{record.id}#{copy + 1}") if copy else record
+            yield from _copies(record, int(whole) + (index in picked))
+
+
+def _copies(record: Record, count: int) -> Iterator[Record]:
+    if count:
+        yield record
+    for copy in range(2, count + 1):
+        yield dataclasses.replace(record, id=f"{record.id}#{copy}")
 
 
 def _distinct(records: Sequence[Record]) -> tuple[Record, ...]:

@@ -115,7 +115,7 @@ def summary(values: Sequence[int]) -> Summary:
 
 
 def histogram(values: Sequence[int], bins: int = 10, width: int = 40) -> Iterator[str]:
-    """Lines of a bar chart: `from - to  rows  ####`; the last bin holds what lies over the 95th percentile."""
+    """Lines of a bar chart; the last bin holds what lies over the 95th percentile."""
     top = max(int(summary(values).p95), 1)
     step = max(1, math.ceil((top + 1) / (bins - 1)))
     counts = Counter(min(value // step, bins - 1) for value in values)
