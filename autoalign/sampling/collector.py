@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -27,13 +26,15 @@ class Collector:
 
     def __init__(self, config: InferConfig) -> None:
         self._config, self._path = config, config.output_path
-        folder, base = self._path.parent, f".{self._path.name}.{os.getpid()}"
+        folder, base = self._path.parent, f".{self._path.name}"
         folder.mkdir(parents=True, exist_ok=True)
+        # First, since it refuses a second job at work on the same output.
+        self._store = output.AnswerStore(folder / f"{self._path.name}.partial")
         self.quarantine = folder / f"{base}.quarantine"
         self._errors_path = folder / f"{base}.errors"
         self._errors = self._errors_path.open("w+b")
         self.prompts = PromptSpool(folder / f"{base}.prompts")
-        self._store = output.AnswerStore(folder / f"{self._path.name}.partial")
+        self.quarantine.unlink(missing_ok=True)
         self._failed = self._prompt_tokens = self._output_tokens = 0
         self._ready: float | None = None
 
@@ -100,6 +101,7 @@ class Collector:
                 done += 1
                 tokens += answer.completion_tokens
                 self._prompt_tokens += answer.prompt_tokens
+        self._store.flush()
         self._failed += failed
         self._output_tokens += tokens
         if self._ready is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from array import array
@@ -19,13 +20,22 @@ class AnswerStore:
     """Lines in the order they finish; 8 bytes of memory for each says where it lies.
 
     Args:
-        path: the file; readable JSONL at any time.
+        path: the file; readable JSONL at any time. What an earlier job left there is replaced.
+
+    Raises:
+        ConfigError: another process has it open.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.done = 0
-        self._file = path.open("w+b")
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ConfigError(f"{path}: another job is at work on this output") from None
+        self._file.truncate(0)
         self._end = 0
         self._places = array("q")
 
@@ -70,6 +80,10 @@ class AnswerStore:
             if place >= 0:
                 self._file.seek(place)
                 yield self._file.readline()
+
+    def flush(self) -> None:
+        """Hand what came so far to the operating system, which outlives a killed job."""
+        self._file.flush()
 
     def close(self, keep: bool = False) -> None:
         """Close the file, and remove it unless it is to be kept."""

@@ -25,6 +25,7 @@ class HfEngine:
         try:
             import torch
             import transformers
+            from safetensors import SafetensorError
         except ImportError as error:
             raise MissingDependency("the hf backend needs: pip install torch transformers") from error
         device = "cuda" if options.use_gpu and torch.cuda.is_available() else "cpu"
@@ -34,7 +35,7 @@ class HfEngine:
         logging.disable_progress_bar()
         try:
             self._model = auto.from_pretrained(options.model, dtype=options.dtype, trust_remote_code=trust)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(f"{options.model}: transformers can't load it: {error}") from error
         self._model = self._model.to(device).eval()
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(

