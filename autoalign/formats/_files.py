@@ -7,13 +7,17 @@ import gzip
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from autoalign.errors import DataError, MissingDependency
 
 CHUNK = 1 << 20
+
+# Told about every file that is opened, so that a command can show how far reading has come.
+on_open: ContextVar[Callable[[str, BinaryIO], None] | None] = ContextVar("on_open", default=None)
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 
 
@@ -77,6 +81,8 @@ def open_raw(path: str) -> Iterator[BinaryIO]:
     """
     try:
         with _open_url(path) if "://" in path else Path(path).expanduser().open("rb") as handle:
+            if notify := on_open.get():
+                notify(path, handle)
             yield handle
     except FileNotFoundError:
         raise DataError("no such file", file=path) from None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from autoalign.cli.data._measure import histogram, measure, summary
+from autoalign.cli.data._progress import describe
 from autoalign.cli.data.stats import character_counter
 from autoalign.cli.main import main
 from autoalign.formats import load
@@ -123,6 +124,11 @@ def test_stats_prints_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert "user 15, assistant 15, system 3" in out
     assert "4 rows mostly Chinese" in out
     assert "answer, characters" in out
+
+
+def test_progress_says_rate_and_time_left() -> None:
+    line = describe("a.jsonl", position=100_000_000, size=200_000_000, seconds=10.0)
+    assert line == "a.jsonl: 50% of 200.0 MB, 10.0 MB/s, 10 s left"
 
 
 def test_summary_is_nearest_rank() -> None:

@@ -6,6 +6,7 @@ import time
 
 from autoalign import formats
 from autoalign.cli.data import _flags
+from autoalign.cli.data._progress import progress
 
 SUMMARY = "write a file in another format (sharegpt, messages, ...) or kind (.jsonl, .parquet, ...)"
 DESCRIPTION = (
@@ -25,16 +26,17 @@ def run(args: list[str]) -> int:
     _flags.add_bad_rows(parser)
     options = parser.parse_strict(args)
     start = time.perf_counter()
-    done = formats.convert(
-        options.file,
-        options.to,
-        options.output,
-        format=options.format,
-        on_bad_row=options.on_bad_row,
-        errors_path=options.errors_path,
-        limit=options.limit,
-        force=options.force,
-    )
+    with progress():
+        done = formats.convert(
+            options.file,
+            options.to,
+            options.output,
+            format=options.format,
+            on_bad_row=options.on_bad_row,
+            errors_path=options.errors_path,
+            limit=options.limit,
+            force=options.force,
+        )
     seconds = time.perf_counter() - start
     print(f"{done.path}: {done.rows:,} rows as {options.to} ({seconds:.2f} s)")
     if done.bad_rows:

@@ -64,7 +64,7 @@ def _tokens(side: Encoded, renderer: Encoder, console: Console) -> RenderableTyp
 
     from autoalign import chat
 
-    if console.color_system is None:
+    if console.color_system is None or console.no_color:
         return Text(chat.preview_plain(side, renderer.tokenizer))
     return chat.preview(side, renderer.tokenizer)
 

@@ -8,6 +8,7 @@ from typing import Any
 from autoalign import formats
 from autoalign.cli.data import _flags
 from autoalign.cli.data._measure import Count, Measures, histogram, measure, summary
+from autoalign.cli.data._progress import progress
 from autoalign.cli.data._tokenizer import load_tokenizer
 
 SUMMARY = "rows, turns, lengths, roles, duplicates, and a histogram of the answers"
@@ -30,7 +31,9 @@ def run(args: list[str]) -> int:
     )
     count = token_counter(load_tokenizer(options.tokenizer)) if options.tokenizer else character_counter
     unit = "tokens" if options.tokenizer else "characters"
-    for line in report(measure(records, count), unit):
+    with progress():
+        found = measure(records, count)
+    for line in report(found, unit):
         print(line)
     return 0
 

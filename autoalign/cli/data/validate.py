@@ -8,6 +8,7 @@ from argparse import Namespace
 
 from autoalign import formats
 from autoalign.cli.data import _flags
+from autoalign.cli.data._progress import progress
 from autoalign.cli.data._tokenizer import Encoder, encoder
 from autoalign.errors import DataError, TemplateError
 
@@ -46,15 +47,16 @@ def _validate(path: str, options: Namespace, renderer: Encoder | None) -> int:
     start = time.perf_counter()
     lengths = LengthCheck(renderer) if renderer else None
     try:
-        report = formats.check(
-            path,
-            kind=options.kind,
-            format=options.format,
-            purpose="prompts" if options.prompts else "train",
-            on_bad_row=options.on_bad_row,
-            errors_path=options.errors_path,
-            on_record=lengths,
-        )
+        with progress():
+            report = formats.check(
+                path,
+                kind=options.kind,
+                format=options.format,
+                purpose="prompts" if options.prompts else "train",
+                on_bad_row=options.on_bad_row,
+                errors_path=options.errors_path,
+                on_record=lengths,
+            )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
