@@ -3,7 +3,7 @@
 PYTHON_BIN := .venv/bin/python
 CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
-SOURCES := autoalign tests ray_jobs scripts $(wildcard examples benchmarks serve)
+TYPED := autoalign ray_jobs scripts
 
 .PHONY: help setup setup-eval model demo test check lint format bench clean
 
@@ -31,7 +31,7 @@ check: lint ## lint, types, architecture and the fast tests
 lint: setup ## ruff and mypy
 	@$(PYTHON_BIN) -m ruff check .
 	@$(PYTHON_BIN) -m ruff format --check .
-	@$(PYTHON_BIN) -m mypy $(SOURCES)
+	@$(PYTHON_BIN) -m mypy $(TYPED)
 
 format: setup ## rewrite the sources with ruff
 	@$(PYTHON_BIN) -m ruff check --fix .
@@ -42,4 +42,4 @@ bench: model ## measure; results go to benchmarks/results
 
 clean: ## remove caches and build outputs; environments, models and outputs stay
 	@rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find autoalign tests ray_jobs scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find $(TYPED) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,33 +6,10 @@ import sys
 import pytest
 from sources import ROOT, module_files
 
-HEAVY = [
-    "torch",
-    "transformers",
-    "ray",
-    "vllm",
-    "deepspeed",
-    "peft",
-    "accelerate",
-    "datasets",
-    "pyarrow",
-    "pandas",
-    "numpy",
-]
-PURE = [
-    "errors",
-    "records",
-    "manifest",
-    "plugins",
-    "compat",
-    "formats",
-    "chat",
-    "algorithms",
-    "synthesis",
-    "judging",
-    "prompts",
-    "config",
-]
+HEAVY = ["torch", "transformers", "ray", "vllm", "deepspeed", "peft", "accelerate", "datasets"]
+HEAVY += ["pyarrow", "pandas", "numpy"]
+PURE = ["errors", "records", "manifest", "plugins", "compat", "formats", "chat", "config"]
+PURE += ["algorithms", "synthesis", "judging", "prompts"]
 REPORT = "; print('HEAVY:', *sorted(set(sys.modules) & set({heavy!r})))"
 
 
