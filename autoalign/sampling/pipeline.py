@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from autoalign.errors import AutoAlignError, ConfigError, JobFailed
+from autoalign import errors
+from autoalign.errors import ConfigError, JobFailed
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
 
@@ -108,10 +109,11 @@ def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[
     try:
         table: Any
         for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in table["answers"].to_pylist():
-                yield [Answer(**answer) for answer in row]
+            for row in table.to_pylist():
+                yield [Answer(**answer) for answer in row["answers"]]
+                _raise_failure(row["failure"])
     except RayError as error:
-        raise _unwrap(error) from error
+        raise JobFailed(f"Ray lost the engines: {_last_line(error)}") from error
 
 
 def require_room(spec: WorkerSpec, num_replicas: int, cluster: Cluster) -> None:
@@ -165,17 +167,20 @@ def _quiet_ray_data() -> None:
     context.print_on_execution_start = False
     # Every yielded row is passed on at once, instead of when 128 MiB are full.
     context.target_max_block_size = 1
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def _unwrap(error: BaseException) -> AutoAlignError:
-    """The engine's own error inside Ray's wrappers, else a JobFailed with the last line of Ray's message."""
-    seen: BaseException | None = error
-    while seen is not None:
-        cause = getattr(seen, "cause", None)
-        for candidate in (seen, cause):
-            if isinstance(candidate, AutoAlignError):
-                return candidate
-        seen = cause if isinstance(cause, BaseException) else seen.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return JobFailed(f"the engine failed: {lines[-1].strip() if lines else error!r}")
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
+
+
+def _raise_failure(failure: list[str] | None) -> None:
+    """Raise the error that a worker has named, as the class it had there where that is one of ours."""
+    if failure is None:
+        return
+    name, message = failure
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, errors.InputError):
+        raise kind(message)
+    raise JobFailed(message)

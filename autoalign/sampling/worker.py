@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from autoalign.errors import AutoAlignError
 from autoalign.sampling.engines.base import (
     Engine,
     EngineOptions,
@@ -72,8 +73,16 @@ class EngineWorker:
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """`table` has the columns `prompt` (a `Prompt` as JSON) and `wanted` (indices of its answers).
 
-        Yields tables of one row, whose column `answers` lists what finished since the last one.
+        Yields tables of one row, whose column `answers` lists what finished since the last one;
+        in the last one `failure` may name an error that ends the job. It is not raised, because
+        Ray Data would print its own and our stack on the user's terminal.
         """
+        try:
+            yield from map(_one_row, self._finished(table))
+        except Exception as error:  # the boundary of the process
+            yield _failure(error)
+
+    def _finished(self, table: pa.Table) -> Iterator[list[Answer]]:
         self._engine.result()
         finished: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
         pending = 0
@@ -86,7 +95,7 @@ class EngineWorker:
         while pending:
             answers = _drain(finished)
             pending -= len(answers)
-            yield _one_row([future.result() for future in answers])
+            yield [future.result() for future in answers]
 
     async def _start(self) -> tuple[Engine, float]:
         engine = await create_engine(self._spec.backend, self._spec.options)
@@ -127,9 +136,22 @@ def _drain(finished: queue.SimpleQueue[Future[Answer]]) -> list[Future[Answer]]:
 
 
 def _one_row(answers: list[Answer]) -> Any:
+    return _table([asdict(answer) for answer in answers], None)
+
+
+def _failure(error: Exception) -> Any:
+    known = isinstance(error, AutoAlignError)
+    return _table([], [type(error).__name__, str(error) if known else f"{type(error).__name__}: {error}"])
+
+
+def _table(answers: list[dict[str, Any]], failure: list[str] | None) -> Any:
     import pyarrow as pa
 
-    return pa.table({"answers": pa.array([[asdict(answer) for answer in answers]], type=_answers_type())})
+    columns = {
+        "answers": pa.array([answers], type=_answers_type()),
+        "failure": pa.array([failure], type=pa.list_(pa.string())),
+    }
+    return pa.table(columns)
 
 
 def _answers_type() -> Any:

@@ -48,3 +48,12 @@ def test_the_seed_depends_on_prompt_and_index_alone() -> None:
     together = {a["index"]: a["text"] for a in answers(1, [0, 1], temperature=1.0)}
     assert alone[1] == together[1] == f"echo: say 0 [{expected}]"
     assert together[0] != together[1]
+
+
+def test_an_error_that_ends_the_job_is_named_not_raised() -> None:
+    worker = EngineWorker(WorkerSpec("nosuch", EngineOptions("m"), SamplingParams(), seed=7))
+    table = pa.table({"prompt": [Prompt(0, "p", (), ()).dumps()], "wanted": [[0]]})
+    (part,) = worker(table)
+    kind, message = part["failure"].to_pylist()[0]
+    assert kind == "UnknownName"
+    assert "vllm" in message

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from autoalign import plugins
-from autoalign.errors import AutoAlignError
+from autoalign.errors import AutoAlignError, JobFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ class RequestFailed(AutoAlignError, RuntimeError):
         return self.message
 
 
-class EngineDead(AutoAlignError, RuntimeError):
-    """The engine is gone."""
+class EngineDead(JobFailed):
+    """The engine is gone, and the job with it."""
 
 
 async def create_engine(backend: str, options: EngineOptions) -> Engine:
