@@ -66,9 +66,9 @@ def answers_table(rows: Sequence[Comparison]) -> Table:
     table = Table(title="The same unseen questions, before and after", show_lines=True, show_footer=True)
     before = persona_share([row.before for row in rows])
     after = persona_share([row.after for row in rows])
-    table.add_column("question", "show the persona", ratio=2)
-    table.add_column("before", f"{before:.0%}", ratio=4, style="dim")
-    table.add_column("after", f"{after:.0%}", ratio=4)
+    table.add_column("question", "show the persona", ratio=2, overflow="fold")
+    table.add_column("before", f"{before:.0%}", ratio=4, style="dim", overflow="fold")
+    table.add_column("after", f"{after:.0%}", ratio=4, overflow="fold")
     table.add_column("persona", f"{before:.0%} -> {after:.0%}", justify="center", no_wrap=True)
     for row in rows:
         table.add_row(escape(row.question), escape(row.before), escape(row.after), _marks(row))

@@ -87,3 +87,9 @@ def test_table_prints_brackets_as_they_are() -> None:
 
 def test_table_fits_the_width_it_is_given() -> None:
     assert max(len(line) for line in _printed(ROWS, width=80).splitlines()) <= 80
+
+
+def test_a_long_word_is_folded_not_cut() -> None:
+    word = "你住在哪里" * 30
+    text = _printed([Comparison("?", word, "Ahoy!")], width=80)
+    assert "…" not in text and text.count("住") == 30
