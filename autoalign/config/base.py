@@ -52,7 +52,7 @@ class JobConfig(BaseModel):
             return f"{place}unknown key '{key}'{nearest(key, cls.model_fields)}"
         if detail["type"] == "missing":
             return f"{place}'{key}' is missing: give --{key} or set it in the config file"
-        reason = detail["msg"].removeprefix("Value error, ")
+        reason = str(detail["msg"]).removeprefix("Value error, ")
         if not detail["loc"]:
             return reason
         return f"{place}'{key}': {reason} (got {detail['input']!r})"

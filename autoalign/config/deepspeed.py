@@ -23,10 +23,19 @@ def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
     else:
         stage = int(config.deepspeed.removeprefix("zero"))
         given = {"zero_optimization": {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}}
+    _refuse_other_optimizers(given, config.deepspeed)
     known = _from_job(config, world_size)
     merged = _fill(given, known, config.deepspeed)
     merged.setdefault("zero_optimization", {}).setdefault("stage", 0)
     return merged
+
+
+def _refuse_other_optimizers(given: dict[str, Any], name: str) -> None:
+    """Optimizer and schedule come from the job; files made for other trainers often repeat them."""
+    kind = given.pop("optimizer", {}).get("type", "AdamW")
+    given.pop("scheduler", None)
+    if kind not in ("Adam", "AdamW"):
+        raise ConfigError(f"{name}: 'optimizer.type' is {kind!r}, not AdamW: remove 'optimizer'")
 
 
 def _from_job(config: TrainConfig, world_size: int) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class TrainConfig(JobConfig):
 
     use_lora: bool = Field(False, description="train a LoRA adapter instead of all weights")
     lora_rank: Positive = Field(16, description="LoRA rank")
-    lora_alpha: float = Field(32.0, gt=0, description="LoRA scale is lora_alpha / lora_rank")
+    lora_alpha: Positive = Field(32, description="LoRA scale is lora_alpha / lora_rank")
     lora_dropout: Fraction = Field(0.0, description="dropout on the adapter's input")
     lora_target_modules: list[str] = Field(
         default_factory=lambda: ["all-linear"], description="modules that get an adapter"
@@ -125,7 +125,7 @@ class TrainConfig(JobConfig):
             raise ValueError("'packing' needs 'padding_free': packed rows are told apart without padding")
         if self.packing and self.attn_implementation in ("sdpa", "eager"):
             raise ValueError(
-                f"'packing' with attn_implementation '{self.attn_implementation}' would let rows see each other; "
+                f"'packing' with attn_implementation '{self.attn_implementation}' would let rows see others; "
                 "use auto, rows or flash_attention_2"
             )
         if self.eval_steps and not self.eval_data_path:

@@ -41,7 +41,8 @@ def linear_cross_entropy_sum(hidden: Tensor, weight: Tensor, targets: Tensor, ch
     Returns:
         A scalar float32 sum, differentiable in `hidden` and `weight`.
     """
-    return _LinearCrossEntropy.apply(hidden, weight, targets, chunk)
+    total: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, chunk)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

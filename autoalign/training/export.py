@@ -1,4 +1,4 @@
-"""Model folders that transformers 4 and 5, vLLM and AutoAlign load: weights, tokenizer, template, manifest."""
+"""Model folders that transformers 4 and 5 and vLLM load: weights, tokenizer, chat template."""
 
 from __future__ import annotations
 

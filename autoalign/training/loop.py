@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,12 +16,13 @@ from autoalign import chat
 from autoalign.config import deepspeed as deepspeed_settings
 from autoalign.config.train import TrainConfig
 from autoalign.errors import JobFailed, StoppedEarly
+from autoalign.model_folder import load_tokenizer
 from autoalign.training import checkpoint, export
 from autoalign.training.batches import Batch, collate
 from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
 from autoalign.training.metrics import MetricsWriter
-from autoalign.training.model import is_padding_free, load_model, load_tokenizer
+from autoalign.training.model import is_padding_free, load_model
 from autoalign.training.order import DataOrder
 from autoalign.training.reporting import Reporter
 from autoalign.training.schedule import learning_rate
@@ -33,13 +34,11 @@ from autoalign.training.world import World
 
 @dataclass(frozen=True)
 class TrainTask:
-    """All a worker needs: the config, the tokenised rows, and where to start."""
+    """All a worker needs beside the rows: the config, the template, and where to start."""
 
     config: TrainConfig
     model_path: str
     template: chat.Template
-    train: TokenTable
-    evaluation: TokenTable | None
     made_by: Mapping[str, Any]
     """Goes into every checkpoint's manifest."""
     resume_from: str | None = None
@@ -49,6 +48,13 @@ class TrainTask:
     def output_dir(self) -> Path:
         """Where everything is written."""
         return Path(self.config.output_dir)
+
+
+class Tables(NamedTuple):
+    """The tokenised rows."""
+
+    train: TokenTable
+    evaluation: TokenTable | None = None
 
 
 @dataclass(frozen=True)
@@ -82,23 +88,24 @@ def total_steps(config: TrainConfig, order: DataOrder) -> int:
     return max(1, math.ceil(config.num_train_epochs * order.steps_per_epoch))
 
 
-def train(task: TrainTask, world: World, reporter: Reporter) -> TrainReport:
+def train(task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> TrainReport:
     """Train to the end, and export.
 
     Raises:
         StoppedEarly: a stop was asked for; a checkpoint was written first.
         JobFailed: the loss is no longer finite.
     """
-    return Trainer(task, world, reporter).run()
+    return Trainer(task, tables, world, reporter).run()
 
 
 class Trainer:
     """One job on one rank."""
 
-    def __init__(self, task: TrainTask, world: World, reporter: Reporter) -> None:
+    def __init__(self, task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> None:
         config = task.config
-        self.task, self.config, self.world, self.reporter = task, config, world, reporter
-        self.order = data_order(config, task.train, world.size)
+        self.task, self.tables, self.config = task, tables, config
+        self.world, self.reporter = world, reporter
+        self.order = data_order(config, tables.train, world.size)
         self.total = total_steps(config, self.order)
         self.padding_free = is_padding_free(config, task.model_path)
         self.tokenizer = load_tokenizer(task.model_path, config.trust_remote_code)
@@ -119,7 +126,7 @@ class Trainer:
             while self.progress.step < self.total:
                 loss = self._one_step(window, writer)
                 step = self.progress.step
-                if self._is_due(self.config.eval_steps) or (step == self.total and self.task.evaluation):
+                if self._is_due(self.config.eval_steps) or (step == self.total and self.tables.evaluation):
                     eval_loss = self._evaluate(writer)
                 if self.world.any(self.world.is_main and self.reporter.should_stop()):
                     if step < self.total:
@@ -148,9 +155,9 @@ class Trainer:
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.world.rank)
         parts = self.order.step(step)
         rows = [row for part in parts for row in part]
-        supervised = int(self.task.train.supervised_counts[rows].sum())
+        supervised = int(self.tables.train.supervised_counts[rows].sum())
         lr = learning_rate(self.config, step, self.total)
-        result = self.engine.train_step(self._batches(self.task.train, parts), max(1, supervised), lr)
+        result = self.engine.train_step(self._batches(self.tables.train, parts), max(1, supervised), lr)
         (loss_sum,) = self.world.sum(result.loss_sum)
         loss = loss_sum / max(1, supervised)
         if not (math.isfinite(loss) and math.isfinite(result.grad_norm)):
@@ -158,7 +165,7 @@ class Trainer:
                 f"step {step + 1}: loss {loss}, gradient norm {result.grad_norm}; nothing of it is saved. "
                 "Lower learning_rate, or look at the rows of this step with `data preview`"
             )
-        tokens = sum(self.task.train.lengths[row] for row in rows)
+        tokens = sum(self.tables.train.lengths[row] for row in rows)
         self.progress = Progress(
             step + 1,
             self.progress.tokens + tokens,
@@ -198,7 +205,7 @@ class Trainer:
 
     def _evaluate(self, writer: MetricsWriter | None) -> float:
         """Mean loss per supervised token of the evaluation set, the same on every rank."""
-        table = self.task.evaluation
+        table = self.tables.evaluation
         assert table is not None
         size = self.config.per_device_eval_batch_size
         ordered = sorted(range(len(table)), key=lambda row: -table.lengths[row])

@@ -1,74 +1,14 @@
-"""Load the model to train, its tokenizer, and the adapter; decide how a batch is laid out."""
+"""Load the model to train and its adapter; decide how a batch is laid out."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from autoalign.config.train import TrainConfig
-from autoalign.errors import MissingDependency, ModelError
+from autoalign.errors import MissingDependency
 from autoalign.training import attention
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-
-
-def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder or hub model, as transformers loads it.
-
-    Raises:
-        ModelError: no such folder, no tokenizer in it, or no hub to fetch it from.
-    """
-    from transformers import AutoTokenizer
-
-    folder = Path(path)
-    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        raise ModelError(
-            f"{path}: the folder holds no tokenizer (tokenizer.json is expected beside config.json)"
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise _not_found(path, "tokenizer", error) from None
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"{path}: a fast tokenizer (tokenizer.json) is needed to find which tokens are trained"
-        )
-    return tokenizer
-
-
-def resolve_model(path: str) -> str:
-    """A model folder as it is; `ORG/NAME` as the local snapshot of the hub model, fetched if need be.
-
-    Raises:
-        ModelError: neither a folder nor a model that can be fetched.
-    """
-    folder = Path(path)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{path}: no config.json; a Hugging Face model folder is expected")
-        if not any(folder.glob("*.safetensors")):
-            raise ModelError(f"{path}: no *.safetensors weights; pickled weights (*.bin) are not loaded")
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return snapshot_download(
-            path, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.gguf"]
-        )
-    except (OSError, ValueError) as error:
-        raise _not_found(path, "model", error) from None
-
-
-def _not_found(path: str, what: str, error: Exception) -> ModelError:
-    if Path(path).is_dir():
-        return ModelError(f"{path}: the {what} can't be loaded: {error}")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(
-        f"{path}: no such folder, and no hub {what} of that name can be fetched ({reason}); "
-        "give a model folder, or see `autoalign-cli models fetch --help`"
-    )
 
 
 def load_model(config: TrainConfig, path: str, adapter: str | None = None) -> Any:
@@ -88,7 +28,6 @@ def load_model(config: TrainConfig, path: str, adapter: str | None = None) -> An
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
     )
-    model.config.use_cache = False
     if config.use_lora:
         model = _with_adapter(model, config, adapter)
     if config.gradient_checkpointing:
@@ -134,7 +73,7 @@ def attention_name(config: TrainConfig, path: str) -> str:
     Raises:
         MissingDependency: flash_attention_2 is asked for and not installed.
     """
-    from transformers.utils import is_flash_attn_2_available
+    from transformers.utils.import_utils import is_flash_attn_2_available
 
     wanted = config.attn_implementation
     if not is_padding_free(config, path):

@@ -73,8 +73,8 @@ def refuse_foreign(config: TrainConfig) -> None:
     if names and RUN_NAME not in names and set(names) - set(_OURS):
         shown = ", ".join(names[:3])
         raise ConfigError(
-            f"output_dir {folder} holds other things ({shown}{', ...' if len(names) > 3 else ''}) and no run of "
-            "AutoAlign; give a new or empty folder"
+            f"output_dir {folder} holds other things ({shown}{', ...' if len(names) > 3 else ''}) and no run "
+            "of AutoAlign; give a new or empty folder"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,8 +110,8 @@ def claim(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
             before = json.loads(path.read_text(encoding="utf-8"))
             if config.resume == "never":
                 raise ConfigError(
-                    f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go on with "
-                    "it, --overwrite_output_dir to delete it, or another --output_dir"
+                    f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go "
+                    "on with it, --overwrite_output_dir to delete it, or another --output_dir"
                 )
             _compare(before["fingerprint"], mine, str(folder))
             if before.get("report"):

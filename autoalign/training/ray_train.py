@@ -1,4 +1,4 @@
-"""The loop on Ray Train: N workers anywhere on a cluster, progress and stop requests through one small actor."""
+"""The loop on Ray Train: N workers anywhere on a cluster, watched through one small actor."""
 
 from __future__ import annotations
 
@@ -6,38 +6,18 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign.cluster import Cluster, ray_session
 from autoalign.errors import AutoAlignError, ConfigError, JobFailed, StoppedEarly
 from autoalign.training import output
-from autoalign.training.loop import TrainReport, TrainTask, train, use_threads
+from autoalign.training.loop import Tables, TrainReport, TrainTask, train, use_threads
+from autoalign.training.mailbox import Mailbox
 from autoalign.training.reporting import Display, stop_on_signals
 
 _POLL = 0.2  # seconds between looks at the workers' events
-
-
-class _Mailbox:
-    """Lives in an actor between the workers and the driver."""
-
-    def __init__(self) -> None:
-        self._events: list[dict[str, Any]] = []
-        self._stop = False
-
-    def put(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
-
-    def take(self) -> list[dict[str, Any]]:
-        events, self._events = self._events, []
-        return events
-
-    def request_stop(self) -> None:
-        self._stop = True
-
-    def should_stop(self) -> bool:
-        return self._stop
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,7 @@ class _MailReporter:
         return bool(ray.get(self.mailbox.should_stop.remote()))
 
 
-def run(task: TrainTask, display: Display) -> TrainReport:
+def run(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
     """Train on `config.num_workers` Ray Train workers.
 
     Raises:
@@ -70,8 +50,8 @@ def run(task: TrainTask, display: Display) -> TrainReport:
         use_gpu = cluster.gpus > 0 if config.use_gpu is None else config.use_gpu
         cpus = config.cpus_per_worker or _fair_share(cluster, config.num_workers)
         _require_room(task, cluster, use_gpu, cpus)
-        announce(task, config.num_workers, display)
-        report = _Driver(task, display, use_gpu, cpus).run()
+        announce(task, tables, config.num_workers, display)
+        report = _Driver(task, tables, display, _Share(use_gpu, cpus)).run()
     output.mark_done(task.output_dir, report)
     return report
 
@@ -94,14 +74,21 @@ def _require_room(task: TrainTask, cluster: Cluster, use_gpu: bool, cpus: int) -
         )
 
 
+class _Share(NamedTuple):
+    """What one worker gets of the cluster."""
+
+    gpu: bool
+    cpus: int
+
+
 class _Driver:
     """Runs the trainer in a thread, so that this one shows events and hears signals."""
 
-    def __init__(self, task: TrainTask, display: Display, use_gpu: bool, cpus: int) -> None:
+    def __init__(self, task: TrainTask, tables: Tables, display: Display, share: _Share) -> None:
         import ray
 
-        self._task, self._display, self._use_gpu, self._cpus = task, display, use_gpu, cpus
-        self._mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+        self._task, self._tables, self._display, self._share = task, tables, display, share
+        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
         self._error: Exception | None = None
         self._outcome: dict[str, Any] | None = None
 
@@ -145,20 +132,20 @@ class _Driver:
         config = self._task.config
         # The rows go through the object store: no shared file system is needed to read them.
         job = {
-            "task": replace(self._task, train=None, evaluation=None),
-            "tables": [ray.put(self._task.train), ray.put(self._task.evaluation)],
+            "task": self._task,
+            "tables": ray.put(self._tables),
             "mailbox": self._mailbox,
-            "use_gpu": self._use_gpu,
-            "threads": self._cpus if not self._use_gpu else None,
+            "use_gpu": self._share.gpu,
+            "threads": self._share.cpus if not self._share.gpu else None,
         }
         return TorchTrainer(
             _worker,
             train_loop_config=job,
-            torch_config=TorchConfig(backend="nccl" if self._use_gpu else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if self._share.gpu else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=config.num_workers,
-                use_gpu=self._use_gpu,
-                resources_per_worker={"CPU": self._cpus, **({"GPU": 1} if self._use_gpu else {})},
+                use_gpu=self._share.gpu,
+                resources_per_worker={"CPU": self._share.cpus, **({"GPU": 1} if self._share.gpu else {})},
             ),
             run_config=RunConfig(
                 name=f"sft-{int(time.time())}",
@@ -176,8 +163,7 @@ def _worker(job: dict[str, Any]) -> None:
 
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if job["use_gpu"] else "cpu")
     use_threads(job["threads"])
-    tables = ray.get(job["tables"])
-    task: TrainTask = replace(job["task"], train=tables[0], evaluation=tables[1])
+    tables: Tables = ray.get(job["tables"])
     context = ray.train.get_context()
     place = world.World(
         context.get_world_rank(),
@@ -186,7 +172,7 @@ def _worker(job: dict[str, Any]) -> None:
     )
     reporter = _MailReporter(job["mailbox"])
     try:
-        outcome: dict[str, Any] = {"kind": "outcome", "report": train(task, place, reporter)}
+        outcome: dict[str, Any] = {"kind": "outcome", "report": train(job["task"], tables, place, reporter)}
     except StoppedEarly as stopped:
         outcome = {"kind": "outcome", "stopped": str(stopped)}
     if place.is_main:

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoalign import chat, formats, manifest
+from autoalign import chat, formats, manifest, model_folder
 from autoalign.config.sft import SFTConfig
 from autoalign.config.train import TrainConfig
 from autoalign.training import output, space
-from autoalign.training.loop import TrainReport, TrainTask, data_order, total_steps, train, use_threads
-from autoalign.training.model import load_tokenizer, resolve_model
+from autoalign.training.loop import (
+    Tables,
+    TrainReport,
+    TrainTask,
+    data_order,
+    total_steps,
+    train,
+    use_threads,
+)
 from autoalign.training.reporting import Display, LocalReporter, stop_on_signals
 from autoalign.training.tokens import TokenCounts, TokenizeOptions, TokenTable, default_cache_dir, tokenize
 
@@ -35,25 +42,25 @@ def run(config: SFTConfig) -> TrainReport:
     """
     display = Display("sft")
     try:
-        model_path = resolve_model(config.model_name_or_path)
+        model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
         output.refuse_foreign(config)
-        task = _prepare(config, model_path, display)
+        task, tables = _prepare(config, model_path, display)
         finished = output.claim(config, task.made_by["fingerprint"])
         if finished is not None:
             _say(display, f"{config.output_dir} holds this job's finished model; nothing to do")
             return finished
         space.require(config, model_path)
         if config.launcher == "local":
-            return _run_here(task, display)
+            return _run_here(task, tables, display)
         from autoalign.training import ray_train
 
-        return ray_train.run(task, display)
+        return ray_train.run(task, tables, display)
     finally:
         display.close()
 
 
-def _prepare(config: TrainConfig, model_path: str, display: Display) -> TrainTask:
-    tokenizer = load_tokenizer(model_path, config.trust_remote_code)
+def _prepare(config: TrainConfig, model_path: str, display: Display) -> tuple[TrainTask, Tables]:
+    tokenizer = model_folder.load_tokenizer(model_path, config.trust_remote_code)
     template = chat.get_template(config.conv_template_name, tokenizer)
     data = _load(config, config.data_path, tokenizer, template, display)
     evaluation = None
@@ -70,15 +77,8 @@ def _prepare(config: TrainConfig, model_path: str, display: Display) -> TrainTas
         "parent": {"name": config.model_name_or_path, "digest": parent},
     }
     resume_from = None if config.resume in ("auto", "never") else config.resume
-    return TrainTask(
-        config,
-        model_path,
-        template,
-        data.table,
-        evaluation.table if evaluation else None,
-        made_by,
-        resume_from,
-    )
+    task = TrainTask(config, model_path, template, made_by, resume_from)
+    return task, Tables(data.table, evaluation.table if evaluation else None)
 
 
 def _for_evaluation(config: TrainConfig) -> TrainConfig:
@@ -113,9 +113,8 @@ def _load(
 
 
 def _describe(paths: list[str], counts: TokenCounts, bad: int, config: TrainConfig, seconds: float) -> str:
-    parts = [
-        f"{', '.join(paths)}: {counts.rows} rows, {counts.tokens} tokens, {counts.supervised_tokens} trained on"
-    ]
+    names = ", ".join(paths)
+    parts = [f"{names}: {counts.rows} rows, {counts.tokens} tokens, {counts.supervised_tokens} trained on"]
     if counts.truncated:
         parts.append(f"{counts.truncated} rows truncated to model_max_length {config.model_max_length}")
     if counts.dropped:
@@ -125,7 +124,7 @@ def _describe(paths: list[str], counts: TokenCounts, bad: int, config: TrainConf
     return f"{'; '.join(parts)} ({seconds:.1f} s)"
 
 
-def _run_here(task: TrainTask, display: Display) -> TrainReport:
+def _run_here(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
     """Train in this process; under torchrun, as one of its ranks."""
     import torch
 
@@ -134,11 +133,11 @@ def _run_here(task: TrainTask, display: Display) -> TrainReport:
     use_gpu = torch.cuda.is_available() if task.config.use_gpu is None else task.config.use_gpu
     use_threads(task.config.cpus_per_worker)
     place = world.join_from_environment(task.config.deepspeed != "none", use_gpu)
-    announce(task, place.size, display)
+    announce(task, tables, place.size, display)
     reporter = LocalReporter(display)
     try:
         with stop_on_signals(reporter.request_stop):
-            report = train(task, place, reporter)
+            report = train(task, tables, place, reporter)
     finally:
         world.leave()
     if place.is_main:
@@ -146,10 +145,10 @@ def _run_here(task: TrainTask, display: Display) -> TrainReport:
     return report
 
 
-def announce(task: TrainTask, workers: int, display: Display) -> None:
+def announce(task: TrainTask, tables: Tables, workers: int, display: Display) -> None:
     """Say what is about to run: steps, batch, engine."""
     config = task.config
-    order = data_order(config, task.train, workers)
+    order = data_order(config, tables.train, workers)
     unit = "bins" if config.packing else "rows"
     kind = f"LoRA rank {config.lora_rank}" if config.use_lora else "all weights"
     _say(

@@ -151,7 +151,7 @@ def _make(
         masks.append(mask)
     if not ids:
         raise DataError(
-            f"no row is left to train on: all {dropped} are over model_max_length {options.max_length}; raise it"
+            f"no row is left to train on: all {dropped} are over model_max_length {options.max_length}"
         )
     tokens, supervised = sum(map(len, ids)), int(sum(mask[1:].sum() for mask in masks))
     return _table(ids, masks, TokenCounts(len(ids), truncated, dropped, tokens, supervised))

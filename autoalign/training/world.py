@@ -60,7 +60,9 @@ def join_from_environment(needs_group: bool, use_gpu: bool) -> World:
     """
     rank = int(os.environ.get("RANK", "0"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = device_of(use_gpu, int(os.environ.get("LOCAL_RANK", "0")))
+    # DeepSpeed reads its own place from the environment too.
+    os.environ.setdefault("LOCAL_RANK", "0")
+    device = device_of(use_gpu, int(os.environ["LOCAL_RANK"]))
     if (size > 1 or needs_group) and not dist.is_initialized():
         _init_group(rank, size, "nccl" if use_gpu else "gloo")
     return World(rank, size, device)
@@ -70,7 +72,7 @@ def _init_group(rank: int, size: int, backend: str) -> None:
     if "MASTER_ADDR" in os.environ:
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
         return
-    store = dist.HashStore()
+    store = dist.HashStore()  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
 
 

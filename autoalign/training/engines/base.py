@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoalign.training.batches import Batch
 from autoalign.training.supervised import SupervisedModel
@@ -21,6 +21,15 @@ class StepResult(NamedTuple):
     """Summed loss over this rank's micro-batches."""
     grad_norm: float
     """Norm of the global gradient before clipping."""
+
+
+def whole_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A model's parameters and persistent buffers, a tied one once, under its first name."""
+    yield from model.named_parameters()
+    for prefix, module in model.named_modules():
+        for name, buffer in module.named_buffers(prefix, recurse=False):
+            if name.rsplit(".", 1)[-1] not in module._non_persistent_buffers_set:
+                yield name, buffer
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
 from autoalign.training.batches import Batch
-from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult
+from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult, whole_weights
 from autoalign.training.schedule import parameter_groups
 from autoalign.training.supervised import SupervisedModel
 from autoalign.training.world import World
@@ -64,7 +64,7 @@ class PlainEngine:
         return loss
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.module.model.state_dict().items()
+        yield from whole_weights(self.module.model)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self._trainable():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
 from autoalign.training.batches import Batch
-from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult
+from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult, whole_weights
 from autoalign.training.schedule import parameter_groups
 from autoalign.training.supervised import SupervisedModel
 from autoalign.training.world import World
@@ -39,6 +39,9 @@ def import_deepspeed(device: torch.device) -> Any:
 
         raise MissingDependency("--deepspeed needs DeepSpeed: pip install 'autoalign[train]'") from None
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # Its shared-memory all-reduce is compiled at first use, which takes g++, Python.h and ninja on PATH;
+    # on the CPU gloo does the same work with what is installed.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
 
@@ -48,7 +51,7 @@ def sharded_loading(settings: Mapping[str, Any]) -> Iterator[None]:
     if settings["zero_optimization"]["stage"] < 3:
         yield
         return
-    from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
     # transformers looks this object up through a weak reference while it loads.
     handle = HfDeepSpeedConfig(dict(settings))
@@ -67,24 +70,32 @@ class ZeroEngine:
         self._stage = int(settings["zero_optimization"]["stage"])
         self._accumulation = config.gradient_accumulation_steps
         self._world = world
-        self._adamw = None if "optimizer" in settings else _adamw(module, config)
+        offload = settings["zero_optimization"].get("offload_optimizer", {}).get("device", "none")
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=module, optimizer=self._adamw, config=dict(settings), dist_init_required=False
+            model=module,
+            optimizer=_adamw(module, config, on_cpu=offload != "none"),
+            config=dict(settings),
+            dist_init_required=False,
         )
         self.module = self._engine.module
+        # Some of DeepSpeed's wrappers take a step on zero gradients to fill the state; it would
+        # count in Adam's bias correction.
+        self._make_optimizer_state(0)
 
     def train_step(self, batches: Iterable[Batch], denominator: float, lr: float) -> StepResult:
         # DeepSpeed divides by the accumulation steps and averages over ranks; the loss wanted
         # is the sum over all of them, divided once.
         scale = self._accumulation * self._world.size / denominator
         self._set_lr(lr)
-        loss_sum = 0.0
+        loss_sum = whole_norm = 0.0
         for batch in batches:
             loss = self._engine(batch.to(self._world.device))
             self._engine.backward(loss * scale)
+            whole_norm = self._whole_grad_norm()
             self._engine.step()
             loss_sum += float(loss.detach())
-        return StepResult(loss_sum, self._grad_norm())
+        sharded_norm = self._engine.get_global_grad_norm()
+        return StepResult(loss_sum, whole_norm if sharded_norm is None else float(sharded_norm))
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> float:
@@ -94,14 +105,9 @@ class ZeroEngine:
         return loss
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        model = self.module.model
-        persistent = set(model.state_dict().keys()) if self._stage < 3 else None
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            with self._gathered(parameter):
-                yield name, parameter.detach()
-        for name, buffer in model.named_buffers():
-            if persistent is None or name in persistent:
-                yield name, buffer
+        for name, tensor in whole_weights(self.module.model):
+            with self._gathered(tensor):
+                yield name, tensor.detach()
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self._trainable():
@@ -117,24 +123,27 @@ class ZeroEngine:
     def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.module.model.named_parameters() if p.requires_grad)
 
-    def _gathered(self, parameter: nn.Parameter) -> Any:
-        return self._deepspeed.zero.GatheredParameters([parameter], enabled=self._stage == 3)
+    def _gathered(self, tensor: Tensor) -> Any:
+        return self._deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id"))
 
     def _set_lr(self, lr: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
 
-    def _grad_norm(self) -> float:
-        norm = self._engine.get_global_grad_norm()
-        return float("nan") if norm is None else float(norm)
+    def _whole_grad_norm(self) -> float:
+        """Stage 0 in float32 keeps no norm: take it between the all-reduce and the step."""
+        if self._stage > 0 or not self._engine.is_gradient_accumulation_boundary():
+            return 0.0
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        return float(nn.utils.get_total_norm(gradients))
 
     def _make_optimizer_state(self, step: int) -> None:
-        """Give AdamW the state it would have after `step` steps, so that values can be set."""
+        """Give AdamW the state it has after `step` steps, so that values can be set."""
         inner = self._inner_optimizer()
         for group in inner.param_groups:
             for parameter in group["params"]:
                 inner.state[parameter] = {
-                    "step": torch.tensor(float(step), device=parameter.device),
+                    "step": torch.tensor(float(step)) if isinstance(inner, torch.optim.AdamW) else step,
                     MOMENT: torch.zeros_like(parameter),
                     VARIANCE: torch.zeros_like(parameter),
                 }
@@ -188,10 +197,15 @@ class ZeroEngine:
             safe_set_full_optimizer_state(parameter, value, key)
 
 
-def _adamw(module: SupervisedModel, config: TrainConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        parameter_groups(module, config.weight_decay),
-        lr=config.learning_rate,
-        betas=(config.adam_beta1, config.adam_beta2),
-        eps=config.adam_epsilon,
-    )
+def _adamw(module: SupervisedModel, config: TrainConfig, on_cpu: bool) -> torch.optim.Optimizer:
+    """AdamW; DeepSpeed's vectorised one where the optimizer is offloaded to the CPU."""
+    groups = parameter_groups(module, config.weight_decay)
+    betas = (config.adam_beta1, config.adam_beta2)
+    if on_cpu:
+        from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+        optimizer: torch.optim.Optimizer = DeepSpeedCPUAdam(
+            groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, adamw_mode=True
+        )
+        return optimizer
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon)
