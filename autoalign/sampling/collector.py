@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,6 +50,8 @@ class Collector:
         self.quarantine.unlink(missing_ok=True)
         self.prompts.discard()
         self._store.close(keep=kind is not None and self._store.done > 0)
+        with contextlib.suppress(OSError):  # goes only where nothing was written
+            self._path.parent.rmdir()
 
     def expect(self, prompts: Iterable[Prompt | Refused]) -> int:
         """Keep the prompts to come; returns how many of them ids had to be made unique for."""

@@ -110,8 +110,8 @@ def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[
         table: Any
         for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in table.to_pylist():
-                yield [Answer(**answer) for answer in row["answers"]]
                 _raise_failure(row["failure"])
+                yield [Answer(**answer) for answer in row["answers"]]
     except RayError as error:
         raise JobFailed(f"Ray lost the engines: {_last_line(error)}") from error
 

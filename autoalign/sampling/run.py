@@ -75,8 +75,8 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
     """Run the pipeline until every answer is there; a pass more makes up for what a lost actor took along."""
     try:
         with (
-            _sigterm_as_interrupt(),
             pipeline.ray_session(config.ray_address, config.num_replicas) as cluster,
+            _sigterm_as_interrupt(),
             SampleProgress(collector.missing) as progress,
         ):
             spec = replace(spec, options=replace(spec.options, use_gpu=cluster.gpus > 0))
@@ -117,7 +117,10 @@ def _warn(text: str) -> None:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """`ray job stop` and `kill` end the job as Ctrl-C does, so that the engines go down with it."""
+    """`ray job stop` and `kill` end the job as Ctrl-C does, so that the engines go down with it.
+
+    Goes inside a Ray session: Ray's own handler, set at its start, aborts the process.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

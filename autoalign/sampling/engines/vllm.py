@@ -48,7 +48,7 @@ class VllmEngine:
             ) from error
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # whatever vLLM, or its other process, stumbles over
             raise JobFailed(f"vLLM can't start with {options.model}: {_root_cause() or error}") from error
 
     async def generate(self, request: GenerationRequest) -> Completion:
