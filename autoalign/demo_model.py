@@ -108,7 +108,7 @@ def _convert(folder: Path, made: Path) -> None:
     import torch
     import transformers
 
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()
     name = Path(_MEMBER).name
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
