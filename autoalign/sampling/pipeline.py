@@ -56,7 +56,7 @@ def ray_session(address: str | None, num_replicas: int) -> Iterator[Cluster]:
         except (ConnectionError, ValueError) as error:
             raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources: dict[str, float] = ray.cluster_resources()
         yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
     finally:
         if mine:

@@ -27,7 +27,11 @@ from autoalign.sampling.orphans import guard_children
 _CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
 _LOG_TAIL = 1 << 17
 _ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
-_QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+_QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # a chat's answers are on stdout
+    "VLLM_NO_USAGE_STATS": "1",
+}
 
 
 class VllmEngine:
@@ -106,6 +110,7 @@ def _engine_args(options: EngineOptions) -> dict[str, Any]:
         "trust_remote_code": options.trust_remote_code,
         "enable_log_requests": False,
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         # The config's own values decide, not what the model folder suggests.
         "generation_config": "vllm",
     }
