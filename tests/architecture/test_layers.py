@@ -5,7 +5,7 @@ from sources import imports, module_files
 LAYERS = {
     "pure": "errors records manifest plugins compat formats chat losses algorithms synthesis judging prompts",
     "config": "config",
-    "engines": "cluster hub demo_model training sampling evaluation alignment",
+    "engines": "cluster hub demo_model model_folder training sampling evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }
@@ -14,10 +14,10 @@ FLOOR = {part: floor for floor, parts in enumerate(LAYERS.values()) for part in 
 # Who may look sideways, on the floors above `pure`.
 SIDEWAYS = {
     "demo_model": {"hub"},
-    "training": {"cluster", "hub"},
-    "sampling": {"cluster", "hub"},
-    "evaluation": {"cluster", "hub", "sampling"},
-    "alignment": {"cluster", "hub", "training", "sampling", "evaluation"},
+    "training": {"cluster", "hub", "model_folder"},
+    "sampling": {"cluster", "hub", "model_folder"},
+    "evaluation": {"cluster", "hub", "model_folder", "sampling"},
+    "alignment": {"cluster", "hub", "model_folder", "training", "sampling", "evaluation"},
     "serving": {"jobs"},
     "cli": {"client"},
 }
