@@ -14,6 +14,7 @@ FLOOR = {part: floor for floor, parts in enumerate(LAYERS.values()) for part in 
 # Who may look sideways, on the floors above `pure`.
 SIDEWAYS = {
     "demo_model": {"hub"},
+    "model_folder": {"hub"},
     "training": {"cluster", "hub", "model_folder"},
     "sampling": {"cluster", "hub", "model_folder"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling"},
