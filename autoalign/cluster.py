@@ -54,6 +54,8 @@ def _init(address: str, min_cpus: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray starts workers at nice 15: on a machine that does anything else, training starves.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         quiet |= {
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -52,33 +52,46 @@ def config_from_args(config_class: type[ConfigT], args: Sequence[str], prog: str
         ConfigError: an unknown flag or key, a missing value, a wrong type.
     """
     parser = config_parser(config_class, prog)
-    given = vars(parser.parse_strict(args))
+    given = vars(parser.parse_strict([_underscored(word) for word in args]))
     path = given.pop("config", None)
     return config_class.from_sources(path, given)
 
 
 def config_parser(config_class: type[JobConfig], prog: str) -> Parser:
     """A parser with one flag for each field; `--help` shows type, default and meaning."""
-    parser = Parser(prog=prog, description=config_class.__doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument(
-        "--config", "--config-path", "--config_path", metavar="X.yaml", help="read keys from this file"
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} [--config X.yaml] [--key value ...]",
+        description=config_class.__doc__,
+        epilog="A flag overrides the file; --some-key and --some_key are the same; --no_key is --key false.",
+        argument_default=argparse.SUPPRESS,
     )
+    parser.add_argument("--config", metavar="X.yaml", help="read keys from this file (also --config_path)")
+    parser.add_argument("--config_path", dest="config", help=argparse.SUPPRESS)
     for name, field in config_class.model_fields.items():
         _add_flag(parser, name, field)
     return parser
 
 
+def _underscored(word: str) -> str:
+    """`--some-key=a-b` as `--some_key=a-b`; what is no flag stays as it is."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return f"--{flag[2:].replace('-', '_')}{equals}{value}"
+
+
 def _add_flag(parser: Parser, name: str, field: FieldInfo) -> None:
-    spellings = list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
     kind, is_list = _kind(field.annotation)
     options: dict[str, Any] = {"dest": name, "metavar": kind, "help": _help_text(field)}
     if kind == "true|false":
         options.update(nargs="?", const="true")
-        negated = list(dict.fromkeys([f"--no_{name}", f"--no-{name.replace('_', '-')}"]))
-        parser.add_argument(*negated, dest=name, action="store_const", const="false", help=argparse.SUPPRESS)
+        parser.add_argument(
+            f"--no_{name}", dest=name, action="store_const", const="false", help=argparse.SUPPRESS
+        )
     elif is_list:
         options.update(nargs="+")
-    parser.add_argument(*spellings, **options)
+    parser.add_argument(f"--{name}", **options)
 
 
 def _help_text(field: FieldInfo) -> str:
@@ -94,6 +107,8 @@ def _help_text(field: FieldInfo) -> str:
 def _kind(annotation: Any) -> tuple[str, bool]:
     """What to print for a value, and whether a flag takes several."""
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(args[0])
     if origin in (Union, types.UnionType):
         kinds = [_kind(arg) for arg in args if arg is not type(None)]
         unique = list(dict.fromkeys(kind for kind, _ in kinds))

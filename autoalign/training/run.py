@@ -41,6 +41,7 @@ def run(config: SFTConfig) -> TrainReport:
         StoppedEarly: SIGTERM or Ctrl-C; a checkpoint was written first.
     """
     display = Display("sft")
+    config = _with_absolute_paths(config)
     try:
         model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
         output.refuse_foreign(config)
@@ -57,6 +58,16 @@ def run(config: SFTConfig) -> TrainReport:
         return ray_train.run(task, tables, display)
     finally:
         display.close()
+
+
+def _with_absolute_paths(config: SFTConfig) -> SFTConfig:
+    """Ray's workers have another working directory."""
+    paths = {"output_dir": config.output_dir}
+    if config.deepspeed.endswith(".json"):
+        paths["deepspeed"] = config.deepspeed
+    if config.resume not in ("auto", "never"):
+        paths["resume"] = config.resume
+    return config.model_copy(update={key: str(Path(path).expanduser().resolve()) for key, path in paths.items()})
 
 
 def _prepare(config: TrainConfig, model_path: str, display: Display) -> tuple[TrainTask, Tables]:

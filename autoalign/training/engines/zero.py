@@ -42,6 +42,8 @@ def import_deepspeed(device: torch.device) -> Any:
     # Its shared-memory all-reduce is compiled at first use, which takes g++, Python.h and ninja on PATH;
     # on the CPU gloo does the same work with what is installed.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Takes over the process group that is there; without it DeepSpeed believes to be alone.
+    deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo")
     return deepspeed
 
 

@@ -1,0 +1,71 @@
+"""Which rows meet in which step."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoalign.training.order import DataOrder, balance, pack
+
+LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=200)
+
+
+def _rows(order: DataOrder, steps: range) -> list[int]:
+    return [row for step in steps for part in order.step(step) for row in part]
+
+
+@given(LENGTHS, st.integers(1, 5), st.integers(1, 4), st.booleans(), st.booleans())
+def test_every_row_comes_once_an_epoch(lengths, size, parts, packed, grouped):
+    order = DataOrder(lengths, size, parts, seed=1, capacity=64 if packed else None, group_by_length=grouped)
+    for epoch in range(2):
+        steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
+        assert sorted(_rows(order, steps)) == list(range(len(lengths)))
+
+
+@given(LENGTHS)
+def test_two_workers_share_what_one_would_take(lengths):
+    one = DataOrder(lengths, micro_batch_size=4, micro_batches=1, seed=3)
+    two = DataOrder(lengths, micro_batch_size=2, micro_batches=2, seed=3)
+    for step in range(one.steps_per_epoch):
+        assert sorted(_rows(one, range(step, step + 1))) == sorted(_rows(two, range(step, step + 1)))
+
+
+def test_a_step_does_not_depend_on_those_before():
+    order, fresh = (DataOrder(list(range(1, 50)), 2, 2, seed=5) for _ in range(2))
+    for step in range(20):
+        order.step(step)
+    assert order.step(20) == fresh.step(20)
+
+
+def test_epochs_differ_and_seeds_differ():
+    order = DataOrder([1] * 64, 8, 1, seed=0)
+    other = DataOrder([1] * 64, 8, 1, seed=1)
+    assert order.step(0) != order.step(order.steps_per_epoch)
+    assert order.step(0) != other.step(0)
+
+
+def test_grouping_puts_similar_lengths_together():
+    lengths = [10, 1000] * 32
+    order = DataOrder(lengths, 8, 1, seed=0, group_by_length=True)
+    for step in range(order.steps_per_epoch):
+        assert len({lengths[row] for row in _rows(order, range(step, step + 1))}) == 1
+
+
+@given(LENGTHS)
+def test_packing_holds_every_row_and_overfills_no_bin(lengths):
+    bins = pack(range(len(lengths)), lengths, capacity=64)
+    assert sorted(row for bin_ in bins for row in bin_) == list(range(len(lengths)))
+    assert all(sum(lengths[row] for row in bin_) <= 64 for bin_ in bins)
+
+
+def test_best_fit_takes_the_tightest_bin():
+    # 7 and 6 open bins with 3 and 4 left of 10; 3 fits both, and goes where nothing is left.
+    assert pack([0, 1, 2], [7, 6, 3], capacity=10) == [[0, 2], [1]]
+
+
+def test_a_row_over_the_capacity_travels_alone():
+    assert pack([0, 1], [12, 3], capacity=10) == [[0], [1]]
+
+
+def test_balance_gives_the_longest_to_the_least_loaded():
+    assert balance([[0], [1], [2], [3]], [8, 5, 4, 1], parts=2, room=2) == [[0, 3], [1, 2]]
