@@ -39,7 +39,10 @@ def write_conversations(path: Path, count: int = 24) -> Path:
     """Short question-and-answer rows of different lengths, as OpenAI messages."""
     rows: list[dict[str, Any]] = []
     for index in range(count):
-        question, answer = f"What is {index} plus {index}?", f"It is {2 * index}. " + "So it is. " * (index % 5)
+        question, answer = (
+            f"What is {index} plus {index}?",
+            f"It is {2 * index}. " + "So it is. " * (index % 5),
+        )
         rows.append(
             {
                 "messages": [

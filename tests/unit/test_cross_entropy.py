@@ -19,7 +19,9 @@ def _inputs(positions: int = 11, dtype: torch.dtype = torch.float32):
 
 
 def test_uniform_logits_cost_log_vocabulary():
-    assert cross_entropy_sum(torch.zeros(3, 4), torch.tensor([0, 1, 2])).item() == pytest.approx(3 * math.log(4))
+    assert cross_entropy_sum(torch.zeros(3, 4), torch.tensor([0, 1, 2])).item() == pytest.approx(
+        3 * math.log(4)
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 11, 100])

@@ -20,14 +20,18 @@ def _parse(*args: str) -> SFTConfig:
 
 
 def test_an_unknown_flag_names_the_nearest():
-    with pytest.raises(ConfigError, match=r"unknown flag '--learnig_rate' \(did you mean '--learning_rate'\?\)"):
+    with pytest.raises(
+        ConfigError, match=r"unknown flag '--learnig_rate' \(did you mean '--learning_rate'\?\)"
+    ):
         _parse("--learnig_rate", "1")
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest(tmp_path: Path):
     path = tmp_path / "x.yaml"
     path.write_text("model_name_or_path: m\nlora_rnk: 3\n")
-    with pytest.raises(ConfigError, match=r"x\.yaml:2: unknown key 'lora_rnk' \(did you mean 'lora_rank'\?\)"):
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml:2: unknown key 'lora_rnk' \(did you mean 'lora_rank'\?\)"
+    ):
         config_from_args(SFTConfig, ["--config", str(path)], "sft")
 
 
@@ -56,7 +60,9 @@ def test_a_flag_overrides_the_file(tmp_path: Path):
 
 
 def test_both_spellings_and_bools():
-    config = _parse("--learning-rate", "1e-3", "--no_bf16", "--packing", "--lora_target_modules", "q_proj", "v_proj")
+    config = _parse(
+        "--learning-rate", "1e-3", "--no_bf16", "--packing", "--lora_target_modules", "q_proj", "v_proj"
+    )
     assert (config.learning_rate, config.bf16, config.packing) == (1e-3, False, True)
     assert config.lora_target_modules == ["q_proj", "v_proj"]
 
