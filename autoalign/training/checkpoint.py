@@ -83,6 +83,15 @@ def commit(temporary: Path, progress: Progress, made_by: Mapping[str, Any]) -> P
     return final
 
 
+def remove_unfinished(output_dir: Path) -> None:
+    """Delete what was being written when a run ended."""
+    for path in output_dir.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def prune(output_dir: Path, keep: int | None) -> None:
     """Delete all but the newest `keep` checkpoints."""
     if keep is None:

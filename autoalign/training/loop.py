@@ -17,7 +17,7 @@ from autoalign.config import deepspeed as deepspeed_settings
 from autoalign.config.train import TrainConfig
 from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.model_folder import load_tokenizer
-from autoalign.training import checkpoint, export
+from autoalign.training import checkpoint, export, space
 from autoalign.training.batches import Batch, collate
 from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
@@ -93,9 +93,14 @@ def train(task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> 
 
     Raises:
         StoppedEarly: a stop was asked for; a checkpoint was written first.
-        JobFailed: the loss is no longer finite.
+        JobFailed: the loss is no longer finite, or the disk is full.
     """
-    return Trainer(task, tables, world, reporter).run()
+    try:
+        with space.full_disk_ends_the_job(task.output_dir):
+            return Trainer(task, tables, world, reporter).run()
+    finally:
+        if world.is_main:
+            checkpoint.remove_unfinished(task.output_dir)
 
 
 class Trainer:

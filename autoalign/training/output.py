@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from autoalign import manifest
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
-from autoalign.training import checkpoint
+from autoalign.training import checkpoint, space
 from autoalign.training.loop import TrainReport
 
 RUN_NAME = "run.json"
@@ -76,10 +77,11 @@ def refuse_foreign(config: TrainConfig) -> None:
             f"output_dir {folder} holds other things ({shown}{', ...' if len(names) > 3 else ''}) and no run "
             "of AutoAlign; give a new or empty folder"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"output_dir {folder} can't be made: {error.strerror}") from None
+    above = space.nearest_folder(folder)
+    if not above.is_dir():
+        raise ConfigError(f"output_dir {folder} can't be made: {above} is a file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"output_dir {folder}: {above} can't be written; give another --output_dir")
 
 
 def _require_checkpoint(path: Path) -> None:
@@ -93,31 +95,59 @@ def _require_checkpoint(path: Path) -> None:
         raise ConfigError(f"'resume': {path} is damaged: {', '.join(damaged[:3])}")
 
 
-def claim(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
-    """Make `output_dir` this run's; the report of a finished run with the same fingerprint.
+def finished(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
+    """The report of a finished run with the same fingerprint; nothing is written.
 
     Raises:
-        ConfigError: the folder holds another run; the message shows the differences.
+        ConfigError: the folder, or the checkpoint to go on from, is of another run; the
+            message shows the differences.
     """
     folder = Path(config.output_dir)
     if config.resume not in ("auto", "never"):
         _compare(manifest.read(Path(config.resume)).get("fingerprint", {}), mine, config.resume)
     path = folder / RUN_NAME
-    if path.is_file():
-        if config.overwrite_output_dir:
-            _clear(folder)
-        else:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if config.resume == "never":
-                raise ConfigError(
-                    f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go "
-                    "on with it, --overwrite_output_dir to delete it, or another --output_dir"
-                )
-            _compare(before["fingerprint"], mine, str(folder))
-            if before.get("report"):
-                return TrainReport(**{**before["report"], "output_dir": folder})
-    manifest.write_json(path, {"fingerprint": mine, "config": config.model_dump(mode="json")})
+    if not path.is_file() or config.overwrite_output_dir:
+        return None
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if config.resume == "never":
+        raise ConfigError(
+            f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go "
+            "on with it, --overwrite_output_dir to delete it, or another --output_dir"
+        )
+    _compare(before["fingerprint"], mine, str(folder))
+    if before.get("report"):
+        return TrainReport(**{**before["report"], "output_dir": folder})
     return None
+
+
+def claim(config: TrainConfig, mine: dict[str, Any]) -> None:
+    """Make `output_dir` this run's: the first thing that a job writes.
+
+    Raises:
+        ConfigError: the folder can't be made.
+    """
+    folder = Path(config.output_dir)
+    if config.overwrite_output_dir:
+        for path in stale_paths(folder):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest.write_json(
+            folder / RUN_NAME, {"fingerprint": mine, "config": config.model_dump(mode="json")}
+        )
+    except OSError as error:
+        raise ConfigError(f"output_dir {folder} can't be written: {error.strerror}") from None
+
+
+def keep_bad_rows(folder: Path, bad_rows: Path) -> None:
+    """Put the quarantined rows, if there are any, into `folder`/errors.jsonl."""
+    if bad_rows.is_file():
+        temporary = folder / ".errors.jsonl.tmp"
+        shutil.copyfile(bad_rows, temporary)
+        temporary.replace(folder / "errors.jsonl")
 
 
 def mark_done(folder: Path, report: TrainReport) -> None:
@@ -138,13 +168,11 @@ def _compare(before: dict[str, Any], now: dict[str, Any], place: str) -> None:
     )
 
 
-def _clear(folder: Path) -> None:
-    """Delete what a run of ours wrote, and nothing else."""
+def stale_paths(folder: Path) -> list[Path]:
+    """What a run of ours wrote in `folder`, and nothing else."""
+    if not (folder / RUN_NAME).is_file():
+        return []
     written = {*manifest.read(folder).get("files", {}), *_OURS, manifest.MANIFEST_NAME}
-    stale = [folder / name for name in written if "/" not in name]
-    stale += [*folder.glob("checkpoint-*"), *folder.glob(".*.tmp")]
-    for path in stale:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    found = [folder / name for name in sorted(written) if "/" not in name]
+    found += [*folder.glob("checkpoint-*"), *folder.glob(".*.tmp")]
+    return [path for path in found if path.exists()]

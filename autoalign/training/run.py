@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,6 @@ class _Data:
     table: TokenTable
     digest: str
     paths: tuple[str, ...]
-    bad_rows: int
 
 
 def run(config: SFTConfig) -> TrainReport:
@@ -45,19 +46,40 @@ def run(config: SFTConfig) -> TrainReport:
     try:
         model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
         output.refuse_foreign(config)
-        task, tables = _prepare(config, model_path, display)
-        finished = output.claim(config, task.made_by["fingerprint"])
-        if finished is not None:
+        with tempfile.TemporaryDirectory(prefix="autoalign-") as scratch:
+            bad_rows = Path(scratch) / "errors.jsonl"
+            task, tables = _prepare(config, model_path, bad_rows, display)
+            report = _claim(task, bad_rows)
+        if report is not None:
             _say(display, f"{config.output_dir} holds this job's finished model; nothing to do")
-            return finished
-        space.require(config, model_path)
-        if config.launcher == "local":
-            return _run_here(task, tables, display)
-        from autoalign.training import ray_train
-
-        return ray_train.run(task, tables, display)
+            return report
+        with space.full_disk_ends_the_job(task.output_dir):
+            return _start(task, tables, display)
     finally:
         display.close()
+
+
+def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
+    """Check what can be checked, then write the job's first files; a finished job's report instead."""
+    config, mine = task.config, task.made_by["fingerprint"]
+    if os.environ.get("RANK", "0") != "0":
+        # torchrun: rank 0 claims the folder for all, and its claim is nothing to refuse.
+        return output.finished(config.model_copy(update={"resume": "auto"}), mine)
+    report = output.finished(config, mine)
+    if report is None:
+        stale = output.stale_paths(task.output_dir) if config.overwrite_output_dir else []
+        space.require(config, task.model_path, reclaimed=sum(map(space.size_of, stale)))
+        output.claim(config, mine)
+        output.keep_bad_rows(task.output_dir, bad_rows)
+    return report
+
+
+def _start(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
+    if task.config.launcher == "local":
+        return _run_here(task, tables, display)
+    from autoalign.training import ray_train
+
+    return ray_train.run(task, tables, display)
 
 
 def _with_absolute_paths(config: SFTConfig) -> SFTConfig:
@@ -67,16 +89,21 @@ def _with_absolute_paths(config: SFTConfig) -> SFTConfig:
         paths["deepspeed"] = config.deepspeed
     if config.resume not in ("auto", "never"):
         paths["resume"] = config.resume
-    return config.model_copy(update={key: str(Path(path).expanduser().resolve()) for key, path in paths.items()})
+    return config.model_copy(
+        update={key: str(Path(path).expanduser().resolve()) for key, path in paths.items()}
+    )
 
 
-def _prepare(config: TrainConfig, model_path: str, display: Display) -> tuple[TrainTask, Tables]:
+def _prepare(
+    config: TrainConfig, model_path: str, bad_rows: Path, display: Display
+) -> tuple[TrainTask, Tables]:
     tokenizer = model_folder.load_tokenizer(model_path, config.trust_remote_code)
     template = chat.get_template(config.conv_template_name, tokenizer)
-    data = _load(config, config.data_path, tokenizer, template, display)
+    reader = _Reader(tokenizer, template, bad_rows, display)
+    data = reader.load(config, config.data_path)
     evaluation = None
     if config.eval_data_path:
-        evaluation = _load(_for_evaluation(config), config.eval_data_path, tokenizer, template, display)
+        evaluation = reader.load(_for_evaluation(config), config.eval_data_path)
     parent = manifest.model_digest(Path(model_path))
     fingerprint = output.fingerprint(config, data=data.digest, template=template.digest, model=parent)
     made_by = {
@@ -97,30 +124,38 @@ def _for_evaluation(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"max_train_samples": None})
 
 
-def _load(
-    config: TrainConfig, paths: list[str], tokenizer: Any, template: chat.Template, display: Display
-) -> _Data:
-    """Read and tokenise files, and say what came of it."""
-    began = time.monotonic()
-    dataset = formats.load(
-        paths,
-        kind="sft",
-        format=config.format,
-        on_bad_row=config.on_bad_row,
-        errors_path=Path(config.output_dir) / "errors.jsonl",
-        seed=config.seed,
-    )
-    conversations = dataset.conversations[: config.max_train_samples]
-    options = TokenizeOptions(
-        template,
-        config.model_max_length,
-        config.overlong,
-        Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
-    )
-    digest = f"{dataset.digest}:{config.format}:{config.seed}:{len(conversations)}"
-    table = tokenize(conversations, tokenizer, options, digest)
-    _say(display, _describe(paths, table.counts, dataset.bad_rows, config, time.monotonic() - began))
-    return _Data(table, digest, dataset.paths, dataset.bad_rows)
+@dataclass(frozen=True)
+class _Reader:
+    """Reads and tokenises files, and says what came of it."""
+
+    tokenizer: Any
+    template: chat.Template
+    bad_rows: Path
+    display: Display
+
+    def load(self, config: TrainConfig, paths: list[str]) -> _Data:
+        """The rows of `paths`; quarantined ones are added to `bad_rows`."""
+        began = time.monotonic()
+        dataset = formats.load(
+            paths,
+            kind="sft",
+            format=config.format,
+            on_bad_row=config.on_bad_row,
+            errors_path=self.bad_rows,
+            seed=config.seed,
+        )
+        conversations = dataset.conversations[: config.max_train_samples]
+        options = TokenizeOptions(
+            self.template,
+            config.model_max_length,
+            config.overlong,
+            Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
+        )
+        digest = f"{dataset.digest}:{config.format}:{config.seed}:{len(conversations)}"
+        table = tokenize(conversations, self.tokenizer, options, digest)
+        seconds = time.monotonic() - began
+        _say(self.display, _describe(paths, table.counts, dataset.bad_rows, config, seconds))
+        return _Data(table, digest, dataset.paths)
 
 
 def _describe(paths: list[str], counts: TokenCounts, bad: int, config: TrainConfig, seconds: float) -> str:

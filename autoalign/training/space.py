@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from autoalign.config.train import TrainConfig
-from autoalign.errors import ConfigError
+from autoalign.errors import ConfigError, JobFailed
+from autoalign.training import checkpoint
 
 FreeBytes = Callable[[Path], int]
+
+_ADVICE = "free some space, keep fewer checkpoints (--save_total_limit), or give another --output_dir"
 
 
 def parameter_count(folder: Path) -> int:
@@ -38,16 +43,69 @@ def bytes_needed(config: TrainConfig, parameters: int) -> int:
     return weights + kept * checkpoint
 
 
-def require(config: TrainConfig, model_path: str, free_bytes: FreeBytes | None = None) -> None:
-    """Raises ConfigError when the disk under output_dir lacks the room."""
+def require(
+    config: TrainConfig, model_path: str, free_bytes: FreeBytes | None = None, reclaimed: int = 0
+) -> None:
+    """Is there room under output_dir?
+
+    Args:
+        free_bytes: gives the free bytes on a folder's disk.
+        reclaimed: bytes of an older run that will be deleted first.
+
+    Raises:
+        ConfigError: there is not.
+    """
     folder = Path(config.output_dir)
-    free = (free_bytes or _free)(folder)
+    free = (free_bytes or _free)(nearest_folder(folder)) + reclaimed
     needed = bytes_needed(config, parameter_count(Path(model_path)))
     if free < needed:
         raise ConfigError(
-            f"output_dir {folder}: {free / 1e9:.1f} GB are free, the model and its checkpoints take "
-            f"{needed / 1e9:.1f} GB; free some, lower --save_total_limit, or give another --output_dir"
+            f"output_dir {folder}: {show_bytes(free)} are free on its disk, the model and its checkpoints "
+            f"take {show_bytes(needed)}; {_ADVICE}"
         )
+
+
+def nearest_folder(path: Path) -> Path:
+    """`path`, or what stands nearest above it."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@contextmanager
+def full_disk_ends_the_job(folder: Path) -> Iterator[None]:
+    """Turn a disk that fills up meanwhile into JobFailed."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not _is_full(error):
+            raise
+        kept = [path.name for path in checkpoint.find_checkpoints(folder)]
+        state = f"{kept[-1]} is whole" if kept else "no checkpoint was written before"
+        raise JobFailed(
+            f"output_dir {folder}: its disk is full; {state}. {_ADVICE[0].upper()}{_ADVICE[1:]}; "
+            "the same command again goes on from the last checkpoint"
+        ) from None
+
+
+def _is_full(error: Exception) -> bool:
+    # safetensors writes in Rust, and gives the system's error as text alone.
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in codes or any(f"(os error {code})" in str(error) for code in codes)
+
+
+def show_bytes(count: int) -> str:
+    """`1.5 GB`, `270 MB`, `12 kB`."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
 
 
 def _free(folder: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from autoalign import chat
-from autoalign.errors import DataError, TemplateError
+from autoalign.errors import ConfigError, DataError, TemplateError
 from autoalign.records import Conversation
 
 if TYPE_CHECKING:
@@ -212,11 +213,19 @@ def _check_mask(row: Conversation, encoded: chat.Encoded, tokenizer: Any, templa
 def _write(path: Path, table: pa.Table) -> None:
     import pyarrow as pa
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = os.strerror(error.errno) if error.errno else error
+        raise ConfigError(
+            f"tokenised data can't be kept in {path.parent}: {reason}; give another folder with --cache_dir"
+        ) from None
 
 
 def _memory_map(path: Path) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -78,5 +79,9 @@ def _init_group(rank: int, size: int, backend: str) -> None:
 
 def leave() -> None:
     """Close the process group, if there is one."""
+    # DeepSpeed keeps references to the group; its own call drops them, so that a second job can run here.
+    comm = sys.modules.get("deepspeed.comm")
+    if comm is not None and comm.is_initialized():
+        comm.destroy_process_group()
     if dist.is_initialized():
         dist.destroy_process_group()
