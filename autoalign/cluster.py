@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ def _init(address: str, min_cpus: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray's C++ side warns on stderr of what Ray Data does by itself.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         # Ray starts workers at nice 15: on a machine that does anything else, training starves.
         os.environ.setdefault("RAY_worker_niceness", "0")
         quiet |= {
@@ -62,6 +65,21 @@ def _init(address: str, min_cpus: int) -> None:
             "num_cpus": max(os.cpu_count() or 1, min_cpus),
         }
     try:
-        ray.init(address=address, **quiet)
+        with _native_stderr_closed():
+            ray.init(address=address, **quiet)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+@contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Ray's C++ side says on stderr that it was told to be quiet; what Python raises is raised all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -54,9 +54,14 @@ def missing_parts(folder: Path) -> list[str]:
         missing += sorted(shard for shard in shards if not (folder / shard).is_file())
     elif not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not has_tokenizer(folder):
         missing.append("tokenizer.json")
     return missing
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer that transformers can load."""
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
 
 
 def is_repo_id(name: str) -> bool:

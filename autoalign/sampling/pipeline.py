@@ -5,76 +5,17 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from autoalign import errors
+from autoalign.cluster import Cluster
 from autoalign.errors import ConfigError, JobFailed
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
 
 _ANSWERS_A_TASK = 16
-_OBJECT_STORE_BYTES = 512 << 20
 _DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "hf": 16, "fake": 256}
-
-
-class Cluster(NamedTuple):
-    """What the Ray cluster has."""
-
-    cpus: float
-    gpus: float
-
-
-@contextmanager
-def ray_session(address: str | None, num_replicas: int) -> Iterator[Cluster]:
-    """Ray for the length of a job: the cluster at `address` or RAY_ADDRESS, else a quiet one of its own.
-
-    A session that the caller has opened is used and left open.
-    """
-    import ray
-
-    mine = not ray.is_initialized()
-    if mine:
-        address = address or os.environ.get("RAY_ADDRESS") or "local"
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address == "local":
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            # Ray's C++ side warns on stderr of what Ray Data does by itself.
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-            quiet |= {
-                "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
-                # One more than the actors, so that a laptop can host any number of replicas.
-                "num_cpus": max(os.cpu_count() or 1, num_replicas + 1),
-            }
-        try:
-            with _native_stderr_closed():
-                ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
-    try:
-        resources: dict[str, float] = ray.cluster_resources()
-        yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
-    finally:
-        if mine:
-            ray.shutdown()
-
-
-@contextmanager
-def _native_stderr_closed() -> Iterator[None]:
-    """Ray's C++ side says on stderr that it was told to be quiet; Python's own errors still come through."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 class Tasks(NamedTuple):
@@ -85,7 +26,7 @@ class Tasks(NamedTuple):
 
 
 def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[Answer]]:
-    """Run `tasks` through `num_replicas` engines; needs `ray_session`.
+    """Run `tasks` through `num_replicas` engines; needs `cluster.ray_session`.
 
     Raises:
         InputError: an engine refuses its settings.

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autoalign.cluster import ray_session
 from autoalign.config.sample import InferConfig
 from autoalign.errors import DataError, JobFailed, StoppedEarly
 from autoalign.records import Conversation
@@ -75,7 +76,8 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
     """Run the pipeline until every answer is there; a pass more makes up for what a lost actor took along."""
     try:
         with (
-            pipeline.ray_session(config.ray_address, config.num_replicas) as cluster,
+            # One CPU more than the actors, for the reading tasks.
+            ray_session(config.ray_address, config.num_replicas + 1) as cluster,
             _sigterm_as_interrupt(),
             SampleProgress(collector.missing) as progress,
         ):

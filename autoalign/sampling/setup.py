@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import NamedTuple
 
+from autoalign import model_folder
 from autoalign.config.chat import ChatConfig
 from autoalign.config.sample import InferConfig
-from autoalign.sampling import model
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.prompts import PlainRenderer, Renderer
+from autoalign.sampling.renderer import ChatRenderer
 
 
 class Setup(NamedTuple):
@@ -32,9 +33,9 @@ def prepare_model(config: InferConfig | ChatConfig) -> Setup:
     options = EngineOptions(model=config.model_path or str(given.get("model_name")), **known)
     renderer: Renderer = PlainRenderer()
     if config.backend != "openai":
-        folder = model.find_model(options.model)
+        folder = model_folder.find(options.model, fetch=True)
         options = replace(options, model=str(folder))
-        renderer = model.ChatRenderer(folder, config.template, config.max_model_len, config.trust_remote_code)
+        renderer = ChatRenderer(folder, config.template, config.max_model_len, config.trust_remote_code)
     params = {field.name: given[field.name] for field in fields(SamplingParams) if field.name in given}
     params["stop"] = (*given.get("stop", ()), *renderer.stop_strings)
     return Setup(options, SamplingParams(**params, stop_token_ids=renderer.stop_token_ids), renderer)

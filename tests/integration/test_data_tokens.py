@@ -47,3 +47,17 @@ def test_validate_counts_rows_that_are_cut(demo_model: Path, capsys: pytest.Capt
 def test_stats_counts_tokens(demo_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "stats", SFT, "--tokenizer", str(demo_model)]) == 0
     assert "answer (tokens)" in capsys.readouterr().out
+
+
+def test_a_tokenizer_needs_no_weights_beside_it(
+    demo_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (tmp_path / name).symlink_to(demo_model / name)
+    assert main(["data", "preview", SFT, "--tokenizer", str(tmp_path), "--n", "1"]) == 0
+    assert "trained on" in capsys.readouterr().out
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "stats", SFT, "--tokenizer", str(tmp_path)]) == 2
+    assert f"{tmp_path}: no tokenizer in this folder" in capsys.readouterr().err

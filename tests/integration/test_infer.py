@@ -80,7 +80,7 @@ def test_prompts_have_the_tokens_of_the_models_own_template(
     from transformers import AutoTokenizer
 
     from autoalign.records import Message
-    from autoalign.sampling.model import ChatRenderer
+    from autoalign.sampling.renderer import ChatRenderer
 
     rows, _ = vllm_rows
     tokenizer: Any = AutoTokenizer.from_pretrained(demo_model)

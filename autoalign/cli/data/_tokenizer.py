@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autoalign.errors import ConfigError, ModelError
+from autoalign.errors import ConfigError
 from autoalign.records import Conversation, Message, PreferencePair
 
 if TYPE_CHECKING:
     from autoalign.chat import Encoded, Template
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
-
 
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model folder, or of a hub model.
+    """The tokenizer of a folder, with weights or without, or of a hub model.
 
     Raises:
         ModelError: no such folder, or no tokenizer in it.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not any((folder / file).is_file() for file in TOKENIZER_FILES):
-            raise ModelError(f"{name}: no tokenizer in this folder; {TOKENIZER_FILES[0]} is expected")
-    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(f"{name}: no such model folder")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from autoalign.sampling.model import load_tokenizer as load
+    from autoalign import model_folder
 
-    return load(folder)
+    # These commands read rows in one process, so the tokenizer's threads have the CPUs to themselves.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    return model_folder.load_tokenizer(model_folder.find_tokenizer(name))
 
 
 class Encoder(NamedTuple):
