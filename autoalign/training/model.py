@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from autoalign.config.train import TrainConfig
-from autoalign.errors import MissingDependency
+from autoalign.errors import ConfigError, MissingDependency, ModelError, nearest
 from autoalign.training import attention
 
 
@@ -17,17 +19,25 @@ def load_model(config: TrainConfig, path: str, adapter: str | None = None) -> An
     Args:
         path: folder of the (base) model.
         adapter: folder of an adapter to go on with; a new one is made when None.
+
+    Raises:
+        ModelError: transformers can't load the folder.
+        ConfigError: a LoRA target that the model lacks.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     attention.register()
-    model = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype=torch.bfloat16 if config.bf16 else torch.float32,
-        attn_implementation=attention_name(config, path),
-        trust_remote_code=config.trust_remote_code,
-        use_safetensors=True,
-    )
+    kernel = attention_name(config, path)
+    with _naming(path):
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=torch.bfloat16 if config.bf16 else torch.float32,
+            attn_implementation=kernel,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+        )
     if config.use_lora:
         model = _with_adapter(model, config, adapter)
     if config.gradient_checkpointing:
@@ -43,6 +53,7 @@ def _with_adapter(model: Any, config: TrainConfig, adapter: str | None) -> Any:
     if adapter is not None:
         return PeftModel.from_pretrained(model, adapter, is_trainable=True)
     targets = config.lora_target_modules
+    _require_targets(model, targets)
     torch.manual_seed(config.seed)
     return get_peft_model(
         model,
@@ -56,6 +67,32 @@ def _with_adapter(model: Any, config: TrainConfig, adapter: str | None) -> Any:
     )
 
 
+def _require_targets(model: Any, targets: list[str]) -> None:
+    """Every target names a module; peft passes over one that doesn't when another does."""
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if target != "all-linear" and not any(f".{name}".endswith(f".{target}") for name in names):
+            linear = {
+                n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)
+            }
+            raise ConfigError(
+                f"'lora_target_modules': the model has no module '{target}'{nearest(target, linear)}; its linear "
+                f"layers are {', '.join(sorted(linear))}, and all-linear takes all but the output layer"
+            )
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turn what transformers says of a folder that it can't load into ModelError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path}: the model can't be loaded: {reason}") from None
+
+
 def is_padding_free(config: TrainConfig, path: str) -> bool:
     """Whether batches are laid out without padding.
 
@@ -63,7 +100,8 @@ def is_padding_free(config: TrainConfig, path: str) -> bool:
     """
     from transformers import AutoConfig
 
-    model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    with _naming(path):
+        model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
     return config.padding_free and not getattr(model_config, "attn_logit_softcapping", None)
 
 

@@ -129,10 +129,7 @@ def claim(config: TrainConfig, mine: dict[str, Any]) -> None:
     folder = Path(config.output_dir)
     if config.overwrite_output_dir:
         for path in stale_paths(folder):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            _delete(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest.write_json(
@@ -140,6 +137,24 @@ def claim(config: TrainConfig, mine: dict[str, Any]) -> None:
         )
     except OSError as error:
         raise ConfigError(f"output_dir {folder} can't be written: {error.strerror}") from None
+
+
+def release(folder: Path, was_there: bool) -> None:
+    """Take back a claim: the job was refused after it, and nothing but the claim was written."""
+    found = list(folder.iterdir())
+    if not {path.name for path in found} <= {RUN_NAME, "errors.jsonl", ".ray"}:
+        return
+    for path in found:
+        _delete(path)
+    if not was_there:
+        folder.rmdir()
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def keep_bad_rows(folder: Path, bad_rows: Path) -> None:

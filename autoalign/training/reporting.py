@@ -30,8 +30,7 @@ class Display:
         self._title = title
         self._bar: Any = None
         self._task: Any = None
-        self._last_line = 0.0
-        self._last_step = 0
+        self._last_line = time.monotonic()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
@@ -40,6 +39,16 @@ class Display:
         else:
             self._say(str(event["text"]))
 
+    def note(self, text: str) -> None:
+        """Print one line."""
+        self._say(text)
+
+    def count(self, what: str, done: int, total: int) -> None:
+        """Show how far a preparation is, where it takes long enough to be seen."""
+        if time.monotonic() - self._last_line >= _LINE_EVERY and done < total:
+            self._last_line = time.monotonic()
+            self._say(f"{what}: {done} of {total} rows")
+
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
@@ -47,8 +56,8 @@ class Display:
 
     def _step(self, event: Mapping[str, Any]) -> None:
         if not sys.stderr.isatty():
-            last = event["step"] == event["total_steps"]
-            if last or time.monotonic() - self._last_line >= _LINE_EVERY:
+            edge = event["step"] in (1, event["total_steps"])
+            if edge or time.monotonic() - self._last_line >= _LINE_EVERY:
                 self._last_line = time.monotonic()
                 self._say(_line(event))
             return

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from autoalign import chat
-from autoalign.errors import ConfigError, DataError, TemplateError
+from autoalign import chat, manifest, model_folder
+from autoalign.errors import DataError, TemplateError
 from autoalign.records import Conversation
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CACHE_VERSION = "2"
+CACHE_VERSION = "3"
 _BATCH = 512
+_POOL_FROM = 32 * _BATCH
+"""Rows from which processes pay for their start; the tokenizer uses all cores below that too."""
 
 
 class TokenRow(NamedTuple):
@@ -34,11 +38,15 @@ class TokenRow(NamedTuple):
 class TokenCounts(NamedTuple):
     """What happened to the rows on their way in."""
 
-    rows: int
-    truncated: int
-    dropped: int
-    tokens: int
-    supervised_tokens: int
+    rows: int = 0
+    truncated: int = 0
+    dropped: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+
+    def plus(self, other: TokenCounts) -> TokenCounts:
+        """Field by field."""
+        return TokenCounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class TokenTable:
     """Tokenised rows in an Arrow table: memory-mapped locally, zero-copy through Ray's object store."""
 
     table: pa.Table
+    counts: TokenCounts
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -54,8 +63,7 @@ class TokenTable:
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ids = self.table["input_ids"].combine_chunks()
         mask = self.table["supervised"].combine_chunks()
-        offsets = ids.offsets.to_numpy()
-        return offsets, ids.values.to_numpy(), mask.values.to_numpy(zero_copy_only=False)
+        return ids.offsets.to_numpy(), ids.values.to_numpy(), mask.values.to_numpy(zero_copy_only=False)
 
     def row(self, index: int) -> TokenRow:
         """Row `index`, as views into the table."""
@@ -77,21 +85,17 @@ class TokenTable:
         predicted[offsets[:-1]] = 0
         return np.add.reduceat(predicted, offsets[:-1])
 
-    @property
-    def counts(self) -> TokenCounts:
-        """The counts stored with the table."""
-        metadata = self.table.schema.metadata
-        return TokenCounts(*(int(metadata[field.encode()]) for field in TokenCounts._fields))
-
 
 @dataclass(frozen=True)
 class TokenizeOptions:
     """How conversations become token rows."""
 
+    model_path: str
     template: chat.Template
     max_length: int
     overlong: str
     cache_dir: Path
+    trust_remote_code: bool = False
 
 
 def default_cache_dir() -> Path:
@@ -109,6 +113,7 @@ def tokenize(
     """Token rows of `conversations`, from the cache when this content was tokenised before.
 
     Args:
+        tokenizer: the one in `options.model_path`.
         digest: hash of the data's content and of how it was read.
         progress: called with the number of rows done so far.
 
@@ -117,31 +122,76 @@ def tokenize(
         TemplateError: the masks leave out the answers or their end token.
     """
     path = options.cache_dir / "tokens" / f"{_key(tokenizer, options, digest)}.arrow"
-    if not path.is_file():
-        _write(path, _make(conversations, tokenizer, options, progress))
-    return TokenTable(_memory_map(path))
+    counts_path = path.with_suffix(".json")
+    if not (path.is_file() and counts_path.is_file()):
+        _write(path, counts_path, _encode_all(conversations, tokenizer, options, progress))
+    counts = TokenCounts(**json.loads(counts_path.read_text(encoding="utf-8")))
+    if not counts.rows:
+        raise DataError(
+            f"no row is left to train on: all {counts.dropped} are over model_max_length {options.max_length}"
+        )
+    return TokenTable(_memory_map(path), counts)
 
 
 def _key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
     tokenizer_digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     special = f"{tokenizer.bos_token}|{tokenizer.eos_token}"
     parts = (CACHE_VERSION, digest, options.template.digest, tokenizer_digest, special)
-    return hashlib.sha256(
-        "\n".join([*parts, str(options.max_length), options.overlong]).encode()
-    ).hexdigest()[:32]
+    limits = (str(options.max_length), options.overlong)
+    return hashlib.sha256("\n".join([*parts, *limits]).encode()).hexdigest()[:32]
 
 
-def _make(
+class _Encoded(NamedTuple):
+    batch: pa.RecordBatch
+    counts: TokenCounts
+
+
+def _encode_all(
     conversations: Sequence[Conversation],
     tokenizer: Any,
     options: TokenizeOptions,
     progress: Callable[[int], None],
-) -> pa.Table:
-    ids: list[list[int]] = []
+) -> Iterator[_Encoded]:
+    """Encode in batches, in order; large data on all cores."""
+    batches = [conversations[start : start + _BATCH] for start in range(0, len(conversations), _BATCH)]
+    done = 0
+    for batch, encoded in zip(batches, _map(batches, tokenizer, options), strict=True):
+        yield encoded
+        done += len(batch)
+        progress(done)
+
+
+def _map(
+    batches: Sequence[Sequence[Conversation]], tokenizer: Any, options: TokenizeOptions
+) -> Iterator[_Encoded]:
+    if len(batches) * _BATCH < _POOL_FROM:
+        yield from map(partial(_encode, tokenizer=tokenizer, options=options), batches)
+        return
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _start_worker, (options,)) as pool:
+        yield from pool.map(_encode_in_worker, batches)
+
+
+_worker: tuple[Any, TokenizeOptions] | None = None
+
+
+def _start_worker(options: TokenizeOptions) -> None:
+    global _worker
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _worker = (model_folder.load_tokenizer(options.model_path, options.trust_remote_code), options)
+
+
+def _encode_in_worker(batch: Sequence[Conversation]) -> _Encoded:
+    assert _worker is not None
+    return _encode(batch, *_worker)
+
+
+def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> _Encoded:
+    ids: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     truncated = dropped = 0
-    for encoded in _encode(conversations, tokenizer, options.template, progress):
-        row, mask = encoded.input_ids, np.asarray(encoded.labels) != chat.IGNORED
+    for encoded in _checked(batch, tokenizer, options.template):
+        row = np.asarray(encoded.input_ids, np.int32)
+        mask = np.asarray(encoded.labels) != chat.IGNORED
         if len(row) > options.max_length:
             row, mask = row[: options.max_length], mask[: options.max_length]
             if options.overlong == "drop" or not mask[1:].any():
@@ -150,47 +200,32 @@ def _make(
             truncated += 1
         ids.append(row)
         masks.append(mask)
-    if not ids:
-        raise DataError(
-            f"no row is left to train on: all {dropped} are over model_max_length {options.max_length}"
-        )
-    tokens, supervised = sum(map(len, ids)), int(sum(mask[1:].sum() for mask in masks))
-    return _table(ids, masks, TokenCounts(len(ids), truncated, dropped, tokens, supervised))
+    tokens, supervised = sum(map(len, ids)), sum(int(mask[1:].sum()) for mask in masks)
+    return _Encoded(_record_batch(ids, masks), TokenCounts(len(ids), truncated, dropped, tokens, supervised))
 
 
-def _table(ids: list[list[int]], masks: list[np.ndarray], counts: TokenCounts) -> pa.Table:
+def _record_batch(ids: list[np.ndarray], masks: list[np.ndarray]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    columns = {
-        "input_ids": pa.array(ids, pa.large_list(pa.int32())),
-        "supervised": pa.array(masks, pa.large_list(pa.bool_())),
-    }
-    metadata = {name: str(value) for name, value in counts._asdict().items()}
-    return pa.table(columns).replace_schema_metadata(metadata)
+    columns = [pa.array(ids, pa.large_list(pa.int32())), pa.array(masks, pa.large_list(pa.bool_()))]
+    return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised"])
 
 
-def _encode(
-    conversations: Sequence[Conversation],
-    tokenizer: Any,
-    template: chat.Template,
-    progress: Callable[[int], None],
+def _checked(
+    batch: Sequence[Conversation], tokenizer: Any, template: chat.Template
 ) -> Iterator[chat.Encoded]:
-    """Encode in batches: the tokenizer uses all cores inside one, and every mask is checked."""
-    for start in range(0, len(conversations), _BATCH):
-        batch = conversations[start : start + _BATCH]
+    """Encode a batch and look at every mask."""
+    messages, tools = [row.messages for row in batch], [row.tools or None for row in batch]
+    try:
+        encoded_rows = chat.encode_batch(messages, tokenizer, template, tools=tools)
+    except TemplateError:
+        raise _name_refused(batch, tokenizer, template) from None
+    for row, encoded in zip(batch, encoded_rows, strict=True):
         try:
-            encoded_rows = chat.encode_batch(
-                [row.messages for row in batch],
-                tokenizer,
-                template,
-                tools=[row.tools or None for row in batch],
-            )
-        except TemplateError:
-            raise _name_refused(batch, tokenizer, template) from None
-        for row, encoded in zip(batch, encoded_rows, strict=True):
-            _check_mask(row, encoded, tokenizer, template)
-            yield encoded
-        progress(start + len(batch))
+            chat.check_mask(encoded, tokenizer, template)
+        except TemplateError as error:
+            raise TemplateError(f"{row.source}:{row.line}: {error}") from None
+        yield encoded
 
 
 def _name_refused(batch: Sequence[Conversation], tokenizer: Any, template: chat.Template) -> DataError:
@@ -203,29 +238,23 @@ def _name_refused(batch: Sequence[Conversation], tokenizer: Any, template: chat.
     return DataError(f"template '{template.name}' refuses a row")
 
 
-def _check_mask(row: Conversation, encoded: chat.Encoded, tokenizer: Any, template: chat.Template) -> None:
-    try:
-        chat.check_mask(encoded, tokenizer, template)
-    except TemplateError as error:
-        raise TemplateError(f"{row.source}:{row.line}: {error}") from None
-
-
-def _write(path: Path, table: pa.Table) -> None:
+def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
+    """Write batches as they come: memory holds one of them."""
     import pyarrow as pa
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    counts = TokenCounts()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table.combine_chunks())
+        schema = _record_batch([], []).schema
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch, more in encoded:
+                writer.write_batch(batch)
+                counts = counts.plus(more)
+        manifest.write_json(counts_path, counts._asdict())
         temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        reason = os.strerror(error.errno) if error.errno else error
-        raise ConfigError(
-            f"tokenised data can't be kept in {path.parent}: {reason}; give another folder with --cache_dir"
-        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _memory_map(path: Path) -> pa.Table:

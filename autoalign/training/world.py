@@ -46,6 +46,8 @@ class World:
 def device_of(use_gpu: bool, local_rank: int) -> torch.device:
     """This rank's GPU (made the current one), or the CPU."""
     if not use_gpu:
+        # transformers imports DeepSpeed when it saves, which then looks for a GPU, and complains.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
         return torch.device("cpu")
     device = torch.device("cuda", local_rank if torch.cuda.device_count() > 1 else 0)
     torch.cuda.set_device(device)

@@ -44,7 +44,8 @@ def _config(model: Path, rows: Path, **values: Any) -> SFTConfig:
 @pytest.fixture(scope="module")
 def table(tiny: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenTable:
     tokenizer = model_folder.load_tokenizer(tiny)
-    options = TokenizeOptions(chat.get_template("chatml"), 512, "truncate", tmp_path_factory.mktemp("cache"))
+    cache = tmp_path_factory.mktemp("cache")
+    options = TokenizeOptions(str(tiny), chat.get_template("chatml"), 512, "truncate", cache)
     return tokenize(formats.load(rows).conversations, tokenizer, options, "rows")
 
 

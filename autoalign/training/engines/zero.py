@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
+from autoalign.errors import ConfigError, MissingDependency
 from autoalign.training.batches import Batch
 from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult, whole_weights
 from autoalign.training.schedule import parameter_groups
@@ -35,8 +37,6 @@ def import_deepspeed(device: torch.device) -> Any:
     try:
         import deepspeed
     except ImportError:
-        from autoalign.errors import MissingDependency
-
         raise MissingDependency("--deepspeed needs DeepSpeed: pip install 'autoalign[train]'") from None
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # Its shared-memory all-reduce is compiled at first use, which takes g++, Python.h and ninja on PATH;
@@ -73,12 +73,16 @@ class ZeroEngine:
         self._accumulation = config.gradient_accumulation_steps
         self._world = world
         offload = settings["zero_optimization"].get("offload_optimizer", {}).get("device", "none")
-        self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=module,
-            optimizer=_adamw(module, config, on_cpu=offload != "none"),
-            config=dict(settings),
-            dist_init_required=False,
-        )
+        try:
+            self._engine, self._optimizer, _, _ = deepspeed.initialize(
+                model=module,
+                optimizer=_adamw(module, config, on_cpu=offload != "none"),
+                config=dict(settings),
+                dist_init_required=False,
+            )
+        except ValidationError as error:
+            problems = "; ".join(f"'{'.'.join(map(str, e['loc']))}': {e['msg']}" for e in error.errors())
+            raise ConfigError(f"{config.deepspeed}: DeepSpeed refuses {problems}") from None
         self.module = self._engine.module
         # Some of DeepSpeed's wrappers take a step on zero gradients to fill the state; it would
         # count in Adam's bias correction.

@@ -1,0 +1,134 @@
+"""From a config to token tables: read, render and tokenise, before any worker holds a GPU."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoalign import chat, formats, manifest, model_folder
+from autoalign.config.train import TrainConfig
+from autoalign.errors import TemplateError
+from autoalign.training import output
+from autoalign.training.loop import Tables, TrainTask
+from autoalign.training.reporting import Display
+from autoalign.training.tokens import TokenCounts, TokenizeOptions, TokenTable, default_cache_dir, tokenize
+
+
+@dataclass(frozen=True)
+class _Data:
+    table: TokenTable
+    digest: str
+    paths: tuple[str, ...]
+
+
+def prepare(
+    config: TrainConfig, model_path: str, bad_rows: Path, display: Display
+) -> tuple[TrainTask, Tables]:
+    """Tokenise the job's data and write down what the job is made from.
+
+    Args:
+        model_path: folder of the model to train.
+        bad_rows: where quarantined rows go.
+
+    Raises:
+        InputError: the data, the tokenizer or the template are wrong.
+    """
+    tokenizer = model_folder.load_tokenizer(model_path, config.trust_remote_code)
+    template = chat.get_template(config.conv_template_name, tokenizer)
+    reader = _Reader(tokenizer, model_path, template, bad_rows, display)
+    data = reader.load(config, config.data_path)
+    evaluation = None
+    if config.eval_data_path:
+        evaluation = reader.load(_for_evaluation(config), config.eval_data_path)
+    parent = manifest.model_digest(Path(model_path))
+    fingerprint = output.fingerprint(config, data=data.digest, template=template.digest, model=parent)
+    made_by = {
+        "job": "sft",
+        "config": config.model_dump(mode="json"),
+        "fingerprint": fingerprint,
+        "data": {"paths": data.paths, "digest": data.digest, **data.table.counts._asdict()},
+        "template": {"name": template.name, "digest": template.digest},
+        "parent": {"name": config.model_name_or_path, "digest": parent},
+    }
+    resume_from = None if config.resume in ("auto", "never") else config.resume
+    task = TrainTask(config, model_path, template, made_by, resume_from)
+    return task, Tables(data.table, evaluation.table if evaluation else None)
+
+
+def _for_evaluation(config: TrainConfig) -> TrainConfig:
+    """The same config without `max_train_samples`, which is not for the evaluation set."""
+    return config.model_copy(update={"max_train_samples": None})
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads and tokenises files, and says what came of it."""
+
+    tokenizer: Any
+    model_path: str
+    template: chat.Template
+    bad_rows: Path
+    display: Display
+
+    def load(self, config: TrainConfig, paths: list[str]) -> _Data:
+        """The rows of `paths`; quarantined ones are added to `bad_rows`."""
+        began = time.monotonic()
+        dataset = formats.load(
+            paths,
+            kind="sft",
+            format=config.format,
+            on_bad_row=config.on_bad_row,
+            errors_path=self.bad_rows,
+            seed=config.seed,
+        )
+        conversations = dataset.conversations[: config.max_train_samples]
+        self._warn_unless_served_alike(conversations)
+        digest = f"{dataset.digest}:{config.format}:{config.seed}:{len(conversations)}"
+        table = tokenize(
+            conversations,
+            self.tokenizer,
+            self._options(config),
+            digest,
+            lambda done: self.display.count("tokenising", done, len(conversations)),
+        )
+        seconds = time.monotonic() - began
+        self.display.note(_describe(paths, table.counts, dataset.bad_rows, config, seconds))
+        return _Data(table, digest, dataset.paths)
+
+    def _options(self, config: TrainConfig) -> TokenizeOptions:
+        return TokenizeOptions(
+            self.model_path,
+            self.template,
+            config.model_max_length,
+            config.overlong,
+            Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
+            config.trust_remote_code,
+        )
+
+    def _warn_unless_served_alike(self, conversations: tuple[Any, ...]) -> None:
+        """Say so when this template and tokenizer render a prompt otherwise in training than in serving."""
+        for row in conversations[:8]:
+            try:
+                agrees = chat.prompt_agrees(row.messages, self.tokenizer, self.template)
+            except TemplateError:
+                return  # tokenising names the row
+            if not agrees:
+                self.display.note(
+                    f"warning: with template '{self.template.name}' and this tokenizer the prompt of {row.source}:"
+                    f"{row.line} is trained on otherwise than it is served (docs/chat-templates.md)"
+                )
+                return
+
+
+def _describe(paths: list[str], counts: TokenCounts, bad: int, config: TrainConfig, seconds: float) -> str:
+    names = ", ".join(paths)
+    parts = [f"{names}: {counts.rows} rows, {counts.tokens} tokens, {counts.supervised_tokens} trained on"]
+    if counts.truncated:
+        parts.append(f"{counts.truncated} rows truncated to model_max_length {config.model_max_length}")
+    if counts.dropped:
+        parts.append(f"{counts.dropped} rows over model_max_length {config.model_max_length} dropped")
+    if bad:
+        parts.append(f"{bad} bad rows in {Path(config.output_dir) / 'errors.jsonl'}")
+    return f"{'; '.join(parts)} ({seconds:.1f} s)"
