@@ -82,7 +82,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        raise ConfigError(_explain_yaml(path, error)) from None
     if values is None:
         return {}, {}
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
@@ -95,3 +95,12 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise ConfigError(f"{place}: key '{key}' is given twice (first at {where[key]})")
         where[key] = place
     return {str(key): value for key, value in values.items()}, where
+
+
+def _explain_yaml(path: Path, error: yaml.YAMLError) -> str:
+    """`FILE:LINE: what is wrong`, on one line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"{path}: not valid YAML: {' '.join(str(error).split())}"
+    problem = error.problem or "it can't be read"
+    hint = "; indent with spaces, not tabs" if "\\t" in problem else ""
+    return f"{path}:{error.problem_mark.line + 1}: not valid YAML: {problem}{hint}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoalign.config.train import TrainConfig
-from autoalign.errors import ConfigError
+from autoalign.errors import ConfigError, nearest
 
 
 def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
         stage = int(config.deepspeed.removeprefix("zero"))
         given = {"zero_optimization": {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}}
     _refuse_other_optimizers(given, config.deepspeed)
+    _check_stage(given, config.deepspeed)
     known = _from_job(config, world_size)
     merged = _fill(given, known, config.deepspeed)
     merged.setdefault("zero_optimization", {}).setdefault("stage", 0)
@@ -36,6 +37,23 @@ def _refuse_other_optimizers(given: dict[str, Any], name: str) -> None:
     given.pop("scheduler", None)
     if kind not in ("Adam", "AdamW"):
         raise ConfigError(f"{name}: 'optimizer.type' is {kind!r}, not AdamW: remove 'optimizer'")
+
+
+def _check_stage(given: dict[str, Any], name: str) -> None:
+    """DeepSpeed passes over keys that it doesn't know: a mistyped one would mean stage 0."""
+    for key in given:
+        hint = nearest(key, ["zero_optimization"])
+        if hint and key != "zero_optimization":
+            raise ConfigError(f"{name}: unknown key '{key}'{hint}")
+    zero = given.get("zero_optimization", {})
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else None
+    if stage not in (0, 1, 2, 3) or isinstance(stage, bool):
+        raise ConfigError(
+            f"{name}: 'zero_optimization' is {zero!r}; an object with a stage from 0 to 3 is expected"
+        )
+    half = given.get("fp16", {})
+    if isinstance(half, dict) and half.get("enabled") is True:
+        raise ConfigError(f"{name}: 'fp16.enabled' is true, but jobs train in bf16 or fp32: remove 'fp16'")
 
 
 def _from_job(config: TrainConfig, world_size: int) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def suffix(path: str) -> str:
     Raises:
         DataError: not the suffix of a data file.
     """
+    if "://" not in path and Path(path).expanduser().is_dir():
+        raise DataError("this is a folder; name the data files in it", file=path)
     name = path.split("?")[0].lower().removesuffix(".gz")
     found = next((known for known in SUFFIXES if name.endswith(known)), None)
     if found is None:

@@ -76,8 +76,8 @@ def _require_targets(model: Any, targets: list[str]) -> None:
                 n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)
             }
             raise ConfigError(
-                f"'lora_target_modules': the model has no module '{target}'{nearest(target, linear)}; its linear "
-                f"layers are {', '.join(sorted(linear))}, and all-linear takes all but the output layer"
+                f"'lora_target_modules': the model has no module '{target}'{nearest(target, linear)}; its "
+                f"linear layers are {', '.join(sorted(linear))}; all-linear takes all but the output layer"
             )
 
 
