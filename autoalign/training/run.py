@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from autoalign import model_folder
+from autoalign.config import deepspeed
 from autoalign.config.sft import SFTConfig
 from autoalign.errors import ConfigError, InputError
 from autoalign.training import output, space
@@ -36,6 +37,7 @@ def run(config: SFTConfig) -> TrainReport:
     try:
         model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
         output.refuse_foreign(config)
+        _check_deepspeed(config)
         was_there = Path(config.output_dir).is_dir()
         with tempfile.TemporaryDirectory(prefix="autoalign-") as scratch:
             bad_rows = Path(scratch) / "errors.jsonl"
@@ -53,6 +55,13 @@ def run(config: SFTConfig) -> TrainReport:
             raise
     finally:
         display.close()
+
+
+def _check_deepspeed(config: SFTConfig) -> None:
+    """Refuse a wrong DeepSpeed file now, not when the workers have started."""
+    workers = config.num_workers if config.launcher == "ray" else int(os.environ.get("WORLD_SIZE", "1"))
+    if config.deepspeed != "none":
+        deepspeed.settings(config, workers)
 
 
 def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from autoalign import chat, manifest, model_folder
-from autoalign.errors import DataError, TemplateError
+from autoalign.errors import ConfigError, DataError, TemplateError
 from autoalign.records import Conversation
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def tokenize(
     if not counts.rows:
         raise DataError(
             f"no row is left to train on: all {counts.dropped} are over model_max_length {options.max_length}"
+            if counts.dropped
+            else "no row is left to train on: the files' weights (PATH@WEIGHT) leave none"
         )
     return TokenTable(_memory_map(path), counts)
 
@@ -242,10 +245,10 @@ def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
     """Write batches as they come: memory holds one of them."""
     import pyarrow as pa
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     counts = TokenCounts()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         schema = _record_batch([], []).schema
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch, more in encoded:
@@ -253,8 +256,14 @@ def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
                 counts = counts.plus(more)
         manifest.write_json(counts_path, counts._asdict())
         temporary.replace(path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise ConfigError(
+            f"tokenised data can't be kept in {path.parent}: {reason}; give another folder with --cache_dir"
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _memory_map(path: Path) -> pa.Table:
