@@ -65,7 +65,8 @@ class TrainConfig(JobConfig):
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
     attn_implementation: Literal["auto", "rows", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto",
-        description="attention kernel; auto: flash_attention_2 where installed, else rows (SDPA a row)",
+        description="attention kernel; auto: flash_attention_2 where installed, else rows (SDPA a row); "
+        "sdpa and eager pad",
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
 
@@ -128,6 +129,8 @@ class TrainConfig(JobConfig):
                 f"'packing' with attn_implementation '{self.attn_implementation}' would let rows see others; "
                 "use auto, rows or flash_attention_2"
             )
+        if self.attn_implementation == "rows" and not self.padding_free:
+            raise ValueError("'attn_implementation' rows needs 'padding_free': it attends row by row")
         if self.eval_steps and not self.eval_data_path:
             raise ValueError("'eval_steps' is given without 'eval_data_path'")
         return self

@@ -27,7 +27,7 @@ def load_model(config: TrainConfig, path: str, adapter: str | None = None) -> An
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     attention.register()
     kernel = attention_name(config, path)
     with _naming(path):
@@ -94,15 +94,9 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def is_padding_free(config: TrainConfig, path: str) -> bool:
-    """Whether batches are laid out without padding.
-
-    Attention with logit soft-capping has no SDPA kernel, so such models (Gemma 2) are padded.
-    """
-    from transformers import AutoConfig
-
-    with _naming(path):
-        model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
-    return config.padding_free and not getattr(model_config, "attn_logit_softcapping", None)
+    """Whether batches are laid out without padding: transformers' sdpa and eager know rows by a mask."""
+    masked = config.attn_implementation in ("sdpa", "eager")
+    return config.padding_free and not masked and not _has_soft_caps(config, path)
 
 
 def attention_name(config: TrainConfig, path: str) -> str:
@@ -113,13 +107,24 @@ def attention_name(config: TrainConfig, path: str) -> str:
     """
     from transformers.utils.import_utils import is_flash_attn_2_available
 
-    wanted = config.attn_implementation
-    if not is_padding_free(config, path):
-        return "eager" if wanted == "eager" or config.padding_free else "sdpa"
-    if wanted == "flash_attention_2" and not is_flash_attn_2_available():
+    wanted, has_flash = config.attn_implementation, is_flash_attn_2_available()
+    if wanted == "flash_attention_2" and not has_flash:
         raise MissingDependency(
             "attn_implementation flash_attention_2 needs a GPU and `pip install flash-attn`"
         )
-    if wanted == "flash_attention_2" or (wanted == "auto" and is_flash_attn_2_available()):
-        return "flash_attention_2"
-    return attention.NAME
+    if wanted in ("sdpa", "eager", "flash_attention_2"):
+        return wanted
+    if _has_soft_caps(config, path):
+        return "eager"
+    if not config.padding_free:
+        return "sdpa"
+    return "flash_attention_2" if wanted == "auto" and has_flash else attention.NAME
+
+
+def _has_soft_caps(config: TrainConfig, path: str) -> bool:
+    """Soft-capped attention logits (Gemma 2) have no SDPA kernel."""
+    from transformers import AutoConfig
+
+    with _naming(path):
+        model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    return bool(getattr(model_config, "attn_logit_softcapping", None))
