@@ -25,6 +25,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "sft": Command("autoalign.cli.train:sft", "fine-tune a model on conversations"),
     "infer": Command("autoalign.cli.sample:infer", "answer a file of prompts with a model"),
+    "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
     "data": Command("autoalign.cli.data:data", "validate, preview, convert or measure data files"),
     "models": Command("autoalign.cli.models:models", "fetch the demo model or a hub model"),

@@ -5,7 +5,7 @@ from sources import imports, module_files
 LAYERS = {
     "pure": "errors records manifest plugins compat formats chat losses algorithms synthesis judging prompts",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder training sampling evaluation alignment",
+    "engines": "cluster hub demo_model model_folder merging training sampling evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }
@@ -15,6 +15,7 @@ FLOOR = {part: floor for floor, parts in enumerate(LAYERS.values()) for part in 
 SIDEWAYS = {
     "demo_model": {"hub"},
     "model_folder": {"hub"},
+    "merging": {"model_folder"},
     "training": {"cluster", "hub", "model_folder"},
     "sampling": {"cluster", "hub", "model_folder"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling"},

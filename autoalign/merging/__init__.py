@@ -1,0 +1,1 @@
+"""Merging checkpoints: weights are read, merged and written a few megabytes at a time."""
