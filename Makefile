@@ -3,7 +3,7 @@
 PYTHON_BIN := .venv/bin/python
 CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
-TYPED := autoalign ray_jobs scripts
+TYPED := autoalign ray_jobs scripts benchmarks
 
 .PHONY: help setup setup-eval model demo test check lint format bench clean
 
@@ -37,8 +37,8 @@ format: setup ## rewrite the sources with ruff
 	@$(PYTHON_BIN) -m ruff check --fix .
 	@$(PYTHON_BIN) -m ruff format .
 
-bench: model ## measure; results go to benchmarks/results
-	@$(PYTHON_BIN) benchmarks/run.py
+bench: model ## measure against peers; results go to benchmarks/results
+	@$(PYTHON_BIN) -m benchmarks.run $(BENCH_ARGS)
 
 clean: ## remove caches and build outputs; environments, models and outputs stay
 	@rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,8 +9,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly TORCH_CPU_INDEX="https://download.pytorch.org/whl/cpu"
-
 die() {
     printf 'setup: %s\n' "$@" >&2
     exit 1
@@ -73,23 +71,23 @@ show_progress() {
 
 install_lock() {
     local venv="$1" lock="$2" log="$1/setup.log" total
-    shift 2
     total="$(grep -cE '^[A-Za-z0-9]' "$lock")"
     echo "setup: installing the $total packages of $lock into $venv"
-    if ! "$venv/bin/python" -m pip install --no-deps --progress-bar off --disable-pip-version-check "$@" \
+    if ! "$venv/bin/python" -m pip install --no-deps --progress-bar off --disable-pip-version-check \
         --requirement "$lock" 2>&1 | show_progress "$total" "$log"; then
         tail -n 25 "$log" >&2
         die "pip failed; the whole log is in $log. Run the same command again to start over."
     fi
 }
 
-# PyPI's torch is a CUDA build, which does not import without CUDA's libraries: where pip is
-# offered no CPU build, PyTorch's own index of them is added.
-torch_index() {
+# PyPI's torch is a CUDA build, which does not import without CUDA's libraries.
+need_cpu_torch() {
     local venv="$1" lock="$2" pin found
     pin="$(grep -E '^torch==' "$lock")"
     found="$("$venv/bin/python" -m pip install --dry-run --ignore-installed --no-deps --quiet --report - "$pin" 2>/dev/null || true)"
-    grep -q '"version": "[0-9.]*+cpu"' <<<"$found" || echo "--extra-index-url=$TORCH_CPU_INDEX"
+    grep -q '"version": "[0-9.]*+cpu"' <<<"$found" ||
+        die "pip is offered no CPU build of $pin: PyTorch keeps those in an index of its own, whose address stands on" \
+            "its page 'Get Started' (choose Linux, Pip, CPU). Then: export PIP_EXTRA_INDEX_URL=ADDRESS; make setup"
 }
 
 # vLLM for CPU links libnuma, which minimal Debian images leave out.
@@ -104,15 +102,15 @@ need_libnuma() {
 }
 
 install() {
-    local venv="$1" lock="$2" stack="$3" python="$4" extra=""
+    local venv="$1" lock="$2" stack="$3" python="$4"
     if [[ -e "$venv/.unfinished" ]] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         rm -rf "$venv"
         make_venv "$python" "$venv"
     fi
     touch "$venv/.unfinished"
     rm -f "$venv/.installed"
-    [[ "$stack" == gpu ]] || extra="$(torch_index "$venv" "$lock")"
-    install_lock "$venv" "$lock" $extra
+    [[ "$stack" == gpu ]] || need_cpu_torch "$venv" "$lock"
+    install_lock "$venv" "$lock"
     if [[ "$stack" == cpu ]]; then
         # Their CUDA builds break transformers on a machine without CUDA, if an older set-up left them here.
         "$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null

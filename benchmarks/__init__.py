@@ -1,0 +1,1 @@
+"""Speed against peers, in one run, alternating; results as JSON under `benchmarks/results/`."""
