@@ -121,6 +121,17 @@ class TrainConfig(JobConfig):
         return self
 
     @model_validator(mode="after")
+    def _check_launcher(self) -> TrainConfig:
+        if self.launcher == "local" and self.num_workers > 1:
+            raise ValueError(
+                "'num_workers' is for launcher ray; with launcher local, start the command with "
+                f"torchrun --nproc_per_node {self.num_workers}"
+            )
+        if self.launcher == "local" and self.max_failures:
+            raise ValueError("'max_failures' is for launcher ray; run the command again to go on instead")
+        return self
+
+    @model_validator(mode="after")
     def _check_layout(self) -> TrainConfig:
         if self.packing and not self.padding_free:
             raise ValueError("'packing' needs 'padding_free': packed rows are told apart without padding")

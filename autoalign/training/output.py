@@ -48,13 +48,18 @@ _DECISIVE = (
 )
 
 
+def worker_count(config: TrainConfig) -> int:
+    """Ray's workers, or torchrun's processes."""
+    return config.num_workers if config.launcher == "ray" else int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def fingerprint(config: TrainConfig, **digests: str) -> dict[str, Any]:
     """Everything that decides the final weights, by name."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.num_workers
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     values = {key: getattr(config, key) for key in _DECISIVE}
     return {
         **values,
-        "global_batch_size": batch,
+        "global_batch_size": rows * worker_count(config),
         **{f"{name}_digest": value for name, value in digests.items()},
     }
 

@@ -116,8 +116,9 @@ class _Reader:
                 return  # tokenising names the row
             if not agrees:
                 self.display.note(
-                    f"warning: with template '{self.template.name}' and this tokenizer the prompt of {row.source}:"
-                    f"{row.line} is trained on otherwise than it is served (docs/chat-templates.md)"
+                    f"warning: with template '{self.template.name}' and this tokenizer the prompt of "
+                    f"{row.source}:{row.line} is trained on otherwise than it is served "
+                    "(docs/chat-templates.md)"
                 )
                 return
 

@@ -59,9 +59,8 @@ def run(config: SFTConfig) -> TrainReport:
 
 def _check_deepspeed(config: SFTConfig) -> None:
     """Refuse a wrong DeepSpeed file now, not when the workers have started."""
-    workers = config.num_workers if config.launcher == "ray" else int(os.environ.get("WORLD_SIZE", "1"))
     if config.deepspeed != "none":
-        deepspeed.settings(config, workers)
+        deepspeed.settings(config, output.worker_count(config))
 
 
 def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:

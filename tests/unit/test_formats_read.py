@@ -138,7 +138,7 @@ def test_a_missing_file_a_folder_and_an_unknown_suffix_are_refused(tmp_path: Pat
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path / "none.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="this is a folder"):
         load(tmp_path / "folder.jsonl")
     with pytest.raises(DataError, match=r"a data file ends in \.json"):
         load(write(tmp_path / "a.txt", ROW))
