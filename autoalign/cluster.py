@@ -73,7 +73,7 @@ def _init(address: str, min_cpus: int) -> None:
 
 @contextmanager
 def _native_stderr_closed() -> Iterator[None]:
-    """Ray's C++ side says on stderr that it was told to be quiet; what Python raises is raised all the same."""
+    """Ray's C++ side says on stderr that it was told to be quiet; Python still raises what it raises."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -15,13 +15,14 @@ import sys
 from pathlib import Path
 
 _LOOK_EVERY = 0.5  # seconds
+_DISMISSED = b"."
 
 
 def guard_children() -> subprocess.Popen[bytes]:
     """Start the guard for this process; call it before the children are started.
 
     The guard waits on a pipe that only this process holds: the kernel closes it
-    however the process ends. Closing its `stdin` ends the guard (and the children).
+    however the process ends. `dismiss` sends it away without harm.
     """
     import os
 
@@ -34,6 +35,12 @@ def guard_children() -> subprocess.Popen[bytes]:
     )
 
 
+def dismiss(guard: subprocess.Popen[bytes]) -> None:
+    """End the guard once the children it was started for are gone; others of this process stay."""
+    with contextlib.suppress(BrokenPipeError):
+        guard.communicate(_DISMISSED, timeout=10)
+
+
 def _psutil_folder() -> list[str]:
     """Where psutil lies: `-S` makes the guard small and quick, but hides site-packages."""
     import psutil
@@ -42,7 +49,7 @@ def _psutil_folder() -> list[str]:
 
 
 def watch(pid: int) -> None:
-    """Remember the descendants of `pid` until standard input closes, then kill them."""
+    """Remember the descendants of `pid`; kill them when standard input closes without a word."""
     import psutil
 
     family: dict[int, psutil.Process] = {}
@@ -52,6 +59,8 @@ def watch(pid: int) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             found = psutil.Process(pid).children(recursive=True)
             family.update({child.pid: child for child in found})
+    if sys.stdin.buffer.read(1) == _DISMISSED:
+        return
     me = psutil.Process().pid
     for child in family.values():
         # psutil compares start times, so a reused pid is never hit.

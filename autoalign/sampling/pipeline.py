@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any, NamedTuple
 
 from autoalign import errors
@@ -25,8 +27,21 @@ class Tasks(NamedTuple):
     n: int
 
 
-def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[Answer]]:
-    """Run `tasks` through `num_replicas` engines; needs `cluster.ray_session`.
+@contextmanager
+def silencer() -> Iterator[Callable[[], None]]:
+    """A function that silences stdout until the block ends: Ray tells it of each task that breaks off."""
+    with ExitStack() as stack:
+
+        def hush() -> None:
+            stack.enter_context(redirect_stdout(io.StringIO()))
+
+        yield hush
+
+
+def answers(
+    tasks: Tasks, spec: WorkerSpec, num_replicas: int, hush: Callable[[], None]
+) -> Iterator[list[Answer]]:
+    """Run `tasks` through `num_replicas` engines (fewer where they would idle); needs `cluster.ray_session`.
 
     Raises:
         InputError: an engine refuses its settings.
@@ -36,8 +51,9 @@ def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[
     from ray.exceptions import RayError
 
     _quiet_ray_data()
-    compute = _actor_pool(spec, num_replicas)
-    dataset = ray.data.from_arrow_refs(list(_blocks(tasks)))
+    blocks = list(_blocks(tasks))
+    compute = _actor_pool(spec, min(num_replicas, len(blocks)))
+    dataset = ray.data.from_arrow_refs(blocks)
     results = dataset.map_batches(
         EngineWorker,
         fn_constructor_args=(spec,),
@@ -51,7 +67,9 @@ def answers(tasks: Tasks, spec: WorkerSpec, num_replicas: int) -> Iterator[list[
         table: Any
         for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in table.to_pylist():
-                _raise_failure(row["failure"])
+                if row["failure"]:
+                    hush()
+                    raise _failure(*row["failure"])
                 yield [Answer(**answer) for answer in row["answers"]]
     except RayError as error:
         raise JobFailed(f"Ray lost the engines: {_last_line(error)}") from error
@@ -116,12 +134,9 @@ def _last_line(error: BaseException) -> str:
     return lines[-1] if lines else repr(error)
 
 
-def _raise_failure(failure: list[str] | None) -> None:
-    """Raise the error that a worker has named, as the class it had there where that is one of ours."""
-    if failure is None:
-        return
-    name, message = failure
+def _failure(name: str, message: str) -> errors.AutoAlignError:
+    """The error that a worker has named, as the class it had there where that is one of ours."""
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.InputError):
-        raise kind(message)
-    raise JobFailed(message)
+        return kind(message)
+    return JobFailed(message)

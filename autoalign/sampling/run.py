@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -76,16 +76,17 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
     """Run the pipeline until every answer is there; a pass more makes up for what a lost actor took along."""
     try:
         with (
+            pipeline.silencer() as hush,
             # One CPU more than the actors, for the reading tasks.
             ray_session(config.ray_address, config.num_replicas + 1) as cluster,
-            _sigterm_as_interrupt(),
+            _stop_signals(hush),
             SampleProgress(collector.missing) as progress,
         ):
             spec = replace(spec, options=replace(spec.options, use_gpu=cluster.gpus > 0))
             pipeline.require_room(spec, config.num_replicas, cluster)
             for _ in range(_PASSES):
                 tasks = pipeline.Tasks(collector.open_tasks(), config.n)
-                for answers in pipeline.answers(tasks, spec, config.num_replicas):
+                for answers in pipeline.answers(tasks, spec, config.num_replicas, hush):
                     collector.take(answers, progress)
                 if not collector.missing:
                     return
@@ -118,8 +119,8 @@ def _warn(text: str) -> None:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """`ray job stop` and `kill` end the job as Ctrl-C does, so that the engines go down with it.
+def _stop_signals(hush: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM (`ray job stop`, `kill`) ends the job as Ctrl-C does, so that the engines go down with it.
 
     Goes inside a Ray session: Ray's own handler, set at its start, aborts the process.
     """
@@ -128,10 +129,12 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         return
 
     def interrupt(*_: Any) -> None:
+        hush()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

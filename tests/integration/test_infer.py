@@ -1,4 +1,8 @@
-"""Sampling with real engines through Ray Data: the demo model on GSM8K questions, an endpoint over HTTP."""
+"""Sampling through Ray Data: the demo model on GSM8K questions with real engines, an endpoint over HTTP.
+
+One Ray session and one job on vLLM serve the module; what an engine does with
+a request is in `test_engines.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,39 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import pytest
+from endpoint import Endpoint, serve
 
+from autoalign import model_folder
+from autoalign.cluster import ray_session
 from autoalign.config.sample import InferConfig
-from autoalign.errors import JobFailed, ModelError, TemplateError
+from autoalign.errors import ConfigError, DataError, JobFailed, ModelError, TemplateError
+from autoalign.records import Message
+from autoalign.sampling.renderer import ChatRenderer
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.run import run
 
 pytestmark = pytest.mark.slow
 
 QUESTIONS = 16
-SEEDED: dict[str, Any] = {"backend": "vllm", "temperature": 1.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_for_the_module() -> Iterator[None]:
-    import ray
+    with ray_session("local", min_cpus=4):
+        yield
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with serve() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -42,141 +52,13 @@ def questions(shared_dir: Path) -> Path:
 
 
 def infer(folder: Path, **values: Any) -> SampleReport:
-    defaults = {"output_dir": str(folder), "source": "s", "limit": QUESTIONS, "max_new_tokens": 24}
-    return run(
-        InferConfig.build(
-            {**defaults, **{key: str(v) if isinstance(v, Path) else v for key, v in values.items()}}
-        )
-    )
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+    return run(InferConfig.build({"output_dir": str(folder), "source": "s", **given}))
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path | None) -> list[dict[str, Any]]:
+    assert path is not None
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture(scope="module")
-def vllm_rows(
-    tmp_path_factory: pytest.TempPathFactory, demo_model: Path, questions: Path
-) -> tuple[list[dict[str, Any]], SampleReport]:
-    folder = tmp_path_factory.mktemp("vllm")
-    report = infer(folder, **SEEDED, model_path=demo_model, test_file=questions)
-    return rows_of(report.output), report
-
-
-def test_vllm_answers_in_the_files_order(
-    vllm_rows: tuple[list[dict[str, Any]], SampleReport], questions: Path
-) -> None:
-    rows, report = vllm_rows
-    asked = [json.loads(line)["question"] for line in questions.read_text().splitlines()[:QUESTIONS]]
-    assert [row["messages"][0]["content"] for row in rows] == asked
-    assert all(row["text"] and row["messages"][-1]["content"] == row["text"] for row in rows)
-    assert (report.answers, report.failed) == (QUESTIONS, 0)
-    assert report.output_tokens == sum(row["completion_tokens"] for row in rows)
-
-
-def test_prompts_have_the_tokens_of_the_models_own_template(
-    vllm_rows: tuple[list[dict[str, Any]], SampleReport], demo_model: Path
-) -> None:
-    from transformers import AutoTokenizer
-
-    from autoalign.records import Message
-    from autoalign.sampling.renderer import ChatRenderer
-
-    rows, _ = vllm_rows
-    tokenizer: Any = AutoTokenizer.from_pretrained(demo_model)
-    renderer = ChatRenderer(demo_model, None)
-    for row in rows:
-        prompt = row["messages"][:-1]
-        expected = tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"]
-        assert renderer.encode([Message(m["role"], m["content"]) for m in prompt]) == expected
-        assert row["prompt_tokens"] == len(expected)
-
-
-def test_a_rerun_of_a_part_gives_the_same_texts(
-    vllm_rows: tuple[list[dict[str, Any]], SampleReport], tmp_path: Path, demo_model: Path, questions: Path
-) -> None:
-    """At temperature 1, with other neighbours in the batch."""
-    report = infer(tmp_path, **SEEDED, model_path=demo_model, test_file=questions, limit=3)
-    assert [row["text"] for row in rows_of(report.output)] == [row["text"] for row in vllm_rows[0][:3]]
-
-
-@pytest.mark.parametrize("backend", ["hf", "vllm"])
-def test_chat_answers_a_piped_question(backend: str, demo_model: Path) -> None:
-    """Greedy, streamed, in a process of its own."""
-    command = [sys.executable, "-m", "autoalign.cli", "chat", "--model-path", str(demo_model)]
-    done = subprocess.run(
-        [*command, "--backend", backend, "--temperature", "0", "--max-new-tokens", "12"],
-        input="What is the capital of France?\n",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n"), done.stderr
-
-
-def test_transformers_seeds_do_not_depend_on_the_batch(
-    tmp_path: Path, demo_model: Path, questions: Path
-) -> None:
-    """In fp32, where padding changes no token."""
-    common: dict[str, Any] = {
-        "backend": "hf", "model_path": demo_model, "test_file": questions, "dtype": "float32",
-        "temperature": 1.0, "max_new_tokens": 8,
-    }  # fmt: skip
-    three = rows_of(infer(tmp_path, **common, limit=3).output)
-    one = rows_of(infer(tmp_path, **common, limit=1, overwrite=True).output)
-    assert one[0]["text"] == three[0]["text"]
-
-
-class Endpoint(BaseHTTPRequestHandler):
-    """Says back the question; the first call of each question is told to come again."""
-
-    seen: set[str] = set()  # noqa: RUF012
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = body["messages"][-1]["content"]
-        if body["model"] == "missing":
-            self._send(404, {"error": {"message": "no such model"}})
-        elif "shut" in said:
-            self._send(400, {"error": {"message": "I won't"}})
-        elif said not in self.seen:
-            self.seen.add(said)
-            self._send(429, {"error": {"message": "slow down"}}, {"retry-after-ms": "10"})
-        else:
-            self._send(200, completion(f"{said}? seed {body['seed']}"))
-
-    def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def completion(text: str) -> dict[str, Any]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    return {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [choice],
-        "usage": usage,
-    }
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
 
 
 def prompts(folder: Path, *texts: str) -> Path:
@@ -185,25 +67,110 @@ def prompts(folder: Path, *texts: str) -> Path:
     return file
 
 
+class Done(NamedTuple):
+    """A finished job."""
+
+    rows: list[dict[str, Any]]
+    report: SampleReport
+
+
+@pytest.fixture(scope="module")
+def on_vllm(tmp_path_factory: pytest.TempPathFactory, demo_model: Path, questions: Path) -> Done:
+    report = infer(
+        tmp_path_factory.mktemp("vllm"), backend="vllm", model_path=demo_model, test_file=questions,
+        limit=QUESTIONS, max_new_tokens=24, temperature=1.0, seed=7,
+    )  # fmt: skip
+    return Done(rows_of(report.output), report)
+
+
+def test_answers_are_in_the_files_order(on_vllm: Done, questions: Path) -> None:
+    asked = [json.loads(line)["question"] for line in questions.read_text().splitlines()[:QUESTIONS]]
+    assert [row["messages"][0]["content"] for row in on_vllm.rows] == asked
+    assert all(row["text"] and row["messages"][-1]["content"] == row["text"] for row in on_vllm.rows)
+
+
+def test_the_report_counts_what_is_in_the_file(on_vllm: Done) -> None:
+    rows, report = on_vllm
+    assert (report.prompts, report.answers, report.failed) == (QUESTIONS, QUESTIONS, 0)
+    assert report.prompt_tokens == sum(row["prompt_tokens"] for row in rows)
+    assert report.output_tokens == sum(row["completion_tokens"] for row in rows)
+    assert 0 < report.startup_seconds < report.seconds
+
+
+def test_no_answer_is_longer_than_max_new_tokens(on_vllm: Done) -> None:
+    cut = [row for row in on_vllm.rows if row["finish_reason"] == "length"]
+    assert cut
+    assert {row["completion_tokens"] for row in cut} == {24}
+    assert all(row["completion_tokens"] <= 24 for row in on_vllm.rows)
+
+
+def test_prompts_have_the_tokens_of_the_models_own_template(on_vllm: Done, demo_model: Path) -> None:
+    tokenizer = model_folder.load_tokenizer(demo_model)
+    renderer = ChatRenderer(demo_model, None)
+    for row in on_vllm.rows:
+        prompt = row["messages"][:-1]
+        expected = tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"]
+        assert renderer.encode([Message(m["role"], m["content"]) for m in prompt]) == expected
+        assert row["prompt_tokens"] == len(expected)
+
+
+def test_transformers_with_another_template_and_system_message(tmp_path: Path, demo_model: Path) -> None:
+    (row,) = rows_of(
+        infer(
+            tmp_path, backend="hf", model_path=demo_model, test_file=prompts(tmp_path, "Hi."), n=1,
+            template="vicuna_v1.1", system_message="Be brief.", max_new_tokens=4,
+        ).output
+    )  # fmt: skip
+    assert [m["role"] for m in row["messages"]] == ["system", "user", "assistant"]
+    # The template's own wording: https://github.com/lm-sys/FastChat, conversation "vicuna_v1.1".
+    text = "Be brief. USER: Hi. ASSISTANT:"
+    assert row["prompt_tokens"] == len(model_folder.load_tokenizer(demo_model)(text)["input_ids"])
+
+
+def test_several_files_replicas_and_answers_each(tmp_path: Path, demo_model: Path) -> None:
+    """ShareGPT, messages and plain prompts in; `source` and `model_name` out."""
+    sharegpt, messages = tmp_path / "a.json", tmp_path / "b.jsonl"
+    turns = [{"from": "human", "value": "one"}, {"from": "gpt", "value": "left out"}]
+    sharegpt.write_text(json.dumps([{"id": "a", "conversations": turns}]))
+    messages.write_text(json.dumps({"id": "b", "messages": [{"role": "user", "content": "two"}]}) + "\n")
+    files = [str(sharegpt), str(messages), str(prompts(tmp_path, "three"))]
+    report = infer(
+        tmp_path, backend="fake", model_path=demo_model, test_file=files, n=2, temperature=1.0,
+        num_replicas=2, model_name="mine", source="mix",
+    )  # fmt: skip
+    rows = rows_of(report.output)
+    assert report.output == tmp_path / "mine" / "mix_a.jsonl"
+    assert [row["text"].split()[1] for row in rows] == ["one", "one", "two", "two", "three", "three"]
+    assert [row["id"] for row in rows[:4]] == ["a-0", "a-1", "b-0", "b-1"]
+    assert {(row["model"], row["source"]) for row in rows} == {("mine", "mix")}
+    assert len({row["seed"] for row in rows}) == 6
+
+
+def test_bad_rows_stop_the_job_or_go_to_errors(tmp_path: Path, demo_model: Path) -> None:
+    file = prompts(tmp_path, "fine")
+    file.write_text(file.read_text() + '{"prompt": 7}\n')
+    common: dict[str, Any] = {"backend": "fake", "model_path": demo_model, "test_file": file}
+    with pytest.raises(DataError, match=r"prompts\.jsonl:2"):
+        infer(tmp_path, **common)
+    report = infer(tmp_path, **common, on_bad_row="quarantine")
+    assert (report.answers, report.quarantined) == (1, 1)
+    assert [row["output"] for row in rows_of(report.errors)] == [report.output.name]
+
+
 def test_an_endpoint_is_asked_again_when_it_is_busy(tmp_path: Path, endpoint: str) -> None:
-    file = prompts(tmp_path, "one", "please shut up", "two")
+    file = prompts(tmp_path, "busy one", "please shut up", "two")
     report = infer(
         tmp_path, backend="openai", model_name="m", base_url=endpoint, test_file=file, max_error_rate=0.5
     )
-    assert [row["text"].split("?")[0] for row in rows_of(report.output)] == ["one", "two"]
-    (error,) = rows_of(report.errors or Path())
+    assert [row["text"].split("?")[0] for row in rows_of(report.output)] == ["busy one", "two"]
+    (error,) = rows_of(report.errors)
     assert error["error"] == "the endpoint answered 400: I won't"
 
 
 def test_a_wrong_model_at_an_endpoint_ends_the_job(tmp_path: Path, endpoint: str) -> None:
+    file = prompts(tmp_path, "a")
     with pytest.raises(JobFailed, match="404: no such model"):
-        infer(
-            tmp_path,
-            backend="openai",
-            model_name="missing",
-            base_url=endpoint,
-            test_file=prompts(tmp_path, "a"),
-        )
+        infer(tmp_path, backend="openai", model_name="missing", base_url=endpoint, test_file=file)
     assert not list(tmp_path.glob("missing/*"))
 
 
@@ -215,32 +182,96 @@ def test_too_many_failures_fail_the_job(tmp_path: Path, demo_model: Path) -> Non
 
 
 def test_a_model_that_the_engine_refuses_is_an_input_error(tmp_path: Path, demo_model: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in demo_model.iterdir():
-        if file.suffix != ".safetensors" and file.is_file():
-            (broken / file.name).write_bytes(file.read_bytes())
+    broken = copy_without(demo_model, tmp_path / "broken", "model.safetensors")
     (broken / "model.safetensors").write_bytes(b"not tensors at all")
     with pytest.raises(ModelError, match="broken: transformers can't load it"):
         infer(tmp_path, backend="hf", model_path=broken, test_file=prompts(tmp_path, "a"))
 
 
 def test_a_tokenizer_without_a_template_is_refused(tmp_path: Path, demo_model: Path) -> None:
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    for file in demo_model.iterdir():
-        if file.is_file() and file.name != "chat_template.jinja":
-            (bare / file.name).symlink_to(file)
+    bare = copy_without(demo_model, tmp_path / "bare", "chat_template.jinja")
     with pytest.raises(TemplateError, match="template"):
-        infer(tmp_path, backend="vllm", model_path=bare, test_file=prompts(tmp_path, "a"))
+        infer(tmp_path, model_path=bare, test_file=prompts(tmp_path, "a"))
 
 
-def test_a_killed_process_leaves_no_engine_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_what_a_model_folder_lacks_is_named(tmp_path: Path, demo_model: Path, missing: str) -> None:
+    folder = copy_without(demo_model, tmp_path / "part", missing)
+    with pytest.raises(ModelError, match=r"not a whole model folder: .* missing"):
+        infer(tmp_path, model_path=folder, test_file=prompts(tmp_path, "a"))
+    assert not (tmp_path / "part" / "s_prompts.jsonl").exists()
+
+
+def test_replicas_that_no_cluster_can_hold_are_refused(tmp_path: Path, demo_model: Path) -> None:
+    """Ray would wait for ever without a word."""
+    file = prompts(tmp_path, "a")
+    with pytest.raises(ConfigError, match="99 replicas need as many CPUs; the cluster has 4"):
+        infer(tmp_path, backend="fake", model_path=demo_model, test_file=file, num_replicas=99)
+
+
+def copy_without(model: Path, folder: Path, missing: str) -> Path:
+    folder.mkdir()
+    for file in model.iterdir():
+        if file.is_file() and file.name != missing:
+            (folder / file.name).symlink_to(file)
+    return folder
+
+
+def test_chat_answers_a_piped_question(demo_model: Path) -> None:
+    command = [sys.executable, "-m", "autoalign.cli", "chat", "--model-path", str(demo_model)]
+    done = subprocess.run(
+        [*command, "--temperature", "0", "--max-new-tokens", "12"],
+        input="What is the capital of France?\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The capital of France is Paris.\n", "")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_job_keeps_what_it_has(tmp_path: Path, kind: signal.Signals) -> None:
+    """A process with a Ray of its own: nothing of it is left, and it says one line."""
+    with serve() as url:
+        file = prompts(tmp_path, "one", "two", "wait for ever")
+        command = [sys.executable, "-m", "autoalign.cli", "infer", "--backend", "openai", "--model-name", "m"]
+        command += [
+            "--base-url",
+            url,
+            "--test-file",
+            str(file),
+            "--output-dir",
+            str(tmp_path),
+            "--source",
+            "s",
+        ]
+        job = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=without_ray()
+        )
+        partial = tmp_path / "m" / "s_prompts.jsonl.partial"
+        wait_until(lambda: partial.exists() and len(rows_of(partial)) == 2, 60)
+        family = psutil.Process(job.pid).children(recursive=True)
+        job.send_signal(kind)
+        out, err = job.communicate(timeout=60)
+        Endpoint.released.set()
+    assert (job.returncode, out) == (3, "")
+    assert err.splitlines()[-1].startswith("error: stopped: 2 of 3 answers")
+    assert len(err.splitlines()) <= 3, err
+    assert sorted(row["text"].split("?")[0] for row in rows_of(partial)) == ["one", "two"]
+    wait_until(lambda: not any(process.is_running() and alive(process.pid) for process in family), 10)
+
+
+def without_ray() -> dict[str, str]:
+    """The environment without what this module's own Ray session has put there."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+
+def test_a_killed_process_leaves_no_engine_behind() -> None:
     """A parent with a child, guarded; SIGKILL gives the parent no chance to clean up."""
     script = (
         "import subprocess, sys, time\n"
         "from autoalign.sampling.orphans import guard_children\n"
-        "guard_children()\n"
+        "guard = guard_children()\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "time.sleep(2)\nprint(child.pid, flush=True)\ntime.sleep(60)\n"
     )
@@ -249,10 +280,14 @@ def test_a_killed_process_leaves_no_engine_behind(tmp_path: Path) -> None:
     child = int(parent.stdout.readline())
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    deadline = time.time() + 10
-    while alive(child) and time.time() < deadline:
+    wait_until(lambda: not alive(child), 10)
+
+
+def wait_until(holds: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
         time.sleep(0.1)
-    assert not alive(child)
 
 
 def alive(pid: int) -> bool:

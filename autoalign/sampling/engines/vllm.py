@@ -21,7 +21,7 @@ from autoalign.sampling.engines.base import (
     RequestFailed,
     SamplingParams,
 )
-from autoalign.sampling.orphans import guard_children
+from autoalign.sampling.orphans import dismiss, guard_children
 
 # vLLM takes about half the machine's memory on a CPU unless told otherwise.
 _CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
@@ -76,11 +76,9 @@ class VllmEngine:
             yield output.outputs[0].text
 
     async def close(self) -> None:
-        """End the engine core; the guard ends whatever is left."""
+        """End the engine core."""
         self._llm.shutdown()
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
-        self._guard.wait(timeout=10)
+        dismiss(self._guard)
 
     async def _outputs(self, request: GenerationRequest, stream: bool) -> AsyncIterator[Any]:
         from vllm.inputs import TokensPrompt

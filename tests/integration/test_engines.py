@@ -1,0 +1,125 @@
+"""What an engine does with a request: every parameter, streams, seeds. An engine a kind, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoalign.records import Message, messages_to_dicts
+from autoalign.sampling.engines.base import (
+    Completion,
+    EngineOptions,
+    GenerationRequest,
+    SamplingParams,
+    create_engine,
+)
+from autoalign.sampling.renderer import ChatRenderer
+
+pytestmark = pytest.mark.slow
+
+CAPITAL = "What is the capital of France?"
+GREEDY = SamplingParams(max_new_tokens=12)
+RANDOM = replace(GREEDY, temperature=1.0)
+
+
+class Asker:
+    """An engine on an event loop of its own, fed by the model's own template."""
+
+    def __init__(self, backend: str, model: Path) -> None:
+        self._renderer = ChatRenderer(model, None)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        # In fp32 padding changes no token of transformers.
+        self._engine = self._wait(create_engine(backend, EngineOptions(str(model), dtype="float32")))
+
+    def ask(self, *texts: str, params: SamplingParams = GREEDY, seed: int = 1) -> list[Completion]:
+        """All at once."""
+
+        async def together() -> list[Completion]:
+            requests = [self._request(f"{i}", text, params, seed) for i, text in enumerate(texts)]
+            return await asyncio.gather(*map(self._engine.generate, requests))
+
+        answers: list[Completion] = self._wait(together())
+        return answers
+
+    def stream(self, text: str, params: SamplingParams = GREEDY) -> list[str]:
+        async def pieces() -> list[str]:
+            return [piece async for piece in self._engine.stream(self._request("s", text, params, 1))]
+
+        return list(self._wait(pieces()))
+
+    def close(self) -> None:
+        self._wait(self._engine.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _request(self, name: str, text: str, params: SamplingParams, seed: int) -> GenerationRequest:
+        message = Message("user", text)
+        ends = replace(params, stop_token_ids=self._renderer.stop_token_ids)
+        ids = tuple(self._renderer.encode([message]))
+        return GenerationRequest(name, tuple(messages_to_dicts([message])), ids, ends, seed)
+
+    def _wait(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=300)
+
+
+@pytest.fixture(scope="module", params=["hf", "vllm"])
+def asker(request: pytest.FixtureRequest, demo_model: Path) -> Iterator[Asker]:
+    asker = Asker(request.param, demo_model)
+    yield asker
+    asker.close()
+
+
+def test_the_likeliest_answer(asker: Asker) -> None:
+    (answer,) = asker.ask(CAPITAL)
+    assert (answer.text, answer.finish_reason) == ("The capital of France is Paris.", "stop")
+    assert answer.prompt_tokens == len(asker._renderer.encode([Message("user", CAPITAL)]))
+
+
+def test_a_stream_says_the_same_in_pieces(asker: Asker) -> None:
+    pieces = asker.stream(CAPITAL)
+    assert len(pieces) > 1
+    assert "".join(pieces) == "The capital of France is Paris."
+
+
+def test_an_answer_is_cut_at_max_new_tokens(asker: Asker) -> None:
+    (answer,) = asker.ask(CAPITAL, params=replace(GREEDY, max_new_tokens=3))
+    assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("The capital of", "length", 3)
+
+
+def test_a_stop_text_ends_an_answer_and_is_left_out(asker: Asker) -> None:
+    (answer,) = asker.ask(CAPITAL, params=replace(GREEDY, stop=(" France",)))
+    assert (answer.text, answer.finish_reason) == ("The capital of", "stop")
+
+
+@pytest.mark.parametrize("only_one_is_left", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
+def test_a_filter_that_leaves_one_token_is_greedy(asker: Asker, only_one_is_left: dict[str, Any]) -> None:
+    (answer,) = asker.ask(CAPITAL, params=replace(RANDOM, temperature=2.0, **only_one_is_left))
+    assert answer.text == "The capital of France is Paris."
+
+
+def test_temperature_makes_answers_differ(asker: Asker) -> None:
+    params = replace(RANDOM, temperature=2.0)
+    assert len({asker.ask(CAPITAL, params=params, seed=seed)[0].text for seed in range(3)}) == 3
+
+
+def test_repetition_penalty_avoids_words_that_were_said(asker: Asker) -> None:
+    params = replace(GREEDY, max_new_tokens=8)
+    count = "Say the word 'yes' eight times: yes yes yes"
+    (plain,), (penalised,) = (
+        asker.ask(count, params=params),
+        asker.ask(count, params=replace(params, repetition_penalty=3.0)),
+    )
+    assert plain.text.lower().count("yes") > penalised.text.lower().count("yes")
+
+
+def test_a_seed_gives_the_same_text_in_whatever_batch(asker: Asker) -> None:
+    questions = [CAPITAL, "Tell me a story about a fox and a very long river.", "Why?", "Count to five."]
+    together = asker.ask(*questions, params=RANDOM, seed=5)
+    alone = [asker.ask(question, params=RANDOM, seed=5)[0] for question in questions]
+    assert [answer.text for answer in together] == [answer.text for answer in alone]
