@@ -24,7 +24,10 @@ def find(name: str, *, fetch: bool = False) -> Path:
     """
     folder = _folder(name, fetch, hub.WANTED_FILES)
     if missing := hub.missing_parts(folder):
-        raise ModelError(f"{name}: not a whole model folder: {', '.join(missing)} missing")
+        raise ModelError(
+            f"{name}: not a whole model folder: {', '.join(missing)} missing; copy them there, or fetch the "
+            "model again"
+        )
     return folder.resolve()
 
 

@@ -19,10 +19,10 @@ class MetricsWriter:
     """
 
     def __init__(self, output_dir: Path, from_step: int, tensorboard: bool) -> None:
+        self._board = _board(output_dir, from_step) if tensorboard else None
         self._path = output_dir / METRICS_NAME
         _truncate(self._path, from_step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = _board(output_dir, from_step) if tensorboard else None
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row, at once on disk."""

@@ -17,8 +17,6 @@ from autoalign.training import checkpoint
 
 FreeBytes = Callable[[Path], int]
 
-_ADVICE = "free some space, keep fewer checkpoints (--save_total_limit), or give another --output_dir"
-
 
 def parameter_count(folder: Path) -> int:
     """Weights in a model folder's safetensors files, from their headers."""
@@ -61,7 +59,8 @@ def require(
     if free < needed:
         raise ConfigError(
             f"output_dir {folder}: {show_bytes(free)} are free on its disk, the model and its checkpoints "
-            f"take {show_bytes(needed)}; {_ADVICE}"
+            f"take {show_bytes(needed)}; free some space, keep fewer checkpoints (--save_total_limit), or give "
+            "another --output_dir"
         )
 
 
@@ -87,10 +86,10 @@ def full_disk_ends_the_job(folder: Path) -> Iterator[None]:
         if not _is_full(error):
             raise
         kept = [path.name for path in checkpoint.find_checkpoints(folder)]
-        state = f"{kept[-1]} is whole" if kept else "no checkpoint was written before"
+        whole = f"{kept[-1]} is whole, older ones may go" if kept else "there is no checkpoint yet"
         raise JobFailed(
-            f"output_dir {folder}: its disk is full; {state}. {_ADVICE[0].upper()}{_ADVICE[1:]}; "
-            "the same command again goes on from the last checkpoint"
+            f"output_dir {folder}: its disk is full; {whole}. Free some space and run the same command "
+            "again to go on; --save_total_limit N keeps N checkpoints"
         ) from None
 
 
