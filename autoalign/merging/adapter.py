@@ -77,7 +77,9 @@ class Adapter:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The base's config.json."""
+        """The base's config.json, less the tie between embedding and head that training the head cut."""
+        if any(name.endswith("lm_head.weight") for name in self.replaced):
+            return {**self.base.config, "tie_word_embeddings": False}
         return self.base.config
 
     def read(self, name: str, start: int, stop: int) -> Tensor:

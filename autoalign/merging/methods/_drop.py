@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoalign.merging.stack import Stack
 
-_CELL = 1 << 18  # elements that share one random stream
+_CELL = 1 << 16  # elements that share one random stream
 
 
 def drop_and_rescale(stack: Stack, density: float, seed: int) -> list[Tensor]:
@@ -27,11 +27,11 @@ def drop_and_rescale(stack: Stack, density: float, seed: int) -> list[Tensor]:
 
 
 def _uniform(key: str, start: int, stop: int) -> Tensor:
-    """Elements `start` to `stop` of the endless float64 stream that belongs to `key`, in [0, 1)."""
+    """Elements `start` to `stop` of the endless float32 stream that belongs to `key`, in [0, 1)."""
     first, last = start // _CELL, (max(stop, start + 1) - 1) // _CELL
     cells = []
     for cell in range(first, last + 1):
         digest = hashlib.sha256(f"{key}:{cell}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        cells.append(torch.rand(_CELL, generator=generator, dtype=torch.float64))
+        cells.append(torch.rand(_CELL, generator=generator))
     return torch.cat(cells)[start - first * _CELL : stop - first * _CELL]
