@@ -59,8 +59,8 @@ def require(
     if free < needed:
         raise ConfigError(
             f"output_dir {folder}: {show_bytes(free)} are free on its disk, the model and its checkpoints "
-            f"take {show_bytes(needed)}; free some space, keep fewer checkpoints (--save_total_limit), or give "
-            "another --output_dir"
+            f"take {show_bytes(needed)}; free some space, keep fewer checkpoints (--save_total_limit), or "
+            "give another --output_dir"
         )
 
 
