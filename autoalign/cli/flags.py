@@ -46,7 +46,8 @@ def config_from_args(config_class: type[ConfigT], args: Sequence[str], prog: str
     """Parse `[--config X.yaml] [--key value ...]` into a validated config.
 
     Each field is spelled `--like_this` or `--like-this`; a bool is `--flag`,
-    `--no_flag` or `--flag true|false`; a list takes several values.
+    `--no_flag` or `--flag true|false`; a list takes several values; `none` takes back an
+    optional one.
 
     Raises:
         ConfigError: an unknown flag or key, a missing value, a wrong type.
@@ -54,7 +55,8 @@ def config_from_args(config_class: type[ConfigT], args: Sequence[str], prog: str
     parser = config_parser(config_class, prog)
     given = vars(parser.parse_strict([_underscored(word) for word in args]))
     path = given.pop("config", None)
-    return config_class.from_sources(path, given)
+    flags = {key: _or_none(value, config_class.model_fields[key]) for key, value in given.items()}
+    return config_class.from_sources(path, flags)
 
 
 def config_parser(config_class: type[JobConfig], prog: str) -> Parser:
@@ -71,6 +73,12 @@ def config_parser(config_class: type[JobConfig], prog: str) -> Parser:
     for name, field in config_class.model_fields.items():
         _add_flag(parser, name, field)
     return parser
+
+
+def _or_none(value: Any, field: FieldInfo) -> Any:
+    """`none` and `null` take an optional value back, as `null` does in a YAML file."""
+    optional = type(None) in get_args(field.annotation)
+    return None if optional and value in ("none", "null") else value
 
 
 def _underscored(word: str) -> str:

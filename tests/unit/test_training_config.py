@@ -67,6 +67,11 @@ def test_both_spellings_and_bools():
     assert config.lora_target_modules == ["q_proj", "v_proj"]
 
 
+def test_none_takes_an_optional_value_back():
+    assert _parse("--save_steps", "none").save_steps is None
+    assert _parse("--report_to", "none").report_to == "none"
+
+
 def test_packing_refuses_attention_that_crosses_rows():
     with pytest.raises(ConfigError, match="rows see"):
         _parse("--packing", "--attn_implementation", "sdpa")
