@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 def sft(args: Sequence[str]) -> int:
     """Fine-tune a model on conversations."""
     config = config_from_args(SFTConfig, args, "autoalign-cli sft")
-    from autoalign.training.run import run
+    from autoalign.training.run import is_first_process, run
 
-    print(summary(run(config)))
+    report = run(config)
+    if is_first_process():
+        print(summary(report))
     return 0
 
 

@@ -125,7 +125,7 @@ class TrainConfig(JobConfig):
         if self.launcher == "local" and self.num_workers > 1:
             raise ValueError(
                 "'num_workers' is for launcher ray; with launcher local, start the command with "
-                f"torchrun --nproc_per_node {self.num_workers}"
+                f"torchrun --nproc_per_node {self.num_workers} -m autoalign.cli COMMAND"
             )
         if self.launcher == "local" and self.max_failures:
             raise ValueError("'max_failures' is for launcher ray; run the command again to go on instead")

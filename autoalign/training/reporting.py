@@ -26,8 +26,8 @@ class Reporter(Protocol):
 class Display:
     """Shows events: a bar with loss, tokens/s and time left on a terminal, plain lines elsewhere."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self._title, self._quiet = title, quiet
         self._bar: Any = None
         self._task: Any = None
         self._last_line = time.monotonic()
@@ -85,6 +85,8 @@ class Display:
         self._task = self._bar.add_task("", total=event["total_steps"], figures="")
 
     def _say(self, text: str) -> None:
+        if self._quiet:
+            return
         line = f"{self._title}: {text}"
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)

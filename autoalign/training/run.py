@@ -32,7 +32,7 @@ def run(config: SFTConfig) -> TrainReport:
         JobFailed: training failed; checkpoints written so far stand.
         StoppedEarly: SIGTERM or Ctrl-C; a checkpoint was written first.
     """
-    display = Display("sft")
+    display = Display("sft", quiet=not is_first_process())
     config = _with_absolute_paths(config)
     try:
         model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
@@ -50,7 +50,7 @@ def run(config: SFTConfig) -> TrainReport:
             with space.full_disk_ends_the_job(task.output_dir):
                 return _start(task, tables, display)
         except InputError:
-            if _is_first_process():
+            if is_first_process():
                 output.release(task.output_dir, was_there)
             raise
     finally:
@@ -66,7 +66,7 @@ def _check_deepspeed(config: SFTConfig) -> None:
 def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
     """Check what can be checked, then write the job's first files; a finished job's report instead."""
     config, mine = task.config, task.made_by["fingerprint"]
-    if not _is_first_process():
+    if not is_first_process():
         # Rank 0 claims the folder for all, and its claim is nothing to refuse.
         return output.finished(config.model_copy(update={"resume": "auto"}), mine)
     report = output.finished(config, mine)
@@ -78,7 +78,7 @@ def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
     return report
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """torchrun starts `run` on every rank."""
     return os.environ.get("RANK", "0") == "0"
 

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from autoalign import chat  # noqa: E402
+from autoalign.config.sft import SFTConfig  # noqa: E402
 from autoalign.errors import ConfigError, ModelError  # noqa: E402
 from tests.sft_runs import Run, Runner, distance, labelled_batch  # noqa: E402
 from tests.tiny import save_tiny_model, write_conversations  # noqa: E402
@@ -308,3 +309,9 @@ def test_workers_that_the_machine_cannot_hold(
 def test_flags_of_ray_are_refused_without_it(sft: Runner, flags: dict[str, Any]):
     with pytest.raises(ValueError, match="is for launcher ray"):
         sft.config(**flags)
+
+
+def test_no_flag_is_without_a_test():
+    here = Path(__file__).parent
+    tests = "".join((here / f"test_sft_{name}flags.py").read_text(encoding="utf-8") for name in ("", "file_"))
+    assert [name for name in SFTConfig.model_fields if name not in tests] == []
