@@ -56,6 +56,7 @@ def serve() -> Iterator[str]:
     """The endpoint's base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that was stopped
     Endpoint.released.clear()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -90,7 +90,7 @@ class VllmEngine:
             async for output in self._llm.generate(prompt, params, request.id):
                 yield output
         except EngineDeadError as error:
-            raise EngineDead(f"vLLM's engine died: {error}") from error
+            raise EngineDead(f"vLLM's engine died: {_root_cause() or error}") from error
         except EngineGenerateError as error:
             raise RequestFailed(f"vLLM failed: {error.__cause__ or error}") from error
         except ValueError as error:
@@ -116,6 +116,10 @@ def _engine_args(options: EngineOptions) -> dict[str, Any]:
         args["max_model_len"] = options.max_model_len
     if options.use_gpu:
         args["gpu_memory_utilization"] = options.gpu_memory_utilization
+    else:
+        # vLLM 0.29 rewinds the generator of a seeded request whose prompt it splits, and dies of it:
+        # a CPU's generator has no offset (gpu_model_runner._bookkeeping_sync).
+        args["enable_chunked_prefill"] = False
     return args
 
 
