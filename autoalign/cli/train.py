@@ -1,4 +1,4 @@
-"""`autoalign-cli sft`."""
+"""`autoalign-cli sft` and `dpo`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoalign.cli.flags import config_from_args
+from autoalign.config.dpo import DPOConfig
 from autoalign.config.sft import SFTConfig
 
 if TYPE_CHECKING:
-    from autoalign.training.loop import TrainReport
+    from autoalign.training.task import TrainReport
 
 
 def sft(args: Sequence[str]) -> int:
@@ -21,6 +22,15 @@ def sft(args: Sequence[str]) -> int:
     report = run(config)
     if is_first_process():
         print(summary(report))
+    return 0
+
+
+def dpo(args: Sequence[str]) -> int:
+    """Train a model on preference pairs."""
+    config = config_from_args(DPOConfig, args, "autoalign-cli dpo")
+    from autoalign.training.run import run
+
+    print(summary(run(config)))
     return 0
 
 

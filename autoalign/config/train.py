@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 class TrainConfig(JobConfig):
     """Model, data, optimisation, parallelism and files of a training job."""
+
+    job: ClassVar[str] = "train"
 
     model_name_or_path: str = Field(description="model folder, or ORG/NAME on the Hugging Face hub")
     data_path: list[str] = Field(

@@ -25,7 +25,10 @@ class Batch:
         predict_from: (supervised,) indices into the flattened sequence; the hidden state
             there predicts the supervised token that follows.
         targets: (supervised,) the token ids predicted.
+        answer_lengths: supervised tokens of each row, in order; they add up to `supervised`.
         tokens: tokens without padding.
+        ref_logps: (rows,) float32, the reference's log-prob of each row's answer, if precomputed.
+        mean_chosen_tokens: scalar, mean length of the step's chosen answers over all workers.
     """
 
     input_ids: Tensor
@@ -34,7 +37,10 @@ class Batch:
     row_lengths: tuple[int, ...] | None
     predict_from: Tensor
     targets: Tensor
+    answer_lengths: tuple[int, ...]
     tokens: int
+    ref_logps: Tensor | None = None
+    mean_chosen_tokens: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
@@ -62,9 +68,8 @@ def _flat(rows: Sequence[TokenRow]) -> Batch:
     lengths = tuple(len(row.input_ids) for row in rows)
     ids = np.concatenate([row.input_ids for row in rows])
     starts = np.cumsum((0, *lengths[:-1]))
-    predict_from = np.concatenate(
-        [start + np.flatnonzero(row.supervised[1:]) for start, row in zip(starts, rows, strict=True)]
-    )
+    answers = [start + np.flatnonzero(row.supervised[1:]) for start, row in zip(starts, rows, strict=True)]
+    predict_from = np.concatenate(answers)
     positions = np.concatenate([np.arange(length) for length in lengths])
     return Batch(
         input_ids=_long(ids)[None],
@@ -73,6 +78,7 @@ def _flat(rows: Sequence[TokenRow]) -> Batch:
         row_lengths=lengths,
         predict_from=_long(predict_from),
         targets=_long(ids[predict_from + 1]),
+        answer_lengths=tuple(map(len, answers)),
         tokens=len(ids),
     )
 
@@ -81,12 +87,12 @@ def _padded(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
     width = max(len(row.input_ids) for row in rows)
     ids = np.full((len(rows), width), pad_token_id, np.int64)
     mask = np.zeros((len(rows), width), np.int64)
-    predict_from = []
+    answers = []
     for index, row in enumerate(rows):
         ids[index, : len(row.input_ids)] = row.input_ids
         mask[index, : len(row.input_ids)] = 1
-        predict_from.append(index * width + np.flatnonzero(row.supervised[1:]))
-    positions = np.concatenate(predict_from)
+        answers.append(index * width + np.flatnonzero(row.supervised[1:]))
+    positions = np.concatenate(answers)
     return Batch(
         input_ids=_long(ids),
         position_ids=_long(np.broadcast_to(np.arange(width), ids.shape).copy()),
@@ -94,6 +100,7 @@ def _padded(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
         row_lengths=None,
         predict_from=_long(positions),
         targets=_long(ids.reshape(-1)[positions + 1]),
+        answer_lengths=tuple(map(len, answers)),
         tokens=int(mask.sum()),
     )
 

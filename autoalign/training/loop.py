@@ -5,74 +5,38 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from autoalign import chat
 from autoalign.config import deepspeed as deepspeed_settings
 from autoalign.config.train import TrainConfig
 from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.model_folder import load_tokenizer
-from autoalign.training import checkpoint, export, space
-from autoalign.training.batches import Batch, collate
+from autoalign.training import checkpoint, space
+from autoalign.training.batches import Batch
 from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
+from autoalign.training.examples import Examples, Layout
 from autoalign.training.metrics import MetricsWriter
 from autoalign.training.model import is_padding_free, load_model
+from autoalign.training.objective import TrainedModule, objective_of
 from autoalign.training.order import DataOrder
 from autoalign.training.reporting import Reporter
+from autoalign.training.saving import Saver
 from autoalign.training.schedule import learning_rate
-from autoalign.training.supervised import SupervisedModel
-from autoalign.training.tensors import ShardReader, write_shards
-from autoalign.training.tokens import TokenTable
+from autoalign.training.task import Tables, TrainReport, TrainTask
+from autoalign.training.tensors import ShardReader
 from autoalign.training.world import World
 
 
-@dataclass(frozen=True)
-class TrainTask:
-    """All a worker needs beside the rows: the config, the template, and where to start."""
-
-    config: TrainConfig
-    model_path: str
-    template: chat.Template
-    made_by: Mapping[str, Any]
-    """Goes into every checkpoint's manifest."""
-    resume_from: str | None = None
-    """A checkpoint folder; None: the newest whole one in output_dir, if any."""
-
-    @property
-    def output_dir(self) -> Path:
-        """Where everything is written."""
-        return Path(self.config.output_dir)
-
-
-class Tables(NamedTuple):
-    """The tokenised rows."""
-
-    train: TokenTable
-    evaluation: TokenTable | None = None
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What came out."""
-
-    output_dir: Path
-    steps: int
-    tokens: int
-    seconds: float
-    loss: float
-    eval_loss: float | None = None
-
-
-def data_order(config: TrainConfig, table: TokenTable, world_size: int) -> DataOrder:
-    """The rows of every step, for `world_size` workers."""
+def data_order(config: TrainConfig, examples: Examples, world_size: int) -> DataOrder:
+    """The examples of every step, for `world_size` workers."""
     return DataOrder(
-        lengths=table.lengths,
+        lengths=examples.lengths,
         micro_batch_size=config.per_device_train_batch_size,
         micro_batches=config.gradient_accumulation_steps * world_size,
         seed=config.seed,
@@ -108,14 +72,17 @@ class Trainer:
 
     def __init__(self, task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> None:
         config = task.config
-        self.task, self.tables, self.config = task, tables, config
+        self.task, self.config = task, config
         self.world, self.reporter = world, reporter
-        self.order = data_order(config, tables.train, world.size)
-        self.total = total_steps(config, self.order)
-        self.padding_free = is_padding_free(config, task.model_path)
         self.tokenizer = load_tokenizer(task.model_path, config.trust_remote_code)
+        self.layout = Layout(is_padding_free(config, task.model_path), self.tokenizer.pad_token_id or 0)
+        self.objective = objective_of(config)
+        self.examples, self.evaluation = self.objective.examples(task, tables, world, self.layout)
+        self.order = data_order(config, self.examples, world.size)
+        self.total = total_steps(config, self.order)
         start = self._find_start()
         self.engine = self._build_engine(start)
+        self.saver = Saver(task, world, self.engine, self.tokenizer)
         self.progress = Progress()
         if start is not None:
             self.progress = checkpoint.read_progress(start)
@@ -131,50 +98,51 @@ class Trainer:
             while self.progress.step < self.total:
                 loss = self._one_step(window, writer)
                 step = self.progress.step
-                if self._is_due(self.config.eval_steps) or (step == self.total and self.tables.evaluation):
+                if self._is_due(self.config.eval_steps) or (step == self.total and self.evaluation):
                     eval_loss = self._evaluate(writer)
                 if self.world.any(self.world.is_main and self.reporter.should_stop()):
                     if step < self.total:
-                        saved = self._save()
+                        saved = self.saver.checkpoint(self.progress)
                         raise StoppedEarly(f"stopped at step {step} of {self.total}; saved {saved}")
                 elif self._is_due(self.config.save_steps) and step < self.total:
-                    self._save()
+                    self._note(f"saved {self.saver.checkpoint(self.progress)}")
         finally:
             if writer is not None:
                 writer.close()
-        self._export(loss, eval_loss)
+        metrics = {"loss": loss, "eval_loss": None if math.isnan(eval_loss) else eval_loss}
+        self.saver.final({"steps": self.progress.step, "metrics": metrics})
         return TrainReport(
             self.task.output_dir,
             self.progress.step,
             self.progress.tokens,
             self.progress.seconds,
             loss,
-            None if math.isnan(eval_loss) else eval_loss,
+            metrics["eval_loss"],
         )
 
     def _one_step(self, window: _Window, writer: MetricsWriter | None) -> float:
-        """One optimizer step; returns the loss per supervised token over all ranks."""
+        """One optimizer step; returns its loss, over all ranks."""
         step = self.progress.step
         began = time.monotonic()
         # Dropout follows from seed, step and rank, so that a resumed run repeats it.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.world.rank)
         parts = self.order.step(step)
-        rows = [row for part in parts for row in part]
-        supervised = int(self.tables.train.supervised_counts[rows].sum())
+        wanted = [example for part in parts for example in part]
+        divisor = max(1.0, self.examples.divisor(wanted))
         lr = learning_rate(self.config, step, self.total)
-        result = self.engine.train_step(self._batches(self.tables.train, parts), max(1, supervised), lr)
+        result = self.engine.train_step(self._batches(self.examples, parts), divisor, lr)
         (loss_sum,) = self.world.sum(result.loss_sum)
-        loss = loss_sum / max(1, supervised)
+        loss = loss_sum / divisor
         if not (math.isfinite(loss) and math.isfinite(result.grad_norm)):
             raise JobFailed(
                 f"step {step + 1}: loss {loss}, gradient norm {result.grad_norm}; nothing of it is saved. "
                 "Lower learning_rate, or look at the rows of this step with `data preview`"
             )
-        tokens = sum(self.tables.train.lengths[row] for row in rows)
+        tokens = sum(self.examples.lengths[example] for example in wanted)
         self.progress = Progress(
             step + 1,
             self.progress.tokens + tokens,
-            self.progress.supervised_tokens + supervised,
+            self.progress.supervised_tokens + self.examples.supervised_tokens(wanted),
             self.progress.seconds + time.monotonic() - began,
         )
         window.add(loss)
@@ -182,14 +150,14 @@ class Trainer:
             self._log(window.close(self.progress), lr, result.grad_norm, writer)
         return loss
 
-    def _batches(self, table: TokenTable, parts: list[list[int]]) -> Iterator[Batch]:
+    def _batches(self, examples: Examples, parts: list[list[int]]) -> Iterator[Batch]:
         """This rank's micro-batches: every world_size-th part."""
+        step = [example for part in parts for example in part]
         for part in parts[self.world.rank :: self.world.size]:
-            yield collate(
-                [table.row(row) for row in part], self.padding_free, self.tokenizer.pad_token_id or 0
-            )
+            yield examples.batch(part, self.layout, step)
 
     def _log(self, figures: _Figures, lr: float, grad_norm: float, writer: MetricsWriter | None) -> None:
+        measured = self._figures()
         if writer is None:
             return
         progress = self.progress
@@ -203,27 +171,35 @@ class Trainer:
             "supervised_tokens": progress.supervised_tokens,
             "tokens_per_second": round(figures.tokens_per_second, 2),
             "seconds": round(progress.seconds, 3),
+            **measured,
         }
         writer.write(row)
         left = (self.total - progress.step) * progress.seconds / max(1, progress.step)
         self.reporter.emit({"kind": "step", "total_steps": self.total, "seconds_left": left, **row})
 
     def _evaluate(self, writer: MetricsWriter | None) -> float:
-        """Mean loss per supervised token of the evaluation set, the same on every rank."""
-        table = self.tables.evaluation
-        assert table is not None
+        """Mean loss of the evaluation set, the same on every rank."""
+        examples = self.evaluation
+        assert examples is not None
         size = self.config.per_device_eval_batch_size
-        ordered = sorted(range(len(table)), key=lambda row: -table.lengths[row])
+        ordered = sorted(range(len(examples.lengths)), key=lambda example: -examples.lengths[example])
         parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
         parts += [[] for _ in range(-len(parts) % self.world.size)]
+        self._figures()  # those of training are logged apart
         (loss_sum,) = self.world.sum(
-            sum(self.engine.evaluate(batch) for batch in self._batches(table, parts))
+            sum(self.engine.evaluate(batch) for batch in self._batches(examples, parts))
         )
-        loss = loss_sum / max(1, int(table.supervised_counts.sum()))
+        loss = loss_sum / max(1.0, examples.divisor(ordered))
+        figures = self._figures()
         if writer is not None:
-            writer.write({"step": self.progress.step, "eval_loss": loss})
+            named = {f"eval_{name}": value for name, value in figures.items()}
+            writer.write({"step": self.progress.step, "eval_loss": loss, **named})
             self._note(f"step {self.progress.step}: evaluation loss {loss:.4f}")
         return loss
+
+    def _figures(self) -> dict[str, float]:
+        """What the objective measured since it was last asked, as means over all ranks."""
+        return self.objective.figures(self.engine.module, self.world)
 
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.progress.step % every == 0
@@ -249,7 +225,7 @@ class Trainer:
         if config.deepspeed == "none":
             from autoalign.training.engines.plain import PlainEngine
 
-            return PlainEngine(SupervisedModel(load_model(config, weights, adapter)), config, self.world)
+            return PlainEngine(self._module(load_model(config, weights, adapter)), config, self.world)
         return self._build_zero_engine(weights, adapter)
 
     def _build_zero_engine(self, weights: str, adapter: str | None) -> Engine:
@@ -260,46 +236,10 @@ class Trainer:
         stage = settings["zero_optimization"]["stage"]
         with zero.sharded_loading(settings):
             model = load_model(self.config, weights, adapter)
-        return zero.ZeroEngine(
-            SupervisedModel(model, whole_head=stage < 3), self.config, self.world, settings
-        )
+        return zero.ZeroEngine(self._module(model, whole_head=stage < 3), self.config, self.world, settings)
 
-    def _save(self) -> Path:
-        """Write a checkpoint under a temporary name, then rename it."""
-        name = f"checkpoint-{self.progress.step}"
-        folder = self.task.output_dir / f".{name}.tmp"
-        if self.world.is_main:
-            checkpoint.begin(self.task.output_dir, name)
-        self.world.barrier()
-        weights = export.gather_weights(self.engine, self.world.is_main, self.config.use_lora)
-        write_shards(folder / checkpoint.STATE_FOLDER, self.engine.state(), self.world.is_main)
-        final = self.task.output_dir / name
-        if self.world.is_main:
-            export.write_model(folder, self.engine.module.model, weights, self.tokenizer, self.task.template)
-            checkpoint.commit(folder, self.progress, self.task.made_by)
-            checkpoint.prune(self.task.output_dir, self.config.save_total_limit)
-            self._note(f"saved {final}")
-        self.world.barrier()
-        return final
-
-    def _export(self, loss: float, eval_loss: float) -> None:
-        """Write the final model into output_dir: under a temporary name, hashed, then moved up."""
-        weights = export.gather_weights(self.engine, self.world.is_main, self.config.use_lora)
-        if self.world.is_main:
-            folder = checkpoint.begin(self.task.output_dir, "final")
-            model = self.engine.module.model
-            if self.config.use_lora:
-                export.write_model(folder / "adapter", model, weights, self.tokenizer, self.task.template)
-                dtype = torch.bfloat16 if self.config.bf16 else torch.float32
-                model = export.merge_adapter(
-                    self.task.model_path, folder / "adapter", dtype, self.config.trust_remote_code
-                )
-                weights = model.state_dict()
-            export.write_model(folder, model, weights, self.tokenizer, self.task.template)
-            metrics = {"loss": loss, "eval_loss": None if math.isnan(eval_loss) else eval_loss}
-            made_by = {**self.task.made_by, "steps": self.progress.step, "metrics": metrics}
-            checkpoint.finish(folder, self.task.output_dir, made_by)
-        self.world.barrier()
+    def _module(self, model: Any, whole_head: bool = True) -> TrainedModule:
+        return self.objective.module(self.task, model, whole_head)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from autoalign import manifest
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
 from autoalign.training import checkpoint, space
-from autoalign.training.loop import TrainReport
+from autoalign.training.task import TrainReport
 
 RUN_NAME = "run.json"
 _OURS = (RUN_NAME, "metrics.jsonl", "loss.png", "errors.jsonl", "error.log", "tensorboard", ".ray", "adapter")
@@ -45,6 +45,17 @@ _DECISIVE = (
     "lora_alpha",
     "lora_dropout",
     "lora_target_modules",
+    "loss_type",
+    "loss_weights",
+    "beta",
+    "label_smoothing",
+    "rpo_alpha",
+    "ld_alpha",
+    "discopop_tau",
+    "simpo_gamma",
+    "cpo_alpha",
+    "reward_shift",
+    "ref_model",
 )
 
 
@@ -56,7 +67,7 @@ def worker_count(config: TrainConfig) -> int:
 def fingerprint(config: TrainConfig, **digests: str) -> dict[str, Any]:
     """Everything that decides the final weights, by name."""
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    values = {key: getattr(config, key) for key in _DECISIVE}
+    values = {key: getattr(config, key) for key in _DECISIVE if hasattr(config, key)}
     return {
         **values,
         "global_batch_size": rows * worker_count(config),

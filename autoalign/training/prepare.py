@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autoalign import chat, formats, manifest, model_folder
+from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import TemplateError
+from autoalign.records import Conversation, Message, PreferencePair
 from autoalign.training import output
-from autoalign.training.loop import Tables, TrainTask
 from autoalign.training.reporting import Display
+from autoalign.training.task import Tables, TrainTask
 from autoalign.training.tokens import TokenCounts, TokenizeOptions, TokenTable, default_cache_dir, tokenize
 
 
@@ -45,7 +48,7 @@ def prepare(
     parent = manifest.model_digest(Path(model_path))
     fingerprint = output.fingerprint(config, data=data.digest, template=template.digest, model=parent)
     made_by = {
-        "job": "sft",
+        "job": config.job,
         "config": config.model_dump(mode="json"),
         "fingerprint": fingerprint,
         "data": {"paths": data.paths, "digest": data.digest, **data.table.counts._asdict()},
@@ -77,13 +80,15 @@ class _Reader:
         began = time.monotonic()
         dataset = formats.load(
             paths,
-            kind="sft",
+            kind="preference" if isinstance(config, DPOConfig) else "sft",
             format=config.format,
             on_bad_row=config.on_bad_row,
             errors_path=self.bad_rows,
             seed=config.seed,
         )
-        conversations = dataset.conversations[: config.max_train_samples]
+        conversations = [
+            row for record in dataset.records[: config.max_train_samples] for row in _rows_of(record)
+        ]
         self._warn_unless_served_alike(conversations)
         digest = f"{dataset.digest}:{config.format}:{config.seed}:{len(conversations)}"
         table = tokenize(
@@ -105,9 +110,10 @@ class _Reader:
             config.overlong,
             Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
             config.trust_remote_code,
+            rows_per_example=2 if isinstance(config, DPOConfig) else 1,
         )
 
-    def _warn_unless_served_alike(self, conversations: tuple[Any, ...]) -> None:
+    def _warn_unless_served_alike(self, conversations: Sequence[Conversation]) -> None:
         """Say so when this template and tokenizer render a prompt otherwise in training than in serving."""
         for row in conversations[:8]:
             try:
@@ -121,6 +127,21 @@ class _Reader:
                     "(docs/chat-templates.md)"
                 )
                 return
+
+
+def _rows_of(record: Conversation | PreferencePair) -> Sequence[Conversation]:
+    """A conversation as it is; a pair as two, which learn from nothing but their answers."""
+    if isinstance(record, Conversation):
+        return (record,)
+    prompt = tuple(_untrained(message) for message in record.prompt)
+    return [
+        Conversation(f"{record.id}:{side}", (*prompt, *answer), record.source, record.line)
+        for side, answer in (("chosen", record.chosen), ("rejected", record.rejected))
+    ]
+
+
+def _untrained(message: Message) -> Message:
+    return replace(message, train=False) if message.role == "assistant" else message
 
 
 def _describe(paths: list[str], counts: TokenCounts, bad: int, config: TrainConfig, seconds: float) -> str:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from autoalign.cluster import Cluster, ray_session
 from autoalign.errors import AutoAlignError, ConfigError, JobFailed, StoppedEarly
 from autoalign.training import output
-from autoalign.training.loop import Tables, TrainReport, TrainTask, train, use_threads
+from autoalign.training.loop import train, use_threads
 from autoalign.training.mailbox import Mailbox
 from autoalign.training.reporting import Display, stop_on_signals
+from autoalign.training.task import Tables, TrainReport, TrainTask
 
 _POLL = 0.2  # seconds between looks at the workers' events
 
@@ -148,7 +149,7 @@ class _Driver:
                 resources_per_worker={"CPU": self._share.cpus, **({"GPU": 1} if self._share.gpu else {})},
             ),
             run_config=RunConfig(
-                name=f"sft-{int(time.time())}",
+                name=f"{config.job}-{int(time.time())}",
                 storage_path=str((self._task.output_dir / ".ray").resolve()),
                 failure_config=FailureConfig(max_failures=config.max_failures),
             ),

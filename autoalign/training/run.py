@@ -8,24 +8,19 @@ from pathlib import Path
 
 from autoalign import model_folder
 from autoalign.config import deepspeed
-from autoalign.config.sft import SFTConfig
+from autoalign.config.dpo import DPOConfig
+from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, InputError
 from autoalign.training import output, space
-from autoalign.training.loop import (
-    Tables,
-    TrainReport,
-    TrainTask,
-    data_order,
-    total_steps,
-    train,
-    use_threads,
-)
+from autoalign.training.examples import Pairs, Rows
+from autoalign.training.loop import data_order, total_steps, train, use_threads
 from autoalign.training.prepare import prepare
 from autoalign.training.reporting import Display, LocalReporter, stop_on_signals
+from autoalign.training.task import Tables, TrainReport, TrainTask
 
 
-def run(config: SFTConfig) -> TrainReport:
-    """Fine-tune, and leave a model folder in `config.output_dir`.
+def run(config: TrainConfig) -> TrainReport:
+    """Train (the config's class says how), and leave a model folder in `config.output_dir`.
 
     Raises:
         InputError: something the user gave is wrong; nothing was started.
@@ -57,7 +52,7 @@ def run(config: SFTConfig) -> TrainReport:
         display.close()
 
 
-def _check_deepspeed(config: SFTConfig) -> None:
+def _check_deepspeed(config: TrainConfig) -> None:
     """Refuse a wrong DeepSpeed file now, not when the workers have started."""
     if config.deepspeed != "none":
         deepspeed.settings(config, output.worker_count(config))
@@ -91,7 +86,7 @@ def _start(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
     return ray_train.run(task, tables, display)
 
 
-def _with_absolute_paths(config: SFTConfig) -> SFTConfig:
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Ray's workers have another working directory."""
     paths = {"output_dir": config.output_dir}
     if config.deepspeed.endswith(".json"):
@@ -129,8 +124,9 @@ def _run_here(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
 def announce(task: TrainTask, tables: Tables, workers: int, display: Display) -> None:
     """Say what is about to run: steps, batch, engine."""
     config = task.config
-    order = data_order(config, tables.train, workers)
-    unit = "bins" if config.packing else "rows"
+    is_dpo = isinstance(config, DPOConfig)
+    order = data_order(config, Pairs(tables.train) if is_dpo else Rows(tables.train), workers)
+    unit = "pairs" if is_dpo else "bins" if config.packing else "rows"
     kind = f"LoRA rank {config.lora_rank}" if config.use_lora else "all weights"
     display.note(
         f"{total_steps(config, order)} steps of {order.batch_size} {unit}, {order.steps_per_epoch} an epoch; "

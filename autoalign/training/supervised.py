@@ -4,55 +4,64 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from autoalign.losses.cross_entropy import cross_entropy_sum, linear_cross_entropy_sum
 from autoalign.training.batches import Batch
+from autoalign.training.examples import Layout, Rows
+from autoalign.training.objective import ExampleSets
+from autoalign.training.task import Tables, TrainTask
+from autoalign.training.world import World
 
 _HEAD_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier")
 
 
 class SupervisedModel(nn.Module):
-    """A causal language model that maps a batch to its summed loss.
-
-    Only the hidden states that predict a supervised token reach the language-model head.
-    Where the head is a plain linear layer held whole on this rank, its logits are made in
-    chunks; elsewhere (ZeRO-3, soft-capped or scaled logits) the model's own head runs.
-    """
+    """A causal language model that maps a batch to its summed loss."""
 
     def __init__(self, model: Any, whole_head: bool = True) -> None:
         super().__init__()
         self.model = model
-        self._chunked = whole_head and _has_plain_head(model)
+        self._chunked = whole_head and has_plain_head(model)
 
     def forward(self, batch: Batch) -> Tensor:
         """Sum over supervised tokens of -log p(token), a float32 scalar."""
-        inputs: dict[str, Any] = {
-            "input_ids": batch.input_ids,
-            "position_ids": batch.position_ids,
-            "attention_mask": batch.attention_mask,
-            "use_cache": False,
-        }
-        if batch.row_lengths is not None:
-            inputs["row_lengths"] = batch.row_lengths
-        if self._chunked:
-            return self._chunked_loss(inputs, batch)
-        return self._whole_loss(inputs, batch)
+        if not self._chunked:
+            return cross_entropy_sum(answer_logits(self.model, batch), batch.targets)
+        weight = base_model(self.model).get_output_embeddings().weight
+        return linear_cross_entropy_sum(answer_hidden(self.model, batch), weight, batch.targets)
 
-    def _chunked_loss(self, inputs: dict[str, Any], batch: Batch) -> Tensor:
-        causal_lm = base_model(self.model)
-        hidden = causal_lm.get_decoder()(**inputs).last_hidden_state
-        picked = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.predict_from)
-        return linear_cross_entropy_sum(picked, causal_lm.get_output_embeddings().weight, batch.targets)
 
-    def _whole_loss(self, inputs: dict[str, Any], batch: Batch) -> Tensor:
-        if batch.row_lengths is not None:
-            logits = self.model(**inputs, logits_to_keep=batch.predict_from).logits[0]
-        else:
-            logits = self.model(**inputs).logits
-            logits = logits.reshape(-1, logits.shape[-1]).index_select(0, batch.predict_from)
-        return cross_entropy_sum(logits, batch.targets)
+class SupervisedObjective:
+    """Rows are examples; the loss is the mean over supervised tokens."""
+
+    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+        """The rows as they are."""
+        return ExampleSets(Rows(tables.train), Rows(tables.evaluation) if tables.evaluation else None)
+
+    def module(self, task: TrainTask, model: Any, whole_head: bool) -> SupervisedModel:
+        """The model with its cross-entropy."""
+        return SupervisedModel(model, whole_head)
+
+    def figures(self, module: Any, world: World) -> dict[str, float]:
+        """Nothing but the loss."""
+        return {}
+
+
+def answer_hidden(model: Any, batch: Batch) -> Tensor:
+    """(supervised, width) hidden states that predict the answers' tokens; the head does not run."""
+    hidden = base_model(model).get_decoder()(**_inputs(batch)).last_hidden_state
+    picked: Tensor = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.predict_from)
+    return picked
+
+
+def answer_logits(model: Any, batch: Batch) -> Tensor:
+    """(supervised, vocab) logits of the answers' tokens, by the model's own head."""
+    if batch.row_lengths is not None:
+        logits: Tensor = model(**_inputs(batch), logits_to_keep=batch.predict_from).logits[0]
+        return logits
+    logits = model(**_inputs(batch)).logits
+    return logits.reshape(-1, logits.shape[-1]).index_select(0, batch.predict_from)
 
 
 def base_model(model: Any) -> Any:
@@ -60,10 +69,21 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _has_plain_head(model: Any) -> bool:
+def has_plain_head(model: Any) -> bool:
+    """Whether the logits are one matrix product: no bias, no scaling, no soft cap."""
     causal_lm = base_model(model)
     head = causal_lm.get_output_embeddings()
     scaled = any(getattr(causal_lm.config, name, None) not in (None, 1, 1.0) for name in _HEAD_TRANSFORMS)
-    return (
-        type(head) is nn.Linear and head.bias is None and not scaled and isinstance(head.weight, torch.Tensor)
-    )
+    return type(head) is nn.Linear and head.bias is None and not scaled
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    inputs: dict[str, Any] = {
+        "input_ids": batch.input_ids,
+        "position_ids": batch.position_ids,
+        "attention_mask": batch.attention_mask,
+        "use_cache": False,
+    }
+    if batch.row_lengths is not None:
+        inputs["row_lengths"] = batch.row_lengths
+    return inputs

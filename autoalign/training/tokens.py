@@ -86,6 +86,13 @@ class TokenTable:
         predicted[offsets[:-1]] = 0
         return np.add.reduceat(predicted, offsets[:-1])
 
+    def digest(self) -> str:
+        """SHA-256 (hex) of the ids and of what is supervised."""
+        digest = hashlib.sha256()
+        for column in self._columns:
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class TokenizeOptions:
@@ -97,6 +104,8 @@ class TokenizeOptions:
     overlong: str
     cache_dir: Path
     trust_remote_code: bool = False
+    rows_per_example: int = 1
+    """2 for preference pairs: both rows stay, or neither."""
 
 
 def default_cache_dir() -> Path:
@@ -140,7 +149,7 @@ def _key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
     tokenizer_digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     special = f"{tokenizer.bos_token}|{tokenizer.eos_token}"
     parts = (CACHE_VERSION, digest, options.template.digest, tokenizer_digest, special)
-    limits = (str(options.max_length), options.overlong)
+    limits = (str(options.max_length), options.overlong, str(options.rows_per_example))
     return hashlib.sha256("\n".join([*parts, *limits]).encode()).hexdigest()[:32]
 
 
@@ -189,28 +198,37 @@ def _encode_in_worker(batch: Sequence[Conversation]) -> _Encoded:
 
 
 def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> _Encoded:
-    ids: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
+    kept: list[TokenRow] = []
     truncated = dropped = 0
-    for encoded in _checked(batch, tokenizer, options.template):
-        row = np.asarray(encoded.input_ids, np.int32)
-        mask = np.asarray(encoded.labels) != chat.IGNORED
-        if len(row) > options.max_length:
-            row, mask = row[: options.max_length], mask[: options.max_length]
-            if options.overlong == "drop" or not mask[1:].any():
-                dropped += 1
-                continue
-            truncated += 1
-        ids.append(row)
-        masks.append(mask)
-    tokens, supervised = sum(map(len, ids)), sum(int(mask[1:].sum()) for mask in masks)
-    return _Encoded(_record_batch(ids, masks), TokenCounts(len(ids), truncated, dropped, tokens, supervised))
+    rows = [_as_row(encoded) for encoded in _checked(batch, tokenizer, options.template)]
+    for start in range(0, len(rows), options.rows_per_example):
+        example = rows[start : start + options.rows_per_example]
+        cut = [
+            TokenRow(row.input_ids[: options.max_length], row.supervised[: options.max_length])
+            for row in example
+        ]
+        overlong = sum(len(row.input_ids) > options.max_length for row in example)
+        if overlong and (options.overlong == "drop" or not all(row.supervised[1:].any() for row in cut)):
+            dropped += len(example)
+            continue
+        truncated += overlong
+        kept += cut
+    tokens = sum(len(row.input_ids) for row in kept)
+    supervised = sum(int(row.supervised[1:].sum()) for row in kept)
+    return _Encoded(_record_batch(kept), TokenCounts(len(kept), truncated, dropped, tokens, supervised))
 
 
-def _record_batch(ids: list[np.ndarray], masks: list[np.ndarray]) -> pa.RecordBatch:
+def _as_row(encoded: chat.Encoded) -> TokenRow:
+    return TokenRow(np.asarray(encoded.input_ids, np.int32), np.asarray(encoded.labels) != chat.IGNORED)
+
+
+def _record_batch(rows: Sequence[TokenRow]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    columns = [pa.array(ids, pa.large_list(pa.int32())), pa.array(masks, pa.large_list(pa.bool_()))]
+    columns = [
+        pa.array([row.input_ids for row in rows], pa.large_list(pa.int32())),
+        pa.array([row.supervised for row in rows], pa.large_list(pa.bool_())),
+    ]
     return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised"])
 
 
@@ -249,7 +267,7 @@ def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
     counts = TokenCounts()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        schema = _record_batch([], []).schema
+        schema = _record_batch([]).schema
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch, more in encoded:
                 writer.write_batch(batch)

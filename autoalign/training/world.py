@@ -63,9 +63,7 @@ def join_from_environment(needs_group: bool, use_gpu: bool) -> World:
     """
     rank = int(os.environ.get("RANK", "0"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    # DeepSpeed reads its own place from the environment too.
-    os.environ.setdefault("LOCAL_RANK", "0")
-    device = device_of(use_gpu, int(os.environ["LOCAL_RANK"]))
+    device = device_of(use_gpu, int(os.environ.get("LOCAL_RANK", "0")))
     if (size > 1 or needs_group) and not dist.is_initialized():
         _init_group(rank, size, "nccl" if use_gpu else "gloo")
     return World(rank, size, device)
@@ -75,6 +73,8 @@ def _init_group(rank: int, size: int, backend: str) -> None:
     if "MASTER_ADDR" in os.environ:
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
         return
+    # DeepSpeed reads its place from the environment too.
+    os.environ["LOCAL_RANK"] = "0"
     store = dist.HashStore()  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
 
@@ -87,3 +87,5 @@ def leave() -> None:
         comm.destroy_process_group()
     if dist.is_initialized():
         dist.destroy_process_group()
+    if "MASTER_ADDR" not in os.environ:
+        os.environ.pop("LOCAL_RANK", None)

@@ -15,11 +15,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-import psutil  # noqa: E402
+import psutil
 
-from autoalign.training.metrics import read_metrics  # noqa: E402
-from autoalign.training.tensors import same_tensors  # noqa: E402
-from tests.tiny import save_tiny_model, write_conversations  # noqa: E402
+from autoalign.training.metrics import read_metrics
+from autoalign.training.tensors import same_tensors
+from tests.tiny import save_tiny_model, write_conversations
 
 pytestmark = pytest.mark.slow
 

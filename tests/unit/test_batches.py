@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from autoalign.training.batches import collate  # noqa: E402
-from autoalign.training.tokens import TokenRow  # noqa: E402
+from autoalign.training.batches import collate
+from autoalign.training.tokens import TokenRow
 
 # Row 0: tokens 5 6 7, the last two are trained on. Row 1: 8 9, the last one.
 ROWS = [

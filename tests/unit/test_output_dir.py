@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from autoalign import manifest  # noqa: E402
-from autoalign.config.sft import SFTConfig  # noqa: E402
-from autoalign.errors import ConfigError  # noqa: E402
-from autoalign.training import checkpoint, output, space  # noqa: E402
-from autoalign.training.checkpoint import Progress  # noqa: E402
-from autoalign.training.loop import TrainReport  # noqa: E402
+from autoalign import manifest
+from autoalign.config.sft import SFTConfig
+from autoalign.errors import ConfigError
+from autoalign.training import checkpoint, output, space
+from autoalign.training.checkpoint import Progress
+from autoalign.training.loop import TrainReport
 
 
 def _config(folder: Path, **values: Any) -> SFTConfig:

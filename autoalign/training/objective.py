@@ -1,0 +1,49 @@
+"""What a job minimises: how its rows become examples, and which module maps a batch to its loss."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from autoalign.config.dpo import DPOConfig
+from autoalign.config.train import TrainConfig
+from autoalign.training.examples import Examples, Layout
+from autoalign.training.task import Tables, TrainTask
+from autoalign.training.world import World
+
+TrainedModule = Any
+"""An nn.Module that maps a batch to its summed loss; `.model` is what is trained and saved."""
+
+
+class ExampleSets(NamedTuple):
+    """Examples to train on, and to evaluate with."""
+
+    train: Examples
+    evaluation: Examples | None
+
+
+class Objective(Protocol):
+    """One kind of training."""
+
+    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+        """The job's examples; all ranks take part."""
+
+    def module(self, task: TrainTask, model: Any, whole_head: bool) -> TrainedModule:
+        """The module that maps a batch to its loss.
+
+        Args:
+            whole_head: this rank holds the output layer whole (not under ZeRO-3).
+        """
+
+    def figures(self, module: TrainedModule, world: World) -> dict[str, float]:
+        """Means of what `module` measured since the last call, over all ranks."""
+
+
+def objective_of(config: TrainConfig) -> Objective:
+    """The objective that a config asks for."""
+    if isinstance(config, DPOConfig):
+        from autoalign.training.preference import PreferenceObjective
+
+        return PreferenceObjective()
+    from autoalign.training.supervised import SupervisedObjective
+
+    return SupervisedObjective()

@@ -1,0 +1,166 @@
+"""Preference training: pairs of answers, their log-probs under policy and reference, and a loss of those."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from autoalign.config.dpo import DPOConfig
+from autoalign.losses import preference
+from autoalign.losses.logps import PairLogps, sum_answers
+from autoalign.losses.reward_metrics import reward_metrics
+from autoalign.losses.token_logps import linear_token_logps, token_logps
+from autoalign.training import reference
+from autoalign.training.batches import Batch
+from autoalign.training.examples import Layout, Pairs
+from autoalign.training.objective import ExampleSets
+from autoalign.training.supervised import answer_hidden, answer_logits, base_model, has_plain_head
+from autoalign.training.task import Tables, TrainTask
+from autoalign.training.world import World
+
+_FIGURES = (
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/margins",
+    "rewards/accuracies",
+    "logps/chosen",
+    "logps/rejected",
+)
+
+
+class AnswerLogps(nn.Module):
+    """A causal language model that gives the log-prob of every supervised token."""
+
+    def __init__(self, model: Any, whole_head: bool = True) -> None:
+        super().__init__()
+        self.model = model
+        self._chunked = whole_head and has_plain_head(model)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(supervised,) float32 log-probs."""
+        if not self._chunked:
+            return token_logps(answer_logits(self.model, batch), batch.targets)
+        weight: Tensor = base_model(self.model).get_output_embeddings().weight
+        return linear_token_logps(answer_hidden(self.model, batch), weight, batch.targets)
+
+
+class PreferenceModel(nn.Module):
+    """A policy that maps a batch of pairs to the sum of their losses.
+
+    Args:
+        frozen: the reference, where its log-probs are not precomputed; None with an adapter,
+            which is switched off instead.
+    """
+
+    def __init__(
+        self, model: Any, config: DPOConfig, whole_head: bool = True, frozen: Any | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._policy = AnswerLogps(model, whole_head)
+        self._reference = None if frozen is None else AnswerLogps(frozen.requires_grad_(False), whole_head)
+        self._objective = preference.build(
+            config.loss_type,
+            loss_weights=config.loss_weights,
+            rpo_alpha=config.rpo_alpha,
+            **config.loss_options,
+        )
+        self._ld_alpha = config.ld_alpha
+        self._sums: dict[str, float] = {}
+        self._pairs = 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sum of the pairs' losses, a float32 scalar."""
+        logps: Tensor = self._policy(batch)
+        if not len(batch.targets):
+            return logps.sum()
+        pairs = self._pair_logps(batch, logps)
+        losses: Tensor = self._objective(pairs).losses
+        self._measure(pairs)
+        return losses.sum()
+
+    def train(self, mode: bool = True) -> Self:
+        """The reference never drops out."""
+        super().train(mode)
+        if self._reference is not None:
+            self._reference.eval()
+        return self
+
+    def take_sums(self) -> tuple[dict[str, float], int]:
+        """Metrics summed over the pairs since the last call, and how many pairs there were."""
+        taken = self._sums, self._pairs
+        self._sums, self._pairs = {}, 0
+        return taken
+
+    def _pair_logps(self, batch: Batch, logps: Tensor) -> PairLogps:
+        lengths = batch.answer_lengths
+        shared = [min(pair) for pair in zip(lengths[::2], lengths[1::2], strict=True) for _ in range(2)]
+        answers = sum_answers(logps, lengths, shared_lengths=shared, ld_alpha=self._ld_alpha)
+        tokens = torch.tensor(lengths, dtype=torch.float32, device=logps.device)
+        refs = self._reference_logps(batch, shared) if self._objective.needs_reference else None
+        unweighted = None if self._ld_alpha == 1.0 else sum_answers(logps, lengths)[::2]
+        return PairLogps(
+            chosen=answers[::2],
+            rejected=answers[1::2],
+            chosen_tokens=tokens[::2],
+            rejected_tokens=tokens[1::2],
+            ref_chosen=None if refs is None else refs[::2],
+            ref_rejected=None if refs is None else refs[1::2],
+            chosen_unweighted=unweighted,
+            mean_chosen_tokens=batch.mean_chosen_tokens,
+        )
+
+    def _reference_logps(self, batch: Batch, shared: list[int]) -> Tensor:
+        if batch.ref_logps is not None:
+            return batch.ref_logps
+        with torch.no_grad(), self._without_adapter():
+            logps = (self._reference or self._policy)(batch)
+        return sum_answers(logps, batch.answer_lengths, shared_lengths=shared, ld_alpha=self._ld_alpha)
+
+    def _without_adapter(self) -> AbstractContextManager[Any]:
+        if self._reference is None and hasattr(self.model, "disable_adapter"):
+            context: AbstractContextManager[Any] = self.model.disable_adapter()
+            return context
+        return nullcontext()
+
+    def _measure(self, pairs: PairLogps) -> None:
+        count = len(pairs.chosen)
+        measured = reward_metrics(self._objective.rewards(pairs))
+        measured |= {
+            "logps/chosen": pairs.chosen.detach().mean(),
+            "logps/rejected": pairs.rejected.detach().mean(),
+        }
+        for name, value in measured.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value) * count
+        self._pairs += count
+
+
+class PreferenceObjective:
+    """Pairs are examples; the loss is the mean over pairs."""
+
+    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+        """The pairs, with the reference's log-probs where they are precomputed."""
+        sets = [None if table is None else Pairs(table) for table in tables]
+        if reference.is_precomputed(task.config):
+            sets = reference.with_logps(task, sets, world, layout)
+        train, evaluation = sets
+        assert train is not None
+        return ExampleSets(train, evaluation)
+
+    def module(self, task: TrainTask, model: Any, whole_head: bool) -> PreferenceModel:
+        """The policy with its loss, and the reference where it is kept in memory."""
+        config = task.config
+        assert isinstance(config, DPOConfig)
+        frozen = reference.load(task) if reference.is_kept(config) else None
+        return PreferenceModel(model, config, whole_head, frozen)
+
+    def figures(self, module: PreferenceModel, world: World) -> dict[str, float]:
+        """Means over the pairs of all ranks: rewards, margins, accuracy, log-probs."""
+        sums, pairs = module.take_sums()
+        totals = world.sum(float(pairs), *(sums.get(name, 0.0) for name in _FIGURES))
+        if not totals[0]:
+            return {}
+        return {name: total / totals[0] for name, total in zip(_FIGURES, totals[1:], strict=True)}

@@ -1,0 +1,117 @@
+"""The reference model's log-probs: worked out once and cached, or a frozen copy kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from autoalign import manifest, model_folder
+from autoalign.config.dpo import DPOConfig
+from autoalign.config.train import TrainConfig
+from autoalign.losses import preference
+from autoalign.training.examples import Layout, Pairs
+from autoalign.training.model import load_model
+from autoalign.training.task import TrainTask
+from autoalign.training.tokens import default_cache_dir
+from autoalign.training.world import World
+
+_VERSION = "1"
+_PAIRS_AT_ONCE = 8
+
+
+def is_needed(config: TrainConfig) -> bool:
+    """Whether the job's losses compare with a reference."""
+    assert isinstance(config, DPOConfig)
+    return preference.build(config.loss_type, **config.loss_options).needs_reference
+
+
+def is_precomputed(config: TrainConfig) -> bool:
+    """Whether the reference's log-probs are worked out before training."""
+    assert isinstance(config, DPOConfig)
+    # LD-DPO weighs tokens, of which the cache keeps the sums alone.
+    return is_needed(config) and config.precompute_ref_log_probs and config.ld_alpha == 1.0
+
+
+def is_kept(config: TrainConfig) -> bool:
+    """Whether a frozen copy stays in memory: an adapter is its own reference when it is switched off."""
+    assert isinstance(config, DPOConfig)
+    own = config.use_lora and config.ref_model is None
+    return is_needed(config) and not is_precomputed(config) and not own
+
+
+def load(task: TrainTask) -> Any:
+    """The reference model, in evaluation mode."""
+    plain = task.config.model_copy(update={"use_lora": False, "gradient_checkpointing": False})
+    return load_model(plain, str(_folder(task))).eval()
+
+
+def with_logps(
+    task: TrainTask, sets: Sequence[Pairs | None], world: World, layout: Layout
+) -> list[Pairs | None]:
+    """Each set with the reference's log-probs, from the cache or computed by all ranks together."""
+    paths = [None if pairs is None else _path(task, pairs) for pairs in sets]
+    present = [path is None or path.is_file() for path in paths]
+    if not world.any(not all(present)):
+        return [
+            None if pairs is None or path is None else pairs.with_reference(np.load(path))
+            for pairs, path in zip(sets, paths, strict=True)
+        ]
+    from autoalign.training.preference import AnswerLogps
+
+    module = AnswerLogps(load(task).to(world.device))
+    computed = [None if pairs is None else _compute(module, pairs, world, layout) for pairs in sets]
+    if world.is_main:
+        for path, logps in zip(paths, computed, strict=True):
+            if path is not None and logps is not None:
+                _store(path, logps)
+    return [
+        None if pairs is None or logps is None else pairs.with_reference(logps)
+        for pairs, logps in zip(sets, computed, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _compute(module: Any, pairs: Pairs, world: World, layout: Layout) -> np.ndarray:
+    """(rows,) summed log-probs; each rank takes every world_size-th group of pairs."""
+    count = len(pairs.lengths)
+    logps = np.zeros(2 * count, np.float64)
+    groups = [range(start, min(start + _PAIRS_AT_ONCE, count)) for start in range(0, count, _PAIRS_AT_ONCE)]
+    for group in groups[world.rank :: world.size]:
+        batch = pairs.batch(group, layout, group).to(world.device)
+        answers = torch.split(module(batch), list(batch.answer_lengths))
+        logps[2 * group[0] : 2 * group[-1] + 2] = [float(answer.sum()) for answer in answers]
+    if world.size > 1:
+        shared = torch.from_numpy(logps).to(world.device)
+        dist.all_reduce(shared)
+        logps = shared.cpu().numpy()
+    return logps.astype(np.float32)
+
+
+def _folder(task: TrainTask) -> Path:
+    config = task.config
+    assert isinstance(config, DPOConfig)
+    return model_folder.find(config.ref_model, fetch=True) if config.ref_model else Path(task.model_path)
+
+
+def _path(task: TrainTask, pairs: Pairs) -> Path:
+    """Named by model, rows (template and length are in their ids), type and code version."""
+    config = task.config
+    parts = (_VERSION, manifest.model_digest(_folder(task)), pairs.table.digest(), str(config.bf16))
+    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    folder = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
+    return folder / "ref_logps" / f"{name}.npy"
+
+
+def _store(path: Path, logps: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.save(file, logps, allow_pickle=False)
+    temporary.replace(path)
