@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from autoalign.cli.flags import config_from_args
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.sft import SFTConfig
+from autoalign.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from autoalign.training.task import TrainReport
@@ -16,21 +17,20 @@ if TYPE_CHECKING:
 
 def sft(args: Sequence[str]) -> int:
     """Fine-tune a model on conversations."""
-    config = config_from_args(SFTConfig, args, "autoalign-cli sft")
+    return _train(config_from_args(SFTConfig, args, "autoalign-cli sft"))
+
+
+def dpo(args: Sequence[str]) -> int:
+    """Train a model on preference pairs."""
+    return _train(config_from_args(DPOConfig, args, "autoalign-cli dpo"))
+
+
+def _train(config: TrainConfig) -> int:
     from autoalign.training.run import is_first_process, run
 
     report = run(config)
     if is_first_process():
         print(summary(report))
-    return 0
-
-
-def dpo(args: Sequence[str]) -> int:
-    """Train a model on preference pairs."""
-    config = config_from_args(DPOConfig, args, "autoalign-cli dpo")
-    from autoalign.training.run import run
-
-    print(summary(run(config)))
     return 0
 
 
