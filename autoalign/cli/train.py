@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoalign.cli.flags import config_from_args
@@ -45,7 +44,7 @@ def summary(report: TrainReport) -> str:
         f"  model    {folder}",
         f"  metrics  {folder / 'metrics.jsonl'}",
     ]
-    if Path(folder / "loss.png").is_file():
-        lines.append(f"  picture  {folder / 'loss.png'}")
+    pictures = [folder / name for name in ("loss.png", "rewards.png")]
+    lines += [f"  picture  {picture}" for picture in pictures if picture.is_file()]
     lines.append(f"next: autoalign-cli chat --model-path {folder}")
     return "\n".join(lines)

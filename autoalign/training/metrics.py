@@ -1,4 +1,4 @@
-"""`metrics.jsonl`, `loss.png` and TensorBoard; what a resumed run repeats is cut off first."""
+"""`metrics.jsonl` and TensorBoard; what a resumed run repeats is cut off first."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoalign.training import pictures
+
 METRICS_NAME = "metrics.jsonl"
-PICTURE_NAME = "loss.png"
 
 
 class MetricsWriter:
@@ -34,11 +35,11 @@ class MetricsWriter:
                     self._board.add_scalar(f"train/{key}", value, row["step"])
 
     def close(self) -> None:
-        """Close the files and draw `loss.png`."""
+        """Close the files and draw the pictures."""
         self._file.close()
         if self._board is not None:
             self._board.close()
-        draw_loss(self._path, self._path.with_name(PICTURE_NAME))
+        pictures.draw(read_metrics(self._path), self._path.parent)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -50,44 +51,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
-
-
-def draw_loss(metrics: Path, picture: Path) -> None:
-    """Draw training and evaluation loss over steps; nothing when no step was logged."""
-    rows = read_metrics(metrics)
-    train = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-    evaluation = [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row]
-    if not train:
-        return
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(*zip(*train, strict=True), color="#4c72b0", alpha=0.35, linewidth=1, label="loss")
-    axes.plot(
-        [step for step, _ in train], _smooth([loss for _, loss in train]), color="#4c72b0", label="smoothed"
-    )
-    if evaluation:
-        axes.plot(*zip(*evaluation, strict=True), color="#dd8452", marker="o", label="evaluation")
-    axes.set(xlabel="step", ylabel="loss per supervised token", title=metrics.parent.name)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(temporary, dpi=120, format="png")
-    pyplot.close(figure)
-    temporary.replace(picture)
-
-
-def _smooth(values: list[float], weight: float = 0.8) -> list[float]:
-    """Exponential moving average, corrected for its start."""
-    smoothed, average, mass = [], 0.0, 0.0
-    for value in values:
-        average = weight * average + (1 - weight) * value
-        mass = weight * mass + (1 - weight)
-        smoothed.append(average / mass)
-    return smoothed
 
 
 def _truncate(path: Path, from_step: int) -> None:

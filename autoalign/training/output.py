@@ -16,7 +16,17 @@ from autoalign.training import checkpoint, space
 from autoalign.training.task import TrainReport
 
 RUN_NAME = "run.json"
-_OURS = (RUN_NAME, "metrics.jsonl", "loss.png", "errors.jsonl", "error.log", "tensorboard", ".ray", "adapter")
+_OURS = (
+    RUN_NAME,
+    "metrics.jsonl",
+    "loss.png",
+    "rewards.png",
+    "errors.jsonl",
+    "error.log",
+    "tensorboard",
+    ".ray",
+    "adapter",
+)
 
 # What decides the weights. Workers, micro-batches and accumulation may change as long as
 # the global batch stays.

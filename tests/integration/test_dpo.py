@@ -74,6 +74,7 @@ def test_training_begins_at_log_2_and_learns_to_prefer(config):
     assert rows[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
     assert rows[-1]["rewards/accuracies"] == 1
     assert rows[-1]["rewards/chosen"] > rows[-1]["rewards/rejected"]
+    assert (report.output_dir / "rewards.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_reference_in_memory_gives_the_precomputed_losses(config, tmp_path: Path):
