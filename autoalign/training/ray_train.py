@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autoalign import model_folder
 from autoalign.cluster import Cluster, ray_session
 from autoalign.errors import AutoAlignError, ConfigError, JobFailed, StoppedEarly
 from autoalign.training import output
@@ -17,6 +19,7 @@ from autoalign.training.loop import train, use_threads
 from autoalign.training.mailbox import Mailbox
 from autoalign.training.reporting import Display, stop_on_signals
 from autoalign.training.task import Tables, TrainReport, TrainTask
+from autoalign.training.world import World
 
 _POLL = 0.2  # seconds between looks at the workers' events
 
@@ -52,7 +55,11 @@ def run(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
         cpus = config.cpus_per_worker or _fair_share(cluster, config.num_workers)
         _require_room(task, cluster, use_gpu, cpus)
         announce(task, tables, config.num_workers, display)
-        report = _Driver(task, tables, display, _Share(use_gpu, cpus)).run()
+        try:
+            report = _Driver(task, tables, display, _Share(use_gpu, cpus)).run()
+        finally:
+            # Ray Train's own books; what a resume needs is in the checkpoints.
+            shutil.rmtree(task.output_dir / ".ray", ignore_errors=True)
     output.mark_done(task.output_dir, report)
     return report
 
@@ -160,24 +167,35 @@ def _worker(job: dict[str, Any]) -> None:
     """What runs in each Ray Train worker."""
     import ray
 
-    from autoalign.training import world
-
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if job["use_gpu"] else "cpu")
     use_threads(job["threads"])
     tables: Tables = ray.get(job["tables"])
-    context = ray.train.get_context()
-    place = world.World(
-        context.get_world_rank(),
-        context.get_world_size(),
-        world.device_of(job["use_gpu"], context.get_local_rank()),
-    )
+    task, place = _with_model_here(job["task"]), _place(job["use_gpu"])
     reporter = _MailReporter(job["mailbox"])
     try:
-        outcome: dict[str, Any] = {"kind": "outcome", "report": train(job["task"], tables, place, reporter)}
+        outcome: dict[str, Any] = {"kind": "outcome", "report": train(task, tables, place, reporter)}
     except StoppedEarly as stopped:
         outcome = {"kind": "outcome", "stopped": str(stopped)}
     if place.is_main:
         ray.get(job["mailbox"].put.remote(outcome))
+
+
+def _place(use_gpu: bool) -> World:
+    import ray.train.torch
+    import torch
+
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device() if use_gpu else torch.device("cpu")
+    if use_gpu:
+        torch.cuda.set_device(device)
+    return World(context.get_world_rank(), context.get_world_size(), device)
+
+
+def _with_model_here(task: TrainTask) -> TrainTask:
+    """A hub model lies in the driver's cache alone; on another node it is fetched there too."""
+    if Path(task.model_path).is_dir():
+        return task
+    return replace(task, model_path=str(model_folder.find(task.config.model_name_or_path, fetch=True)))
 
 
 def _explain(error: Exception, output_dir: Path) -> AutoAlignError:
