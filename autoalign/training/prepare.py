@@ -38,10 +38,8 @@ def prepare(
     Raises:
         InputError: the data, the tokenizer or the template are wrong.
     """
-    tokenizer = model_folder.load_tokenizer(model_path, config.trust_remote_code)
-    template = chat.get_template(config.conv_template_name, tokenizer)
-    reader = _Reader(tokenizer, model_path, template, bad_rows, display)
-    data = reader.load(config, config.data_path)
+    reader = _reader(config, model_path, bad_rows, display)
+    template, data = reader.template, reader.load(config, config.data_path)
     evaluation = None
     if config.eval_data_path:
         evaluation = reader.load(_for_evaluation(config), config.eval_data_path)
@@ -58,6 +56,17 @@ def prepare(
     resume_from = None if config.resume in ("auto", "never") else config.resume
     task = TrainTask(config, model_path, template, made_by, resume_from)
     return task, Tables(data.table, evaluation.table if evaluation else None)
+
+
+def read_training_rows(config: TrainConfig, model_path: str, bad_rows: Path, display: Display) -> TokenTable:
+    """The tokenised training rows alone, for whoever plans a job; arguments and errors as in `prepare`."""
+    return _reader(config, model_path, bad_rows, display).load(config, config.data_path).table
+
+
+def _reader(config: TrainConfig, model_path: str, bad_rows: Path, display: Display) -> _Reader:
+    tokenizer = model_folder.load_tokenizer(model_path, config.trust_remote_code)
+    template = chat.get_template(config.conv_template_name, tokenizer)
+    return _Reader(tokenizer, model_path, template, bad_rows, display)
 
 
 def _for_evaluation(config: TrainConfig) -> TrainConfig:

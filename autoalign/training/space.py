@@ -20,15 +20,23 @@ FreeBytes = Callable[[Path], int]
 
 def parameter_count(folder: Path) -> int:
     """Weights in a model folder's safetensors files, from their headers."""
-    return sum(_numel_in(path) for path in folder.glob("*.safetensors"))
+    return sum(map(math.prod, weight_shapes(folder).values()))
 
 
-def _numel_in(path: Path) -> int:
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every weight in a model folder's safetensors files; their headers alone are read."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        shapes |= _shapes_in(path)
+    return shapes
+
+
+def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     # https://huggingface.co/docs/safetensors: 8 bytes of header length, then a JSON header.
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
 def bytes_needed(config: TrainConfig, parameters: int) -> int:

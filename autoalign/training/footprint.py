@@ -1,0 +1,274 @@
+"""What a training worker holds in memory, worked out from the model's shapes.
+
+Three moments can be the highest: the loss (activations and logits are there), the end of the
+backward pass (every gradient in the model's type), and the update (float32 gradients beside
+weights, masters and moments).
+
+**Activations** are what autograd keeps for the backward pass. Per token and layer of a
+Llama-like decoder, with `e` bytes a number (2 in bf16, 4 in fp32), width `h`, MLP width `i`,
+`q = heads * head_dim` and `k = kv_heads * head_dim`:
+
+    RMSNorm, twice    4h + 4    its input in float32 (pow), the inverse root
+                      e h       the normalised input, for the norm's weight (not with LoRA)
+    attention         e (2q + 2k)   query and key after rotation, value, output
+                      4 heads       the log-sum-exp
+    MLP               3 e i     gate (SiLU), SiLU's output, up (their product)
+    linear layers     e (2h + q + i)   their inputs: two norms, attention made contiguous, product
+
+Frozen linear layers keep no input, but PEFT's adapters (float32 whatever the model) keep theirs:
+under bf16 each adapter its own float32 copy of `in` numbers, and `4 rank` bytes behind it; with
+dropout also the noise. `eager` attention keeps each head's probabilities, rows * length^2 of them.
+Checkpointing keeps a layer's input, `e h`, and one layer in full. The final norm counts as half a
+layer's two.
+
+**Logits** are made for `CHUNK` positions at a time: in the model's type, in float32, and as
+float32 log-softmax, then the gradient of the head.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from autoalign.config import deepspeed
+from autoalign.config.train import TrainConfig
+from autoalign.errors import ModelError
+
+CHUNK = 1024
+"""Positions whose logits exist at a time, as in losses/cross_entropy.py."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a Llama-like decoder."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+
+    @property
+    def linear_inputs(self) -> dict[str, int]:
+        """Width of what each linear layer of a decoder layer takes."""
+        h, q = self.hidden, self.heads * self.head_dim
+        attention = {"q_proj": h, "k_proj": h, "v_proj": h, "o_proj": q}
+        return {**attention, "gate_proj": h, "up_proj": h, "down_proj": self.intermediate}
+
+
+def read_architecture(folder: Path) -> Architecture:
+    """The sizes in a model folder's config.json.
+
+    Raises:
+        ModelError: the file can't be read, or the model is not of a kind that is known here.
+    """
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: can't be read: {error}") from None
+    content = content.get("text_config", content)
+    keys = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+    if missing := [key for key in keys if not isinstance(content.get(key), int)]:
+        raise ModelError(
+            f"{path}: {', '.join(missing)} missing; memory is planned for Llama-like decoders "
+            "(Llama, Mistral, Qwen2 and their kin)"
+        )
+    layers, hidden, intermediate, heads, vocab = (content[key] for key in keys)
+    kv_heads = content.get("num_key_value_heads") or heads
+    head_dim = content.get("head_dim") or hidden // heads
+    return Architecture(layers, hidden, intermediate, heads, kv_heads, head_dim, vocab)
+
+
+class MicroBatch(NamedTuple):
+    """One worker's largest share of a step."""
+
+    tokens: int
+    """With padding, where there is any."""
+    supervised: int
+    row_lengths: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes a worker holds, by part; not all at the same moment."""
+
+    libraries: int
+    weights: int
+    reference: int
+    optimizer: int
+    """Float32 masters and both moments."""
+    gradients: int
+    """Float32, at the update."""
+    raw_gradients: int
+    """In the model's type, at the end of the backward pass."""
+    activations: int
+    logits: int
+    accumulates: bool
+    """Whether the float32 gradients of earlier micro-batches are there in later ones."""
+
+    @property
+    def moments(self) -> dict[str, int]:
+        """Bytes held at each moment that may be the highest."""
+        held = self.libraries + self.weights + self.reference + self.optimizer
+        earlier = self.gradients if self.accumulates else 0
+        return {
+            "at the loss": held + earlier + self.activations + self.logits,
+            "after the backward pass": held + earlier + self.raw_gradients,
+            "at the update": held + self.gradients,
+        }
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the highest moment."""
+        return max(self.moments.values())
+
+    @property
+    def peak_moment(self) -> str:
+        """The name of that moment."""
+        return max(self.moments, key=self.moments.__getitem__)
+
+
+def activation_bytes(sizes: Architecture, config: TrainConfig, batch: MicroBatch) -> int:
+    """What autograd keeps of `batch`; see the module's docstring."""
+    layer = _layer_bytes(sizes, config) * batch.tokens
+    if config.attn_implementation == "eager":
+        squares = sum(length**2 for length in batch.row_lengths)
+        layer += sizes.heads * squares * (4 + (2 if config.bf16 else 0))
+    width = _width(config)
+    final = (_norm_bytes(sizes, config) + width * sizes.hidden) * batch.tokens
+    picked = width * sizes.hidden * batch.supervised
+    if config.gradient_checkpointing:
+        return sizes.layers * width * sizes.hidden * batch.tokens + layer + final + picked
+    return sizes.layers * layer + final + picked
+
+
+def _layer_bytes(sizes: Architecture, config: TrainConfig) -> int:
+    """Per token."""
+    q, k = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
+    attention = _width(config) * (2 * q + 2 * k) + 4 * sizes.heads
+    gated = 3 * _width(config) * sizes.intermediate
+    return 2 * _norm_bytes(sizes, config) + attention + gated + _linear_input_bytes(sizes, config)
+
+
+def _norm_bytes(sizes: Architecture, config: TrainConfig) -> int:
+    normalised = 0 if config.use_lora else _width(config) * sizes.hidden
+    return 4 * sizes.hidden + 4 + normalised
+
+
+def _linear_input_bytes(sizes: Architecture, config: TrainConfig) -> int:
+    inputs = sizes.linear_inputs
+    shared = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
+    if not config.use_lora:
+        return _width(config) * sum(width for name, width in inputs.items() if name not in shared)
+    targets = [name for name in inputs if _is_target(name, config)]
+    behind = 4 * config.lora_rank * len(targets)
+    if config.lora_dropout:
+        return behind + 8 * sum(inputs[name] for name in targets)
+    if config.bf16:
+        return behind + 4 * sum(inputs[name] for name in targets)
+    return behind + 4 * sum(inputs[name] for name in {shared.get(name, name) for name in targets})
+
+
+def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int, *, is_pairwise: bool) -> int:
+    """The head's work space: one chunk of logits, and the head's gradient.
+
+    Args:
+        is_pairwise: the preference losses, which keep that gradient in float32.
+    """
+    width, matrix = _width(config), sizes.vocab * sizes.hidden
+    # float32 logits are not copied to be float32.
+    chunk = min(CHUNK, supervised) * sizes.vocab * (2 + 4 + 4 if config.bf16 else 4 + 4)
+    if config.use_lora:
+        return chunk
+    many = supervised > CHUNK or is_pairwise
+    return chunk + matrix * ((4 if many else 0) + (width if many and config.bf16 else 0))
+
+
+def adapter_parameters(shapes: Shapes, config: TrainConfig) -> int:
+    """Weights of the LoRA adapters: `rank * (in + out)` for each target."""
+    return sum(
+        config.lora_rank * sum(shape)
+        for name, shape in shapes.items()
+        if len(shape) == 2 and _is_target(name.removesuffix(".weight"), config)
+    )
+
+
+def _is_target(module: str, config: TrainConfig) -> bool:
+    name = module.rsplit(".", 1)[-1]
+    if config.lora_target_modules == ["all-linear"]:
+        return name not in ("embed_tokens", "lm_head")
+    return any(f".{module}".endswith(f".{target}") or name == target for target in config.lora_target_modules)
+
+
+def _width(config: TrainConfig) -> int:
+    return 2 if config.bf16 else 4
+
+
+class _Sharding(NamedTuple):
+    """By how many workers each part is divided."""
+
+    weights: int = 1
+    gradients: int = 1
+    optimizer: int = 1
+
+
+def footprint(
+    config: TrainConfig,
+    shapes: Shapes,
+    sizes: Architecture,
+    batch: MicroBatch,
+    *,
+    workers: int,
+    libraries: int,
+    keeps_reference: bool = False,
+    is_pairwise: bool = False,
+    on_gpu: bool = False,
+) -> Footprint:
+    """Every part of a worker's memory, in bytes.
+
+    Args:
+        batch: the largest micro-batch.
+        workers: over which ZeRO shards.
+        libraries: what the process takes before it holds a model.
+        keeps_reference: a frozen copy of the model stays in memory.
+    """
+    width, whole = _width(config), sum(map(math.prod, shapes.values()))
+    trained = adapter_parameters(shapes, config) if config.use_lora else whole
+    zero = _Sharding() if config.deepspeed == "none" else _zero(config, workers)
+    weights = width * whole + (4 * trained if config.use_lora else 0)
+    has_masters = (config.bf16 and not config.use_lora) or config.deepspeed not in ("none", "zero0")
+    state = 8 + (4 if has_masters else 0)
+    offloaded = on_gpu and _offloads_optimizer(config, workers)
+    return Footprint(
+        libraries=libraries,
+        weights=weights // zero.weights,
+        reference=width * whole // zero.weights if keeps_reference else 0,
+        optimizer=0 if offloaded else state * trained // zero.optimizer,
+        gradients=4 * trained // zero.optimizer,
+        raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,
+        activations=activation_bytes(sizes, config, batch),
+        logits=logit_bytes(sizes, config, batch.supervised, is_pairwise=is_pairwise),
+        accumulates=config.gradient_accumulation_steps > 1,
+    )
+
+
+def _zero(config: TrainConfig, workers: int) -> _Sharding:
+    """Stage 1 shards the optimizer, 2 the gradients too, 3 the weights too (arXiv:1910.02054)."""
+    stage = deepspeed.settings(config, workers)["zero_optimization"]["stage"]
+    return _Sharding(*(workers if stage >= least else 1 for least in (3, 2, 1)))
+
+
+def _offloads_optimizer(config: TrainConfig, workers: int) -> bool:
+    if config.deepspeed == "none":
+        return False
+    zero = deepspeed.settings(config, workers)["zero_optimization"]
+    return bool(zero.get("offload_optimizer", {}).get("device", "none") != "none")

@@ -1,0 +1,184 @@
+"""The memory model against arithmetic, and how `plan` tells jobs apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoalign.cli.main import main
+from autoalign.cli.plan import _job_of
+from autoalign.config.sft import SFTConfig
+from autoalign.errors import ConfigError, ModelError
+from autoalign.training.footprint import (
+    Architecture,
+    Footprint,
+    MicroBatch,
+    activation_bytes,
+    adapter_parameters,
+    footprint,
+    logit_bytes,
+    read_architecture,
+)
+
+SIZES = Architecture(
+    layers=3, hidden=64, intermediate=160, heads=8, kv_heads=2, head_dim=8, vocab=100
+)  # q = 64, k = 16
+SHAPES = {
+    "model.embed_tokens.weight": (100, 64),
+    "model.layers.0.self_attn.q_proj.weight": (64, 64),
+    "model.layers.0.self_attn.k_proj.weight": (16, 64),
+    "model.layers.0.mlp.down_proj.weight": (64, 160),
+    "model.norm.weight": (64,),
+}
+WEIGHTS = 6400 + 4096 + 1024 + 10240 + 64
+
+
+def config(**values: Any) -> SFTConfig:
+    return SFTConfig(model_name_or_path="m", data_path=["d"], output_dir="o", launcher="ray", **values)
+
+
+SMALL = MicroBatch(10, 5)
+
+
+def memory(batch: MicroBatch = SMALL, workers: int = 1, **values: Any) -> Footprint:
+    return footprint(config(**values), SHAPES, SIZES, batch, workers=workers, libraries=0)
+
+
+NORMS = 2 * (4 * 64 + 4)
+LORA = {"use_lora": True, "lora_rank": 4}
+
+
+@pytest.mark.parametrize(
+    ("values", "per_layer"),
+    [
+        # norms and their outputs before the weight; q, k, v, output and log-sum-exp; MLP; inputs
+        ({}, NORMS + 2 * 2 * 64 + 2 * (128 + 32) + 32 + 2 * 480 + 2 * (128 + 64 + 160)),
+        ({"bf16": False}, NORMS + 2 * 4 * 64 + 4 * (128 + 32) + 32 + 4 * 480 + 4 * (128 + 64 + 160)),
+        # seven adapters: a float32 copy of each input, and rank numbers behind it
+        (LORA, NORMS + 2 * (128 + 32) + 32 + 2 * 480 + 4 * (6 * 64 + 160) + 7 * 16),
+        # the copy dropped out of, and the noise
+        (
+            {**LORA, "lora_dropout": 0.1},
+            NORMS + 2 * (128 + 32) + 32 + 2 * 480 + 8 * (6 * 64 + 160) + 7 * 16,
+        ),
+        # float32 inputs are shared: attention's, o's, the MLP's, down's
+        ({**LORA, "bf16": False}, NORMS + 4 * (128 + 32) + 32 + 4 * 480 + 4 * (3 * 64 + 160) + 7 * 16),
+    ],
+)
+def test_activations_of_a_token_and_layer(values, per_layer):
+    thin = Architecture(**{**vars(SIZES), "layers": 2})
+    difference = activation_bytes(SIZES, config(**values), MicroBatch(10, 5)) - activation_bytes(
+        thin, config(**values), MicroBatch(10, 5)
+    )
+    assert difference == 10 * per_layer
+
+
+def test_checkpointing_keeps_a_layers_input_and_one_layer():
+    thin = Architecture(**{**vars(SIZES), "layers": 2})
+    checkpointed = config(gradient_checkpointing=True)
+    batch = MicroBatch(10, 5)
+    assert activation_bytes(SIZES, checkpointed, batch) - activation_bytes(thin, checkpointed, batch) == (
+        10 * 2 * 64
+    )
+
+
+def test_eager_attention_keeps_the_square_of_each_row():
+    batch = MicroBatch(10, 5, (6, 4))
+    more = activation_bytes(SIZES, config(attn_implementation="eager"), batch)
+    assert more - activation_bytes(SIZES, config(), batch) == 3 * 8 * (36 + 16) * 6
+
+
+def test_logits_come_in_chunks_of_1024():
+    # ten bytes a logit; the head's gradient in float32, and once in bfloat16
+    assert logit_bytes(SIZES, config(), 5000, is_pairwise=False) == 1024 * 100 * 10 + 6400 * (4 + 2)
+
+
+def test_a_frozen_head_has_no_gradient():
+    assert logit_bytes(SIZES, config(use_lora=True), 20, is_pairwise=True) == 20 * 100 * 10
+
+
+def test_bf16_takes_18_bytes_a_weight_at_the_update():
+    part = memory()
+    assert part.moments["at the update"] == 18 * WEIGHTS
+    assert (part.weights, part.gradients, part.optimizer) == (2 * WEIGHTS, 4 * WEIGHTS, 12 * WEIGHTS)
+
+
+def test_fp32_takes_16_bytes_a_weight():
+    assert memory(bf16=False).moments["at the update"] == 16 * WEIGHTS
+
+
+def test_only_adapters_have_optimizer_state():
+    # rank 4 on 64 x 64, 64 x 16 and 160 x 64
+    adapters = 4 * (128 + 80 + 224)
+    part = memory(**LORA)
+    assert adapter_parameters(SHAPES, config(**LORA)) == adapters
+    assert part.weights == 2 * WEIGHTS + 4 * adapters
+    assert part.gradients + part.optimizer == 12 * adapters
+
+
+def test_named_targets_alone_get_adapters():
+    values = {**LORA, "lora_target_modules": ["q_proj"]}
+    assert adapter_parameters(SHAPES, config(**values)) == 4 * 128
+
+
+@pytest.mark.parametrize(
+    ("stage", "weights", "raw_gradients", "optimizer"),
+    [("zero0", 1, 1, 1), ("zero1", 1, 1, 4), ("zero2", 1, 4, 4), ("zero3", 4, 4, 4)],
+)
+def test_zero_stages_shard_over_workers(stage, weights, raw_gradients, optimizer):
+    part = memory(workers=4, num_workers=4, deepspeed=stage)
+    assert part.weights == 2 * WEIGHTS // weights
+    assert part.raw_gradients == 2 * WEIGHTS // raw_gradients
+    assert part.optimizer == 12 * WEIGHTS // optimizer
+
+
+def test_the_peak_is_the_highest_moment():
+    long = memory(MicroBatch(10_000, 5))
+    assert long.peak_moment == "at the loss"
+    assert long.peak == 14 * WEIGHTS + long.activations + long.logits
+    assert memory(MicroBatch(1, 1)).peak_moment == "at the update"
+
+
+def test_accumulated_gradients_are_there_at_the_loss():
+    once, twice = memory(), memory(gradient_accumulation_steps=2)
+    assert twice.moments["at the loss"] - once.moments["at the loss"] == 4 * WEIGHTS
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"n_layer": 2, "n_embd": 8, "vocab_size": 9}))
+    with pytest.raises(ModelError, match="num_hidden_layers, hidden_size"):
+        read_architecture(tmp_path)
+
+
+def test_the_files_first_line_names_the_job(tmp_path: Path):
+    path = tmp_path / "job.yaml"
+    path.write_text("# autoalign-cli dpo --config job.yaml\nseed: 1\n")
+    assert _job_of(str(path), []) == "dpo"
+
+
+def test_a_key_of_dpos_own_names_the_job(tmp_path: Path):
+    path = tmp_path / "job.yaml"
+    path.write_text("seed: 1\nbeta: 0.2\n")
+    assert _job_of(str(path), []) == "dpo"
+    assert _job_of(None, ["--loss-type", "ipo"]) == "dpo"
+    assert _job_of(None, ["--seed", "1"]) == "sft"
+
+
+def test_nothing_to_plan():
+    with pytest.raises(ConfigError, match="nothing to plan"):
+        _job_of(None, [])
+
+
+@pytest.mark.parametrize("flags", [["--tokens_per_second", "0"], ["--gpu_memory_gib", "much"]])
+def test_figures_are_positive_numbers(flags, capsys):
+    assert main(["plan", "--seed", "1", *flags]) == 2
+    assert "invalid positive number value" in capsys.readouterr().err
+
+
+def test_a_gpu_job_needs_the_gpus_size(capsys):
+    code = main(["plan", "--model_name_or_path", "m", "--data_path", "d", "--output_dir", "o", "--use_gpu"])
+    assert code == 2
+    assert "--gpu_memory_gib N" in capsys.readouterr().err
