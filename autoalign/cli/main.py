@@ -25,7 +25,9 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "sft": Command("autoalign.cli.train:sft", "fine-tune a model on conversations"),
     "dpo": Command("autoalign.cli.train:dpo", "train a model on preference pairs: DPO and its kin"),
+    "rm": Command("autoalign.cli.train:rm", "train a reward model on preference pairs"),
     "plan": Command("autoalign.cli.plan:plan", "memory, steps and hours of a training job, before it starts"),
+    "score": Command("autoalign.cli.score:score", "give every answer of a file its reward"),
     "infer": Command("autoalign.cli.sample:infer", "answer a file of prompts with a model"),
     "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),

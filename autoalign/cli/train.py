@@ -1,4 +1,4 @@
-"""`autoalign-cli sft` and `dpo`."""
+"""`autoalign-cli sft`, `dpo` and `rm`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autoalign.cli.flags import config_from_args
 from autoalign.config.dpo import DPOConfig
+from autoalign.config.rm import RMConfig
 from autoalign.config.sft import SFTConfig
 from autoalign.config.train import TrainConfig
 
@@ -24,16 +25,21 @@ def dpo(args: Sequence[str]) -> int:
     return _train(config_from_args(DPOConfig, args, "autoalign-cli dpo"))
 
 
+def rm(args: Sequence[str]) -> int:
+    """Train a reward model on preference pairs."""
+    return _train(config_from_args(RMConfig, args, "autoalign-cli rm"))
+
+
 def _train(config: TrainConfig) -> int:
     from autoalign.training.run import is_first_process, run
 
     report = run(config)
     if is_first_process():
-        print(summary(report))
+        print(summary(report, config))
     return 0
 
 
-def summary(report: TrainReport) -> str:
+def summary(report: TrainReport, config: TrainConfig) -> str:
     """What came out, where it is, and what to do next."""
     folder = report.output_dir
     minutes, seconds = divmod(round(report.seconds), 60)
@@ -46,5 +52,8 @@ def summary(report: TrainReport) -> str:
     ]
     pictures = [folder / name for name in ("loss.png", "rewards.png")]
     lines += [f"  picture  {picture}" for picture in pictures if picture.is_file()]
-    lines.append(f"next: autoalign-cli chat --model-path {folder}")
+    if isinstance(config, RMConfig):
+        lines.append(f"next: autoalign-cli score --model-path {folder} --data-path FILE --output-file FILE")
+    else:
+        lines.append(f"next: autoalign-cli chat --model-path {folder}")
     return "\n".join(lines)

@@ -17,6 +17,7 @@ class DPOConfig(TrainConfig):
     """Train a model on preference pairs: DPO and its kin."""
 
     job: ClassVar[str] = "dpo"
+    learns_from_pairs: ClassVar[bool] = True
 
     learning_rate: float = Field(5e-7, gt=0, description="peak learning rate")
     loss_type: list[str] = Field(

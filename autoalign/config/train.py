@@ -17,6 +17,8 @@ class TrainConfig(JobConfig):
     """Model, data, optimisation, parallelism and files of a training job."""
 
     job: ClassVar[str] = "train"
+    learns_from_pairs: ClassVar[bool] = False
+    """Its rows are preference pairs instead of conversations."""
 
     model_name_or_path: str = Field(description="model folder, or ORG/NAME on the Hugging Face hub")
     data_path: list[str] = Field(

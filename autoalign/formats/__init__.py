@@ -13,6 +13,7 @@ Adding a format is adding a file.
 """
 
 from autoalign.formats._load import Dataset, Report, check, iter_records, load, names
+from autoalign.formats._read import read_rows
 from autoalign.formats._types import Format, Kind, Purpose, Record
 from autoalign.formats._write import convert
 
@@ -28,4 +29,5 @@ __all__ = [
     "iter_records",
     "load",
     "names",
+    "read_rows",
 ]

@@ -29,6 +29,7 @@ class Batch:
         tokens: tokens without padding.
         ref_logps: (rows,) float32, the reference's log-prob of each row's answer, if precomputed.
         mean_chosen_tokens: scalar, mean length of the step's chosen answers over all workers.
+        margins: (pairs,) float32, by how much the chosen answers are known to be better, if given.
     """
 
     input_ids: Tensor
@@ -41,6 +42,17 @@ class Batch:
     tokens: int
     ref_logps: Tensor | None = None
     mean_chosen_tokens: Tensor | None = None
+    margins: Tensor | None = None
+
+    @property
+    def last_tokens(self) -> Tensor:
+        """(rows,) indices into the flattened sequence of each row's last token."""
+        if self.row_lengths is not None:
+            return torch.tensor(self.row_lengths, device=self.input_ids.device).cumsum(0) - 1
+        assert self.attention_mask is not None
+        rows, width = self.attention_mask.shape
+        starts = torch.arange(0, rows * width, width, device=self.attention_mask.device)
+        return starts + self.attention_mask.sum(1) - 1
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""

@@ -91,7 +91,13 @@ class Pairs:
         batch = collate([self.table.row(row) for row in rows], *layout)
         chosen = self.table.supervised_counts[[2 * pair for pair in step]]
         refs = None if self.ref_logps is None else torch.from_numpy(self.ref_logps[rows])
-        return replace(batch, ref_logps=refs, mean_chosen_tokens=torch.tensor(float(chosen.mean())))
+        margins = self.table.margins
+        return replace(
+            batch,
+            ref_logps=refs,
+            mean_chosen_tokens=torch.tensor(float(chosen.mean())),
+            margins=None if margins is None else torch.from_numpy(margins[rows[::2]]),
+        )
 
     def with_reference(self, ref_logps: np.ndarray) -> Pairs:
         """The same pairs, with the reference's log-probs beside them."""

@@ -6,22 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from autoalign import chat, compat
+from autoalign.config.train import TrainConfig
 from autoalign.training.engines.base import Engine
+from autoalign.training.model import ModelKind, load_weights
 
 
 def gather_weights(engine: Engine, is_main: bool, adapter_only: bool) -> dict[str, Tensor]:
     """All weights on rank 0's CPU memory; empty on the other ranks, which take part all the same.
 
     Args:
-        adapter_only: keep the LoRA weights alone.
+        adapter_only: keep the adapter alone: LoRA's weights, and modules trained in full beside them.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in engine.weights():
-        if is_main and (not adapter_only or "lora_" in name):
+        if is_main and (not adapter_only or "lora_" in name or "modules_to_save" in name):
             kept[name] = tensor.detach().to("cpu", copy=True)
     return kept
 
@@ -39,7 +40,8 @@ def write_tokenizer(folder: Path, model: Any, tokenizer: Any, template: chat.Tem
     chat.install(tokenizer, template)
     tokenizer.save_pretrained(folder)
     if (folder / "config.json").is_file():
-        _write_generation_config(folder, model, tokenizer, template)
+        if model.can_generate():
+            _write_generation_config(folder, model, tokenizer, template)
         compat.make_loadable_by_transformers_4(folder)
 
 
@@ -53,12 +55,9 @@ def _write_generation_config(folder: Path, model: Any, tokenizer: Any, template:
     generation.save_pretrained(folder)
 
 
-def merge_adapter(base: str, adapter: Path, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+def merge_adapter(config: TrainConfig, kind: ModelKind, base: str, adapter: Path) -> Any:
     """The base model with the adapter's weights added in (W + BA * alpha / rank)."""
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
-    )
+    model = load_weights(config, kind, base)
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

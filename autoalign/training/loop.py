@@ -82,7 +82,7 @@ class Trainer:
         self.total = total_steps(config, self.order)
         start = self._find_start()
         self.engine = self._build_engine(start)
-        self.saver = Saver(task, world, self.engine, self.tokenizer)
+        self.saver = Saver(task, world, self.engine, self.tokenizer, self.objective.kind)
         self.progress = Progress()
         if start is not None:
             self.progress = checkpoint.read_progress(start)
@@ -225,7 +225,8 @@ class Trainer:
         if config.deepspeed == "none":
             from autoalign.training.engines.plain import PlainEngine
 
-            return PlainEngine(self._module(load_model(config, weights, adapter)), config, self.world)
+            model = load_model(config, weights, adapter, self.objective.kind)
+            return PlainEngine(self._module(model), config, self.world)
         return self._build_zero_engine(weights, adapter)
 
     def _build_zero_engine(self, weights: str, adapter: str | None) -> Engine:
@@ -235,7 +236,7 @@ class Trainer:
         settings = deepspeed_settings.settings(self.config, self.world.size)
         stage = settings["zero_optimization"]["stage"]
         with zero.sharded_loading(settings):
-            model = load_model(self.config, weights, adapter)
+            model = load_model(self.config, weights, adapter, self.objective.kind)
         return zero.ZeroEngine(self._module(model, whole_head=stage < 3), self.config, self.world, settings)
 
     def _module(self, model: Any, whole_head: bool = True) -> TrainedModule:

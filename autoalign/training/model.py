@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,33 +14,39 @@ from autoalign.errors import ConfigError, MissingDependency, ModelError, nearest
 from autoalign.training import attention
 
 
-def load_model(config: TrainConfig, path: str, adapter: str | None = None) -> Any:
-    """The causal language model to train, with its LoRA adapter if one is asked for.
+class ModelKind(NamedTuple):
+    """Which transformers class a job trains."""
+
+    auto_class: str
+    lora_task: str
+    """PEFT's name of it."""
+    head: str | None = None
+    """A linear layer of one output that a base model lacks: started anew, and trained in full beside
+    an adapter."""
+
+
+CAUSAL_LM = ModelKind("AutoModelForCausalLM", "CAUSAL_LM")
+REWARD = ModelKind("AutoModelForSequenceClassification", "SEQ_CLS", head="score")
+
+
+def load_model(
+    config: TrainConfig, path: str, adapter: str | None = None, kind: ModelKind = CAUSAL_LM
+) -> Any:
+    """The model to train, with its LoRA adapter if one is asked for.
 
     Args:
         path: folder of the (base) model.
         adapter: folder of an adapter to go on with; a new one is made when None.
+        kind: what the model is loaded as.
 
     Raises:
         ModelError: transformers can't load the folder.
         ConfigError: a LoRA target that the model lacks.
     """
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
     attention.register()
-    kernel = attention_name(config, path)
-    with _naming(path):
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=torch.bfloat16 if config.bf16 else torch.float32,
-            attn_implementation=kernel,
-            trust_remote_code=config.trust_remote_code,
-            use_safetensors=True,
-        )
+    model = load_weights(config, kind, path, attn_implementation=attention_name(config, path))
     if config.use_lora:
-        model = _with_adapter(model, config, adapter)
+        model = _with_adapter(model, config, adapter, kind)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         if config.use_lora:
@@ -47,7 +54,34 @@ def load_model(config: TrainConfig, path: str, adapter: str | None = None) -> An
     return model.train()
 
 
-def _with_adapter(model: Any, config: TrainConfig, adapter: str | None) -> Any:
+def load_weights(config: TrainConfig, kind: ModelKind, path: str, **options: Any) -> Any:
+    """A model folder as `kind`, in the job's number type; a head that it lacks starts anew.
+
+    Args:
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        ModelError: transformers can't load the folder.
+    """
+    import transformers
+    from transformers.utils import logging
+
+    from autoalign.training import reward_head
+
+    logging.disable_progress_bar()
+    with _naming(path):
+        loaded = partial(
+            getattr(transformers, kind.auto_class).from_pretrained,
+            path,
+            dtype=torch.bfloat16 if config.bf16 else torch.float32,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            **options,
+        )
+        return loaded() if kind.head is None else reward_head.load(loaded, path, kind.head, config.seed)
+
+
+def _with_adapter(model: Any, config: TrainConfig, adapter: str | None, kind: ModelKind) -> Any:
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if adapter is not None:
@@ -58,11 +92,12 @@ def _with_adapter(model: Any, config: TrainConfig, adapter: str | None) -> Any:
     return get_peft_model(
         model,
         LoraConfig(
-            task_type="CAUSAL_LM",
+            task_type=kind.lora_task,
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             target_modules=targets[0] if targets == ["all-linear"] else targets,
+            modules_to_save=None if kind.head is None else [kind.head],
         ),
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from autoalign.config.dpo import DPOConfig
+from autoalign.config.rm import RMConfig
 from autoalign.config.train import TrainConfig
 from autoalign.training.examples import Examples, Layout
+from autoalign.training.model import ModelKind
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
@@ -23,6 +25,9 @@ class ExampleSets(NamedTuple):
 
 class Objective(Protocol):
     """One kind of training."""
+
+    kind: ModelKind
+    """Which transformers class it trains."""
 
     def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
         """The job's examples; all ranks take part."""
@@ -44,6 +49,10 @@ def objective_of(config: TrainConfig) -> Objective:
         from autoalign.training.preference import PreferenceObjective
 
         return PreferenceObjective()
+    if isinstance(config, RMConfig):
+        from autoalign.training.reward_model import RewardObjective
+
+        return RewardObjective()
     from autoalign.training.supervised import SupervisedObjective
 
     return SupervisedObjective()

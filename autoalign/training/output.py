@@ -66,6 +66,7 @@ _DECISIVE = (
     "cpo_alpha",
     "reward_shift",
     "ref_model",
+    "center_rewards_coefficient",
 )
 
 

@@ -16,19 +16,14 @@ from autoalign.losses.token_logps import linear_token_logps, token_logps
 from autoalign.training import reference
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
+from autoalign.training.measured import REWARD_FIGURES, Measured
+from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
 from autoalign.training.supervised import answer_hidden, answer_logits, base_model, has_plain_head
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
-_FIGURES = (
-    "rewards/chosen",
-    "rewards/rejected",
-    "rewards/margins",
-    "rewards/accuracies",
-    "logps/chosen",
-    "logps/rejected",
-)
+_FIGURES = (*REWARD_FIGURES, "logps/chosen", "logps/rejected")
 
 
 class AnswerLogps(nn.Module):
@@ -69,8 +64,7 @@ class PreferenceModel(nn.Module):
             **config.loss_options,
         )
         self._ld_alpha = config.ld_alpha
-        self._sums: dict[str, float] = {}
-        self._pairs = 0
+        self.measured = Measured()
 
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the pairs' losses, a float32 scalar."""
@@ -88,12 +82,6 @@ class PreferenceModel(nn.Module):
         if self._reference is not None:
             self._reference.eval()
         return self
-
-    def take_sums(self) -> tuple[dict[str, float], int]:
-        """Metrics summed over the pairs since the last call, and how many pairs there were."""
-        taken = self._sums, self._pairs
-        self._sums, self._pairs = {}, 0
-        return taken
 
     def _pair_logps(self, batch: Batch, logps: Tensor) -> PairLogps:
         lengths = batch.answer_lengths
@@ -127,19 +115,18 @@ class PreferenceModel(nn.Module):
         return nullcontext()
 
     def _measure(self, pairs: PairLogps) -> None:
-        count = len(pairs.chosen)
         measured = reward_metrics(self._objective.rewards(pairs))
         measured |= {
             "logps/chosen": pairs.chosen.detach().mean(),
             "logps/rejected": pairs.rejected.detach().mean(),
         }
-        for name, value in measured.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value) * count
-        self._pairs += count
+        self.measured.add(measured, len(pairs.chosen))
 
 
 class PreferenceObjective:
     """Pairs are examples; the loss is the mean over pairs."""
+
+    kind = CAUSAL_LM
 
     def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
         """The pairs, with the reference's log-probs where they are precomputed."""
@@ -159,8 +146,4 @@ class PreferenceObjective:
 
     def figures(self, module: PreferenceModel, world: World) -> dict[str, float]:
         """Means over the pairs of all ranks: rewards, margins, accuracy, log-probs."""
-        sums, pairs = module.take_sums()
-        totals = world.sum(float(pairs), *(sums.get(name, 0.0) for name in _FIGURES))
-        if not totals[0]:
-            return {}
-        return {name: total / totals[0] for name, total in zip(_FIGURES, totals[1:], strict=True)}
+        return module.measured.take_means(_FIGURES, world)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from autoalign import chat, formats, manifest, model_folder
-from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, Message, PreferencePair
@@ -89,7 +88,7 @@ class _Reader:
         began = time.monotonic()
         dataset = formats.load(
             paths,
-            kind="preference" if isinstance(config, DPOConfig) else "sft",
+            kind="preference" if config.learns_from_pairs else "sft",
             format=config.format,
             on_bad_row=config.on_bad_row,
             errors_path=self.bad_rows,
@@ -119,7 +118,7 @@ class _Reader:
             config.overlong,
             Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
             config.trust_remote_code,
-            rows_per_example=2 if isinstance(config, DPOConfig) else 1,
+            rows_per_example=2 if config.learns_from_pairs else 1,
         )
 
     def _warn_unless_served_alike(self, conversations: Sequence[Conversation]) -> None:
@@ -139,12 +138,16 @@ class _Reader:
 
 
 def _rows_of(record: Conversation | PreferencePair) -> Sequence[Conversation]:
-    """A conversation as it is; a pair as two, which learn from nothing but their answers."""
+    """A conversation as it is; a pair as two, which learn from nothing but their answers.
+
+    A pair's margin goes along in their `extra`.
+    """
     if isinstance(record, Conversation):
         return (record,)
     prompt = tuple(_untrained(message) for message in record.prompt)
+    margin = {} if record.margin is None else {"margin": record.margin}
     return [
-        Conversation(f"{record.id}:{side}", (*prompt, *answer), record.source, record.line)
+        Conversation(f"{record.id}:{side}", (*prompt, *answer), record.source, record.line, extra=margin)
         for side, answer in (("chosen", record.chosen), ("rejected", record.rejected))
     ]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from autoalign import model_folder
 from autoalign.config import deepspeed
-from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, InputError
 from autoalign.training import output, space
@@ -27,7 +26,7 @@ def run(config: TrainConfig) -> TrainReport:
         JobFailed: training failed; checkpoints written so far stand.
         StoppedEarly: SIGTERM or Ctrl-C; a checkpoint was written first.
     """
-    display = Display("sft", quiet=not is_first_process())
+    display = Display(config.job, quiet=not is_first_process())
     config = _with_absolute_paths(config)
     try:
         model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
@@ -124,9 +123,9 @@ def _run_here(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
 def announce(task: TrainTask, tables: Tables, workers: int, display: Display) -> None:
     """Say what is about to run: steps, batch, engine."""
     config = task.config
-    is_dpo = isinstance(config, DPOConfig)
-    order = data_order(config, Pairs(tables.train) if is_dpo else Rows(tables.train), workers)
-    unit = "pairs" if is_dpo else "bins" if config.packing else "rows"
+    pairs = config.learns_from_pairs
+    order = data_order(config, Pairs(tables.train) if pairs else Rows(tables.train), workers)
+    unit = "pairs" if pairs else "bins" if config.packing else "rows"
     kind = f"LoRA rank {config.lora_rank}" if config.use_lora else "all weights"
     display.note(
         f"{total_steps(config, order)} steps of {order.batch_size} {unit}, {order.steps_per_epoch} an epoch; "

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from autoalign.training import checkpoint, export
 from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
+from autoalign.training.model import ModelKind
 from autoalign.training.task import TrainTask
 from autoalign.training.tensors import write_shards
 from autoalign.training.world import World
@@ -25,6 +24,7 @@ class Saver:
     world: World
     engine: Engine
     tokenizer: Any
+    kind: ModelKind
 
     def checkpoint(self, progress: Progress) -> Path:
         """Write `checkpoint-STEP` under a temporary name, then rename it."""
@@ -51,10 +51,7 @@ class Saver:
             model = self.engine.module.model
             if config.use_lora:
                 export.write_model(folder / "adapter", model, weights, self.tokenizer, self.task.template)
-                dtype = torch.bfloat16 if config.bf16 else torch.float32
-                model = export.merge_adapter(
-                    self.task.model_path, folder / "adapter", dtype, config.trust_remote_code
-                )
+                model = export.merge_adapter(config, self.kind, self.task.model_path, folder / "adapter")
                 weights = model.state_dict()
             export.write_model(folder, model, weights, self.tokenizer, self.task.template)
             checkpoint.finish(folder, self.task.output_dir, {**self.task.made_by, **made_by})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autoalign.losses.cross_entropy import cross_entropy_sum, linear_cross_entropy_sum
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Rows
+from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
@@ -35,6 +36,8 @@ class SupervisedModel(nn.Module):
 class SupervisedObjective:
     """Rows are examples; the loss is the mean over supervised tokens."""
 
+    kind = CAUSAL_LM
+
     def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
         """The rows as they are."""
         return ExampleSets(Rows(tables.train), Rows(tables.evaluation) if tables.evaluation else None)
@@ -50,7 +53,7 @@ class SupervisedObjective:
 
 def answer_hidden(model: Any, batch: Batch) -> Tensor:
     """(supervised, width) hidden states that predict the answers' tokens; the head does not run."""
-    hidden = base_model(model).get_decoder()(**_inputs(batch)).last_hidden_state
+    hidden = base_model(model).get_decoder()(**model_inputs(batch)).last_hidden_state
     picked: Tensor = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.predict_from)
     return picked
 
@@ -58,9 +61,9 @@ def answer_hidden(model: Any, batch: Batch) -> Tensor:
 def answer_logits(model: Any, batch: Batch) -> Tensor:
     """(supervised, vocab) logits of the answers' tokens, by the model's own head."""
     if batch.row_lengths is not None:
-        logits: Tensor = model(**_inputs(batch), logits_to_keep=batch.predict_from).logits[0]
+        logits: Tensor = model(**model_inputs(batch), logits_to_keep=batch.predict_from).logits[0]
         return logits
-    logits = model(**_inputs(batch)).logits
+    logits = model(**model_inputs(batch)).logits
     return logits.reshape(-1, logits.shape[-1]).index_select(0, batch.predict_from)
 
 
@@ -77,7 +80,8 @@ def has_plain_head(model: Any) -> bool:
     return type(head) is nn.Linear and head.bias is None and not scaled
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
+def model_inputs(batch: Batch) -> dict[str, Any]:
+    """What a transformers model takes of a batch; rows stay apart in either layout."""
     inputs: dict[str, Any] = {
         "input_ids": batch.input_ids,
         "position_ids": batch.position_ids,

@@ -23,7 +23,7 @@ from autoalign.records import Conversation
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CACHE_VERSION = "3"
+CACHE_VERSION = "4"
 _BATCH = 512
 _POOL_FROM = 32 * _BATCH
 """Rows from which processes pay for their start; the tokenizer uses all cores below that too."""
@@ -85,6 +85,14 @@ class TokenTable:
         predicted = mask.astype(np.int64)
         predicted[offsets[:-1]] = 0
         return np.add.reduceat(predicted, offsets[:-1])
+
+    @cached_property
+    def margins(self) -> np.ndarray | None:
+        """(rows,) float32 margin of each row's pair, 0 where it has none; None where no pair has one."""
+        column = self.table["margin"]
+        if column.null_count == len(column):
+            return None
+        return np.array(column.fill_null(0.0).to_numpy())
 
     def digest(self) -> str:
         """SHA-256 (hex) of the ids and of what is supervised."""
@@ -199,6 +207,7 @@ def _encode_in_worker(batch: Sequence[Conversation]) -> _Encoded:
 
 def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> _Encoded:
     kept: list[TokenRow] = []
+    margins: list[float | None] = []
     truncated = dropped = 0
     rows = [_as_row(encoded) for encoded in _checked(batch, tokenizer, options.template)]
     for start in range(0, len(rows), options.rows_per_example):
@@ -213,23 +222,27 @@ def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOpti
             continue
         truncated += overlong
         kept += cut
+        margins += [batch[start].extra.get("margin") if options.rows_per_example == 2 else None] * len(cut)
     tokens = sum(len(row.input_ids) for row in kept)
     supervised = sum(int(row.supervised[1:].sum()) for row in kept)
-    return _Encoded(_record_batch(kept), TokenCounts(len(kept), truncated, dropped, tokens, supervised))
+    return _Encoded(
+        _record_batch(kept, margins), TokenCounts(len(kept), truncated, dropped, tokens, supervised)
+    )
 
 
 def _as_row(encoded: chat.Encoded) -> TokenRow:
     return TokenRow(np.asarray(encoded.input_ids, np.int32), np.asarray(encoded.labels) != chat.IGNORED)
 
 
-def _record_batch(rows: Sequence[TokenRow]) -> pa.RecordBatch:
+def _record_batch(rows: Sequence[TokenRow], margins: Sequence[float | None]) -> pa.RecordBatch:
     import pyarrow as pa
 
     columns = [
         pa.array([row.input_ids for row in rows], pa.large_list(pa.int32())),
         pa.array([row.supervised for row in rows], pa.large_list(pa.bool_())),
+        pa.array(margins, pa.float32()),
     ]
-    return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised"])
+    return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised", "margin"])
 
 
 def _checked(
@@ -267,7 +280,7 @@ def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
     counts = TokenCounts()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        schema = _record_batch([]).schema
+        schema = _record_batch([], []).schema
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch, more in encoded:
                 writer.write_batch(batch)

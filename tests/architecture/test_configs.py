@@ -10,10 +10,19 @@ from sources import ROOT
 from autoalign.cli.main import COMMANDS
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.merge import MergeConfig
+from autoalign.config.rm import RMConfig
 from autoalign.config.sample import InferConfig
+from autoalign.config.score import ScoreConfig
 from autoalign.config.sft import SFTConfig
 
-CLASSES = {"sft": SFTConfig, "dpo": DPOConfig, "infer": InferConfig, "merge": MergeConfig}
+CLASSES = {
+    "sft": SFTConfig,
+    "dpo": DPOConfig,
+    "rm": RMConfig,
+    "score": ScoreConfig,
+    "infer": InferConfig,
+    "merge": MergeConfig,
+}
 YAML_FILES = sorted((ROOT / "configs").rglob("*.yaml"))
 COMMAND_LINE = re.compile(r"# autoalign-cli (?P<command>\w+) --config (?P<path>\S+)")
 

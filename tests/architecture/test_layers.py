@@ -5,7 +5,7 @@ from sources import imports, module_files
 LAYERS = {
     "pure": "errors records manifest plugins compat formats chat losses algorithms synthesis judging prompts",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder merging training sampling evaluation alignment",
+    "engines": "cluster hub demo_model model_folder merging training sampling scoring evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }
@@ -18,6 +18,7 @@ SIDEWAYS = {
     "merging": {"model_folder"},
     "training": {"cluster", "hub", "model_folder"},
     "sampling": {"cluster", "hub", "model_folder"},
+    "scoring": {"model_folder", "sampling", "training"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling"},
     "alignment": {"cluster", "hub", "model_folder", "training", "sampling", "evaluation"},
     "serving": {"jobs"},

@@ -40,7 +40,20 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["sft", "infer", "merge", "data", "data validate", "models", "models fetch", "chat", "doctor"]
+    "command",
+    [
+        "sft",
+        "rm",
+        "score",
+        "infer",
+        "merge",
+        "data",
+        "data validate",
+        "models",
+        "models fetch",
+        "chat",
+        "doctor",
+    ],
 )
 def test_a_commands_help_loads_nothing_heavy(command):
     code = (

@@ -1,0 +1,1 @@
+"""Reward models at work: a file of answers in, the same rows with their rewards out."""
