@@ -1,8 +1,8 @@
 """What a training worker holds in memory, worked out from the model's shapes.
 
-Three moments can be the highest: the loss (activations and logits are there), the end of the
-backward pass (every gradient in the model's type), and the update (float32 gradients beside
-weights, masters and moments).
+Four moments can be the highest: the loss (activations and logits are there), the end of the
+backward pass (every gradient in the model's type), the update (float32 gradients beside weights,
+masters and moments), and, in the host's memory, a save (copies of what is written).
 
 **Activations** are what autograd keeps for the backward pass. Per token and layer of a
 Llama-like decoder, with `e` bytes a number (2 in bf16, 4 in fp32), width `h`, MLP width `i`,
@@ -37,6 +37,9 @@ from typing import NamedTuple
 from autoalign.config import deepspeed
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ModelError
+
+_SHARD_BYTES = 4 << 30
+"""Optimizer state held at a time while a checkpoint is written, as in tensors.py."""
 
 CHUNK = 1024
 """Positions whose logits exist at a time, as in losses/cross_entropy.py."""
@@ -112,6 +115,8 @@ class Footprint:
     """In the model's type, at the end of the backward pass."""
     activations: int
     logits: int
+    saving: int
+    """More than weights and optimizer while a model or a checkpoint is written."""
     accumulates: bool
     """Whether the float32 gradients of earlier micro-batches are there in later ones."""
 
@@ -124,6 +129,7 @@ class Footprint:
             "at the loss": held + earlier + self.activations + self.logits,
             "after the backward pass": held + earlier + self.raw_gradients,
             "at the update": held + self.gradients,
+            "at the save": held + self.saving,
         }
 
     @property
@@ -248,6 +254,10 @@ def footprint(
     has_masters = (config.bf16 and not config.use_lora) or config.deepspeed not in ("none", "zero0")
     state = 8 + (4 if has_masters else 0)
     offloaded = on_gpu and _offloads_optimizer(config, workers)
+    activations = activation_bytes(sizes, config, batch)
+    logits = logit_bytes(sizes, config, batch.supervised, is_pairwise=is_pairwise)
+    # The allocator keeps what a step freed; adapters are merged into the base mapped a second time.
+    merging = activations + logits + width * whole if config.use_lora else 0
     return Footprint(
         libraries=libraries,
         weights=weights // zero.weights,
@@ -255,10 +265,17 @@ def footprint(
         optimizer=0 if offloaded else state * trained // zero.optimizer,
         gradients=4 * trained // zero.optimizer,
         raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,
-        activations=activation_bytes(sizes, config, batch),
-        logits=logit_bytes(sizes, config, batch.supervised, is_pairwise=is_pairwise),
+        activations=activations,
+        logits=logits,
+        saving=0 if on_gpu else max(merging, _copied_bytes(config, whole, trained)),
         accumulates=config.gradient_accumulation_steps > 1,
     )
+
+
+def _copied_bytes(config: TrainConfig, whole: int, trained: int) -> int:
+    """Rank 0 copies the weights and, for a checkpoint, a shard of masters and moments."""
+    weights = 4 * trained if config.use_lora else _width(config) * whole
+    return weights + (min(_SHARD_BYTES, 12 * trained) if config.save_steps else 0)
 
 
 def _zero(config: TrainConfig, workers: int) -> _Sharding:

@@ -147,6 +147,20 @@ def test_accumulated_gradients_are_there_at_the_loss():
     assert twice.moments["at the loss"] - once.moments["at the loss"] == 4 * WEIGHTS
 
 
+def test_a_checkpoint_copies_weights_and_state():
+    assert memory(save_steps=5).moments["at the save"] == (14 + 2 + 12) * WEIGHTS
+
+
+def test_an_adapter_is_merged_into_a_second_base():
+    part = memory(**LORA)
+    assert part.moments["at the save"] == part.moments["at the loss"] + 2 * WEIGHTS
+
+
+def test_a_gpu_holds_no_copy_of_what_is_saved():
+    part = footprint(config(save_steps=5), SHAPES, SIZES, SMALL, workers=1, libraries=0, on_gpu=True)
+    assert part.saving == 0
+
+
 def test_an_unknown_architecture_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"n_layer": 2, "n_embd": 8, "vocab_size": 9}))
     with pytest.raises(ModelError, match="num_hidden_layers, hidden_size"):
