@@ -28,7 +28,7 @@ GIB = 2**30
 CUDA_CONTEXT = GIB // 2
 """What a process takes on a GPU before its first tensor, about."""
 LIBRARIES = 700 * 2**20
-"""Resident size of a CPU worker after its imports: interpreter, torch, transformers, Arrow."""
+"""A CPU worker after its imports (0.53 to 0.56 GiB measured), with room for what the allocator keeps."""
 _MEMORY_INFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -97,7 +97,7 @@ def make_plan(
     from autoalign.training.output import worker_count
 
     workers = worker_count(config)
-    is_pairwise = isinstance(config, DPOConfig)
+    is_pairwise = config.learns_from_pairs
     order = data_order(config, Pairs(table) if is_pairwise else Rows(table), workers)
     steps = total_steps(config, order)
     walk = _walk(config, str(folder), order, table, steps)
