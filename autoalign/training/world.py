@@ -89,3 +89,12 @@ def leave() -> None:
         dist.destroy_process_group()
     if "MASTER_ADDR" not in os.environ:
         os.environ.pop("LOCAL_RANK", None)
+    _restore_linear()
+
+
+def _restore_linear() -> None:
+    """ZeRO-3 puts its own `F.linear` in place for good; it keeps inputs that frozen layers need not keep."""
+    zero3 = sys.modules.get("deepspeed.runtime.zero.partition_parameters")
+    original = getattr(getattr(zero3, "InsertPostInitMethodToModuleSubClasses", None), "linear_bk", None)
+    if original is not None:
+        torch.nn.functional.linear = original
