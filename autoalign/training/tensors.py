@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 _SHARD_BYTES = 4 << 30
@@ -64,14 +63,3 @@ class ShardReader(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._index)
-
-
-def same_tensors(left: Path, right: Path) -> bool:
-    """Whether two folders' safetensors files hold the same names and bits."""
-    from safetensors.torch import load_file
-
-    def read(folder: Path) -> dict[str, Tensor]:
-        return {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in load_file(path).items()}
-
-    a, b = read(left), read(right)
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

@@ -21,7 +21,7 @@ from autoalign.training.prepare import prepare  # noqa: E402
 from autoalign.training.reporting import Display  # noqa: E402
 from autoalign.training.reward_model import RewardModel  # noqa: E402
 from autoalign.training.run import run  # noqa: E402
-from autoalign.training.tensors import same_tensors  # noqa: E402
+from tests.compare import same_tensors  # noqa: E402
 from tests.tiny import save_tiny_model  # noqa: E402
 
 pytestmark = pytest.mark.slow

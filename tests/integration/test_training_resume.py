@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 import psutil
 
 from autoalign.training.metrics import read_metrics
-from autoalign.training.tensors import same_tensors
+from tests.compare import same_tensors
 from tests.tiny import save_tiny_model, write_conversations
 
 pytestmark = pytest.mark.slow

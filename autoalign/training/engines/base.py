@@ -11,7 +11,6 @@ from autoalign.training.batches import Batch
 from autoalign.training.supervised import SupervisedModel
 
 MASTER, MOMENT, VARIANCE = "master", "exp_avg", "exp_avg_sq"
-STATE_KEYS = (MASTER, MOMENT, VARIANCE)
 
 
 class StepResult(NamedTuple):
