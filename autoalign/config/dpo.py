@@ -56,10 +56,10 @@ class DPOConfig(TrainConfig):
         if objective.unpaired:
             raise ValueError(f"'loss_type': {', '.join(self.loss_type)} learns from single answers")
         micro_batches = self.gradient_accumulation_steps * self.num_workers
-        if objective.couples_rows and micro_batches > 1:
+        if objective.couples_rows and (micro_batches > 1 or self.max_tokens_per_batch):
             raise ValueError(
                 f"'loss_type': {', '.join(self.loss_type)} sorts the rewards of a whole step: set "
-                "gradient_accumulation_steps and num_workers to 1"
+                "gradient_accumulation_steps and num_workers to 1, and no max_tokens_per_batch"
             )
         if self.packing:
             raise ValueError("'packing' is for sft: pairs are laid out without padding as they are")

@@ -57,6 +57,9 @@ class TrainConfig(JobConfig):
     per_device_train_batch_size: Positive = Field(4, description="rows (packed: bins) a worker takes at once")
     per_device_eval_batch_size: Positive = Field(8, description="the same for evaluation")
     gradient_accumulation_steps: Positive = Field(1, description="micro-batches in an optimizer step")
+    max_tokens_per_batch: Positive | None = Field(
+        None, description="cut a step's rows into micro-batches of at most N tokens; the step's rows stay"
+    )
     packing: bool = Field(
         False, description="fill bins of model_max_length tokens with whole rows; rows never see each other"
     )
@@ -146,6 +149,11 @@ class TrainConfig(JobConfig):
             )
         if self.attn_implementation == "rows" and not self.padding_free:
             raise ValueError("'attn_implementation' rows needs 'padding_free': it attends row by row")
+        if self.packing and self.max_tokens_per_batch:
+            raise ValueError(
+                "'max_tokens_per_batch' is for rows as they are; "
+                "with packing a bin holds model_max_length tokens"
+            )
         if self.eval_steps and not self.eval_data_path:
             raise ValueError("'eval_steps' is given without 'eval_data_path'")
         return self

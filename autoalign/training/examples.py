@@ -28,6 +28,10 @@ class Examples(Protocol):
     def lengths(self) -> Sequence[int]:
         """Tokens of each example."""
 
+    @property
+    def padded_lengths(self) -> Sequence[int]:
+        """Tokens that each example takes up when its rows are padded to its longest."""
+
     def divisor(self, wanted: Sequence[int]) -> float:
         """What the summed loss of `wanted` is divided by."""
 
@@ -50,6 +54,10 @@ class Rows:
 
     @property
     def lengths(self) -> Sequence[int]:
+        return self.table.lengths
+
+    @property
+    def padded_lengths(self) -> Sequence[int]:
         return self.table.lengths
 
     def divisor(self, wanted: Sequence[int]) -> float:
@@ -79,6 +87,12 @@ class Pairs:
         """Tokens of each pair, its prompt counted twice."""
         rows = self.table.lengths
         return [chosen + rejected for chosen, rejected in zip(rows[::2], rows[1::2], strict=True)]
+
+    @property
+    def padded_lengths(self) -> list[int]:
+        """Twice the longer row of each pair."""
+        rows = self.table.lengths
+        return [2 * max(pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
 
     def divisor(self, wanted: Sequence[int]) -> float:
         return float(len(wanted))

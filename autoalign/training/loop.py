@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from autoalign.config import deepspeed as deepspeed_settings
-from autoalign.config.train import TrainConfig
 from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.model_folder import load_tokenizer
 from autoalign.training import checkpoint, space
@@ -24,32 +23,13 @@ from autoalign.training.examples import Examples, Layout
 from autoalign.training.metrics import MetricsWriter
 from autoalign.training.model import is_padding_free, load_model
 from autoalign.training.objective import TrainedModule, objective_of
-from autoalign.training.order import DataOrder
+from autoalign.training.order import data_order, evaluation_parts, total_steps
 from autoalign.training.reporting import Reporter
 from autoalign.training.saving import Saver
 from autoalign.training.schedule import learning_rate
 from autoalign.training.task import Tables, TrainReport, TrainTask
 from autoalign.training.tensors import ShardReader
 from autoalign.training.world import World
-
-
-def data_order(config: TrainConfig, examples: Examples, world_size: int) -> DataOrder:
-    """The examples of every step, for `world_size` workers."""
-    return DataOrder(
-        lengths=examples.lengths,
-        micro_batch_size=config.per_device_train_batch_size,
-        micro_batches=config.gradient_accumulation_steps * world_size,
-        seed=config.seed,
-        capacity=config.model_max_length if config.packing else None,
-        group_by_length=config.group_by_length,
-    )
-
-
-def total_steps(config: TrainConfig, order: DataOrder) -> int:
-    """Optimizer steps of the whole job."""
-    if config.max_steps > 0:
-        return config.max_steps
-    return max(1, math.ceil(config.num_train_epochs * order.steps_per_epoch))
 
 
 def train(task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> TrainReport:
@@ -78,7 +58,7 @@ class Trainer:
         self.layout = Layout(is_padding_free(config, task.model_path), self.tokenizer.pad_token_id or 0)
         self.objective = objective_of(config)
         self.examples, self.evaluation = self.objective.examples(task, tables, world, self.layout)
-        self.order = data_order(config, self.examples, world.size)
+        self.order = data_order(config, self.examples, world.size, self.layout.padding_free)
         self.total = total_steps(config, self.order)
         start = self._find_start()
         self.engine = self._build_engine(start)
@@ -181,15 +161,12 @@ class Trainer:
         """Mean loss of the evaluation set, the same on every rank."""
         examples = self.evaluation
         assert examples is not None
-        size = self.config.per_device_eval_batch_size
-        ordered = sorted(range(len(examples.lengths)), key=lambda example: -examples.lengths[example])
-        parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-        parts += [[] for _ in range(-len(parts) % self.world.size)]
+        parts = evaluation_parts(self.config, examples, self.world.size, self.layout.padding_free)
         self._figures()  # those of training are logged apart
         (loss_sum,) = self.world.sum(
             sum(self.engine.evaluate(batch) for batch in self._batches(examples, parts))
         )
-        loss = loss_sum / max(1.0, examples.divisor(ordered))
+        loss = loss_sum / max(1.0, examples.divisor(range(len(examples.lengths))))
         figures = self._figures()
         if writer is not None:
             named = {f"eval_{name}": value for name, value in figures.items()}

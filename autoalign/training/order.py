@@ -7,18 +7,85 @@ what the unbroken one would have seen, with no state but the step.
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Bin = list[int]
-"""Rows (by index) that travel together: one row, or the rows packed into one bin."""
+from autoalign.config.train import TrainConfig
+from autoalign.training.packing import Bin, cut, pack
+
+if TYPE_CHECKING:
+    from autoalign.training.examples import Examples
 
 _GROUPS_PER_SORT = 50
 """Global batches whose rows are sorted together: long enough to find similar lengths."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens that a micro-batch may hold.
+
+    Args:
+        tokens: the limit; a longer example is alone.
+        lengths: tokens that each example takes up.
+        padded: every example of a micro-batch takes up as much as its longest.
+        workers: who share the micro-batches; a step has a multiple of it.
+    """
+
+    tokens: int
+    lengths: Sequence[int]
+    padded: bool
+    workers: int = 1
+
+    def parts(self, examples: Sequence[int]) -> list[list[int]]:
+        """The examples cut into micro-batches, the same for any number of workers, then empty ones."""
+        parts = cut(examples, self.lengths, self.tokens, self.padded)
+        return parts + [[] for _ in range(-len(parts) % self.workers)]
+
+
+def data_order(
+    config: TrainConfig, examples: Examples, world_size: int, padding_free: bool = True
+) -> DataOrder:
+    """The examples of every step, for `world_size` workers."""
+    return DataOrder(
+        lengths=examples.lengths,
+        micro_batch_size=config.per_device_train_batch_size,
+        micro_batches=config.gradient_accumulation_steps * world_size,
+        seed=config.seed,
+        capacity=config.model_max_length if config.packing else None,
+        group_by_length=config.group_by_length,
+        budget=_budget(config, examples, world_size, padding_free),
+    )
+
+
+def evaluation_parts(
+    config: TrainConfig, examples: Examples, world_size: int, padding_free: bool
+) -> list[list[int]]:
+    """All examples in micro-batches for evaluation, longest first; a multiple of `world_size` of them."""
+    budget = _budget(config, examples, world_size, padding_free)
+    everything = sorted(range(len(examples.lengths)), key=lambda example: -examples.lengths[example])
+    if budget is not None:
+        return budget.parts(everything)
+    size = config.per_device_eval_batch_size
+    parts = [everything[i : i + size] for i in range(0, len(everything), size)]
+    return parts + [[] for _ in range(-len(parts) % world_size)]
+
+
+def total_steps(config: TrainConfig, order: DataOrder) -> int:
+    """Optimizer steps of the whole job."""
+    if config.max_steps > 0:
+        return config.max_steps
+    return max(1, math.ceil(config.num_train_epochs * order.steps_per_epoch))
+
+
+def _budget(config: TrainConfig, examples: Examples, workers: int, padding_free: bool) -> Budget | None:
+    if config.max_tokens_per_batch is None:
+        return None
+    lengths = examples.lengths if padding_free else examples.padded_lengths
+    return Budget(config.max_tokens_per_batch, lengths, not padding_free, workers)
 
 
 @dataclass
@@ -30,6 +97,7 @@ class DataOrder:
         micro_batch_size: bins a worker takes at once.
         micro_batches: micro-batches in a global step, over all workers.
         capacity: tokens a packed bin holds; None: every row is a bin of its own.
+        budget: tokens of a micro-batch; the step's rows are cut by it instead of `micro_batches`.
     """
 
     lengths: Sequence[int]
@@ -38,6 +106,8 @@ class DataOrder:
     seed: int
     capacity: int | None = None
     group_by_length: bool = True
+    budget: Budget | None = None
+    _packed: list[Bin] | None = field(default=None, init=False, repr=False)
     _epoch: tuple[int, list[Bin]] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -51,9 +121,11 @@ class DataOrder:
         return math.ceil(len(self._epoch_bins(0)) / self.batch_size)
 
     def step(self, step: int) -> list[list[int]]:
-        """Row indices of each of the step's `micro_batches` (some empty at an epoch's end)."""
+        """Row indices of each of the step's micro-batches (some empty, so that workers have as many)."""
         epoch, index = divmod(step, self.steps_per_epoch)
         bins = self._epoch_bins(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        if self.budget is not None:
+            return self.budget.parts([row for bin_ in bins for row in bin_])
         return [
             sorted(part) for part in balance(bins, self.lengths, self.micro_batches, self.micro_batch_size)
         ]
@@ -67,11 +139,22 @@ class DataOrder:
         rng = np.random.default_rng([self.seed, epoch])
         rows = rng.permutation(len(self.lengths)).tolist()
         if self.capacity is not None:
-            bins = pack(rows, self.lengths, self.capacity)
+            bins = self._packed_bins(rows)
             return [bins[index] for index in rng.permutation(len(bins))]
         if self.group_by_length:
             rows = _grouped(rows, self, rng)
         return [[row] for row in rows]
+
+    def _packed_bins(self, rows: list[int]) -> list[Bin]:
+        """Bins of the same lengths in every epoch, so that epochs have as many steps; rows change places."""
+        assert self.capacity is not None
+        if self._packed is None:
+            order = np.random.default_rng(self.seed).permutation(len(self.lengths)).tolist()
+            self._packed = pack(order, self.lengths, self.capacity)
+        by_length: dict[int, list[int]] = {}
+        for row in rows:
+            by_length.setdefault(self.lengths[row], []).append(row)
+        return [[by_length[self.lengths[row]].pop() for row in bin_] for bin_ in self._packed]
 
 
 def _grouped(rows: list[int], order: DataOrder, rng: np.random.Generator) -> list[int]:
@@ -84,34 +167,6 @@ def _grouped(rows: list[int], order: DataOrder, rng: np.random.Generator) -> lis
     whole = [batch for batch in batches if len(batch) == order.batch_size]
     partial = [row for batch in batches if len(batch) < order.batch_size for row in batch]
     return [row for index in rng.permutation(len(whole)) for row in whole[index]] + partial
-
-
-def pack(rows: Sequence[int], lengths: Sequence[int], capacity: int) -> list[Bin]:
-    """Best-fit decreasing bin packing: each row goes where it leaves the least space.
-
-    Rows longer than `capacity` get a bin of their own.
-    """
-    bins: list[Bin] = []
-    by_space: dict[int, list[int]] = {}
-    spaces: list[int] = []
-    for row in sorted(rows, key=lambda row: -lengths[row]):
-        at = bisect.bisect_left(spaces, lengths[row])
-        if at == len(spaces):
-            target, space = len(bins), capacity
-            bins.append([])
-        else:
-            space = spaces[at]
-            target = by_space[space].pop()
-            if not by_space[space]:
-                del by_space[space], spaces[at]
-        bins[target].append(row)
-        left = space - lengths[row]
-        if left > 0:
-            if left not in by_space:
-                by_space[left] = []
-                bisect.insort(spaces, left)
-            by_space[left].append(target)
-    return bins
 
 
 def balance(bins: Sequence[Bin], lengths: Sequence[int], parts: int, room: int) -> list[list[int]]:

@@ -93,12 +93,14 @@ def make_plan(
         table, bad_rows = _read(config, folder, Path(scratch) / "errors.jsonl")
     # These load torch; what could be refused without it has been.
     from autoalign.training.examples import Pairs, Rows
-    from autoalign.training.loop import data_order, total_steps
+    from autoalign.training.model import is_padding_free
+    from autoalign.training.order import data_order, total_steps
     from autoalign.training.output import worker_count
 
     workers = worker_count(config)
     is_pairwise = config.learns_from_pairs
-    order = data_order(config, Pairs(table) if is_pairwise else Rows(table), workers)
+    examples = Pairs(table) if is_pairwise else Rows(table)
+    order = data_order(config, examples, workers, is_padding_free(config, str(folder)))
     steps = total_steps(config, order)
     walk = _walk(config, str(folder), order, table, steps)
     speed, source = _speed(config, tokens_per_second)

@@ -12,7 +12,8 @@ from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, InputError
 from autoalign.training import output, space
 from autoalign.training.examples import Pairs, Rows
-from autoalign.training.loop import data_order, total_steps, train, use_threads
+from autoalign.training.loop import train, use_threads
+from autoalign.training.order import data_order, total_steps
 from autoalign.training.prepare import prepare
 from autoalign.training.reporting import Display, LocalReporter, stop_on_signals
 from autoalign.training.task import Tables, TrainReport, TrainTask

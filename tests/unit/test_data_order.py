@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoalign.training.order import DataOrder, balance, pack
+from autoalign.training.order import Budget, DataOrder, balance
+from autoalign.training.packing import cut, pack
 
 LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=200)
 
@@ -58,8 +59,8 @@ def test_packing_holds_every_row_and_overfills_no_bin(lengths):
     assert all(sum(lengths[row] for row in bin_) <= 64 for bin_ in bins)
 
 
-def test_best_fit_takes_the_tightest_bin():
-    # 7 and 6 open bins with 3 and 4 left of 10; 3 fits both, and goes where nothing is left.
+def test_a_bin_is_ended_by_the_rows_that_fill_it():
+    # 7 and 6 are over half of 10 and open bins; 3 fits both, and fills the first.
     assert pack([0, 1, 2], [7, 6, 3], capacity=10) == [[0, 2], [1]]
 
 
@@ -69,3 +70,50 @@ def test_a_row_over_the_capacity_travels_alone():
 
 def test_balance_gives_the_longest_to_the_least_loaded():
     assert balance([[0], [1], [2], [3]], [8, 5, 4, 1], parts=2, room=2) == [[0, 3], [1, 2]]
+
+
+def _cost(part: list[int], lengths: list[int], padded: bool) -> int:
+    own = [lengths[row] for row in part]
+    return len(own) * max(own) if padded else sum(own)
+
+
+@given(LENGTHS, st.integers(1, 100), st.booleans())
+def test_micro_batches_keep_to_the_budget_unless_one_row_is_over_it(lengths, budget, padded):
+    parts = cut(range(len(lengths)), lengths, budget, padded)
+    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
+    assert all(len(part) == 1 or _cost(part, lengths, padded) <= budget for part in parts)
+
+
+@given(LENGTHS, st.integers(1, 5), st.integers(1, 100), st.booleans(), st.booleans(), st.randoms())
+def test_a_budget_cuts_the_same_steps_for_any_number_of_workers(
+    lengths, size, tokens, padded, grouped, random
+):
+    def order(workers: int) -> DataOrder:
+        budget = Budget(tokens, lengths, padded, workers)
+        return DataOrder(lengths, size, 2, seed=4, group_by_length=grouped, budget=budget)
+
+    one, three, plain = order(1), order(3), DataOrder(lengths, size, 2, seed=4, group_by_length=grouped)
+    for epoch in range(2):
+        steps = range(epoch * one.steps_per_epoch, (epoch + 1) * one.steps_per_epoch)
+        assert sorted(_rows(one, steps)) == list(range(len(lengths)))
+    step = random.randrange(2 * one.steps_per_epoch)
+    assert [part for part in three.step(step) if part] == one.step(step)
+    assert len(three.step(step)) % 3 == 0
+    assert sorted(_rows(one, range(step, step + 1))) == sorted(_rows(plain, range(step, step + 1)))
+
+
+@given(LENGTHS)
+def test_packed_bins_are_as_many_in_every_epoch_and_change_their_rows(lengths):
+    order = DataOrder(lengths, 1, 1, seed=2, capacity=64)
+    for epoch in range(3):
+        steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
+        assert sorted(_rows(order, steps)) == list(range(len(lengths)))
+
+
+def test_padded_micro_batches_hold_similar_lengths():
+    # 4 x 16, 16 x 4 fill 64 tokens each; mixed, a row of 4 would take up 16.
+    lengths = [16, 4] * 4 + [4] * 12
+    assert [sorted({lengths[row] for row in part}) for part in cut(range(20), lengths, 64, True)] == [
+        [16],
+        [4],
+    ]

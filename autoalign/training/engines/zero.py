@@ -94,7 +94,9 @@ class ZeroEngine:
         scale = self._accumulation * self._world.size / denominator
         self._set_lr(lr)
         loss_sum = whole_norm = 0.0
-        for batch in batches:
+        for batch, is_last in _with_end(batches):
+            # A token budget makes a step's micro-batches as many as its rows need.
+            self._engine.set_gradient_accumulation_boundary(is_last)
             loss = self._engine(batch.to(self._world.device))
             self._engine.backward(loss * scale)
             whole_norm = self._whole_grad_norm()
@@ -201,6 +203,16 @@ class ZeroEngine:
             safe_set_full_fp32_param(parameter, value)
         else:
             safe_set_full_optimizer_state(parameter, value, key)
+
+
+def _with_end(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch, and whether it is the last."""
+    iterator = iter(batches)
+    batch = next(iterator)
+    for following in iterator:
+        yield batch, False
+        batch = following
+    yield batch, True
 
 
 def _adamw(module: SupervisedModel, config: TrainConfig, on_cpu: bool) -> torch.optim.Optimizer:
