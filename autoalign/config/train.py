@@ -52,6 +52,14 @@ class TrainConfig(JobConfig):
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second decay rate")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     max_grad_norm: float = Field(1.0, ge=0, description="clip the gradient's norm to this; 0 for no clipping")
+    on_bad_loss: Literal["stop", "skip"] = Field(
+        "stop", description="a step whose loss or gradient is not finite, or spikes: end the job, or skip it"
+    )
+    max_bad_steps: Positive = Field(10, description="bad steps in a row that end the job all the same")
+    loss_spike_factor: float | None = Field(
+        None, gt=1, description="bad, too: loss or gradient norm over so many times its running median"
+    )
+    loss_spike_window: Positive = Field(32, description="steps in that median; the rule waits for as many")
     seed: int = Field(42, ge=0, description="data order, adapter weights and dropout follow from it")
 
     per_device_train_batch_size: Positive = Field(4, description="rows (packed: bins) a worker takes at once")

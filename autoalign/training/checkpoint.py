@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ class Progress:
     tokens: int = 0
     supervised_tokens: int = 0
     seconds: float = 0.0
+    skipped_steps: int = 0
+    """Of `step`: those that changed no weight, because their loss or gradient was bad."""
+    recent_losses: Sequence[float] = ()
+    recent_norms: Sequence[float] = ()
+    """What `loss_spike_factor` compares with."""
 
 
 def find_checkpoints(output_dir: Path) -> list[Path]:

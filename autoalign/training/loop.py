@@ -16,6 +16,7 @@ from autoalign.config import deepspeed as deepspeed_settings
 from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.model_folder import load_tokenizer
 from autoalign.training import checkpoint, space
+from autoalign.training.bad_steps import BadStepGuard
 from autoalign.training.batches import Batch
 from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
@@ -66,29 +67,38 @@ class Trainer:
         self.progress = Progress()
         if start is not None:
             self.progress = checkpoint.read_progress(start)
-            self.engine.load_state(ShardReader(start / checkpoint.STATE_FOLDER), self.progress.step)
+            updates = self.progress.step - self.progress.skipped_steps
+            self.engine.load_state(ShardReader(start / checkpoint.STATE_FOLDER), updates)
             self._note(f"going on from {start} (step {self.progress.step} of {self.total})")
+        self.guard = BadStepGuard(config, world, self.progress)
 
     def run(self) -> TrainReport:
         """Every step from where the job stands to its end."""
         writer = self._writer()
-        loss = eval_loss = math.nan
+        eval_loss = math.nan
+        is_save_due = False
         window = _Window(self.progress)
         try:
             while self.progress.step < self.total:
-                loss = self._one_step(window, writer)
+                self._one_step(window, writer)
                 step = self.progress.step
+                is_save_due |= self._is_due(self.config.save_steps)
                 if self._is_due(self.config.eval_steps) or (step == self.total and self.evaluation):
                     eval_loss = self._evaluate(writer)
+                if self.guard.in_a_row:
+                    continue  # nothing is saved, nor stopped with, before a step is good again
                 if self.world.any(self.world.is_main and self.reporter.should_stop()):
                     if step < self.total:
                         saved = self.saver.checkpoint(self.progress)
                         raise StoppedEarly(f"stopped at step {step} of {self.total}; saved {saved}")
-                elif self._is_due(self.config.save_steps) and step < self.total:
+                elif is_save_due and step < self.total:
                     self._note(f"saved {self.saver.checkpoint(self.progress)}")
+                    is_save_due = False
         finally:
             if writer is not None:
                 writer.close()
+        self._require_a_good_step()
+        loss = self.guard.loss
         metrics = {"loss": loss, "eval_loss": None if math.isnan(eval_loss) else eval_loss}
         self.saver.final({"steps": self.progress.step, "metrics": metrics})
         return TrainReport(
@@ -100,8 +110,8 @@ class Trainer:
             metrics["eval_loss"],
         )
 
-    def _one_step(self, window: _Window, writer: MetricsWriter | None) -> float:
-        """One optimizer step; returns its loss, over all ranks."""
+    def _one_step(self, window: _Window, writer: MetricsWriter | None) -> None:
+        """One optimizer step, or one that the guard passes over."""
         step = self.progress.step
         began = time.monotonic()
         # Dropout follows from seed, step and rank, so that a resumed run repeats it.
@@ -110,25 +120,36 @@ class Trainer:
         wanted = [example for part in parts for example in part]
         divisor = max(1.0, self.examples.divisor(wanted))
         lr = learning_rate(self.config, step, self.total)
-        result = self.engine.train_step(self._batches(self.examples, parts), divisor, lr)
-        (loss_sum,) = self.world.sum(result.loss_sum)
-        loss = loss_sum / divisor
-        if not (math.isfinite(loss) and math.isfinite(result.grad_norm)):
-            raise JobFailed(
-                f"step {step + 1}: loss {loss}, gradient norm {result.grad_norm}; nothing of it is saved. "
-                "Lower learning_rate, or look at the rows of this step with `data preview`"
-            )
+
+        def accept(loss_sum: float, grad_norm: float) -> bool:
+            (whole,) = self.world.sum(loss_sum)
+            return self.guard.accepts(step + 1, whole / divisor, grad_norm)
+
+        result = self.engine.train_step(self._batches(self.examples, parts), divisor, lr, accept)
+        is_skipped = self.guard.problem is not None
         tokens = sum(self.examples.lengths[example] for example in wanted)
         self.progress = Progress(
             step + 1,
             self.progress.tokens + tokens,
             self.progress.supervised_tokens + self.examples.supervised_tokens(wanted),
             self.progress.seconds + time.monotonic() - began,
+            self.progress.skipped_steps + is_skipped,
+            self.guard.recent_losses,
+            self.guard.recent_norms,
         )
-        window.add(loss)
+        if is_skipped:
+            self._figures()  # a loss that is not finite makes the means of this line so too
+            self._note(f"step {step + 1}: {self.guard.problem}; skipped ({self.guard.in_a_row} in a row)")
+        else:
+            window.add(self.guard.loss)
         if (step + 1) % self.config.logging_steps == 0 or step + 1 == self.total:
             self._log(window.close(self.progress), lr, result.grad_norm, writer)
-        return loss
+
+    def _require_a_good_step(self) -> None:
+        if self.progress.skipped_steps == self.progress.step:
+            raise JobFailed(
+                f"all {self.progress.step} steps were skipped ({self.guard.problem}); no model is left"
+            )
 
     def _batches(self, examples: Examples, parts: list[list[int]]) -> Iterator[Batch]:
         """This rank's micro-batches: every world_size-th part."""
@@ -153,9 +174,14 @@ class Trainer:
             "seconds": round(progress.seconds, 3),
             **measured,
         }
+        if self.config.on_bad_loss == "skip":
+            row["skipped_steps"] = progress.skipped_steps
+        row = {name: value for name, value in row.items() if math.isfinite(value)}
         writer.write(row)
         left = (self.total - progress.step) * progress.seconds / max(1, progress.step)
-        self.reporter.emit({"kind": "step", "total_steps": self.total, "seconds_left": left, **row})
+        self.reporter.emit(
+            {"kind": "step", "total_steps": self.total, "seconds_left": left, "loss": math.nan, **row}
+        )
 
     def _evaluate(self, writer: MetricsWriter | None) -> float:
         """Mean loss of the evaluation set, the same on every rank."""
@@ -238,7 +264,8 @@ class _Window:
 
     def close(self, now: Progress) -> _Figures:
         seconds = max(now.seconds - self._start.seconds, 1e-9)
-        figures = _Figures(sum(self._losses) / len(self._losses), (now.tokens - self._start.tokens) / seconds)
+        loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        figures = _Figures(loss, (now.tokens - self._start.tokens) / seconds)
         self._start, self._losses = replace(now), []
         return figures
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -11,6 +11,15 @@ from autoalign.training.batches import Batch
 from autoalign.training.supervised import SupervisedModel
 
 MASTER, MOMENT, VARIANCE = "master", "exp_avg", "exp_avg_sq"
+
+
+Accept = Callable[[float, float], bool]
+"""(this rank's summed loss, norm of the global gradient) to whether to update. All ranks take part."""
+
+
+def accept_all(loss_sum: float, grad_norm: float) -> bool:
+    """Make every update."""
+    return True
 
 
 class StepResult(NamedTuple):
@@ -36,8 +45,13 @@ class Engine(Protocol):
 
     module: SupervisedModel
 
-    def train_step(self, batches: Iterable[Batch], denominator: float, lr: float) -> StepResult:
-        """Minimise (sum of all ranks' losses) / denominator by one optimizer step."""
+    def train_step(
+        self, batches: Iterable[Batch], denominator: float, lr: float, accept: Accept = accept_all
+    ) -> StepResult:
+        """Minimise (sum of all ranks' losses) / denominator by one optimizer step.
+
+        Where `accept` says no, weights and optimizer stay as they are.
+        """
 
     def evaluate(self, batch: Batch) -> float:
         """Summed loss of a batch, without gradients."""

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
 from autoalign.training.batches import Batch
-from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult, whole_weights
+from autoalign.training.engines.base import (
+    MASTER,
+    MOMENT,
+    VARIANCE,
+    Accept,
+    StepResult,
+    accept_all,
+    whole_weights,
+)
 from autoalign.training.schedule import parameter_groups
 from autoalign.training.supervised import SupervisedModel
 from autoalign.training.world import World
@@ -39,7 +47,9 @@ class PlainEngine:
             fused=True,
         )
 
-    def train_step(self, batches: Iterable[Batch], denominator: float, lr: float) -> StepResult:
+    def train_step(
+        self, batches: Iterable[Batch], denominator: float, lr: float, accept: Accept = accept_all
+    ) -> StepResult:
         loss_sum = 0.0
         for batch in batches:
             loss = self.module(batch.to(self._world.device))
@@ -49,11 +59,12 @@ class PlainEngine:
         self._all_reduce()
         masters = list(self._masters.values())
         grad_norm = float(nn.utils.clip_grad_norm_(masters, self._max_norm))
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._optimizer.step()
+        if accept(loss_sum, grad_norm):
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            self._optimizer.step()
+            self._publish()
         self._optimizer.zero_grad(set_to_none=True)
-        self._publish()
         return StepResult(loss_sum, grad_norm)
 
     @torch.no_grad()

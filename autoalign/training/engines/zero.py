@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,16 @@ from torch import Tensor, nn
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, MissingDependency
 from autoalign.training.batches import Batch
-from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE, StepResult, whole_weights
+from autoalign.training.engines.base import (
+    MASTER,
+    MOMENT,
+    VARIANCE,
+    Accept,
+    StepResult,
+    accept_all,
+    whole_weights,
+)
+from autoalign.training.engines.zero_update import ask_before_updates
 from autoalign.training.schedule import parameter_groups
 from autoalign.training.supervised import SupervisedModel
 from autoalign.training.world import World
@@ -84,11 +94,15 @@ class ZeroEngine:
             problems = "; ".join(f"'{'.'.join(map(str, e['loc']))}': {e['msg']}" for e in error.errors())
             raise ConfigError(f"{config.deepspeed}: DeepSpeed refuses {problems}") from None
         self.module = self._engine.module
+        self._accepted: Callable[[float], bool] = lambda norm: True
+        ask_before_updates(self._optimizer, self._stage, lambda norm: self._accepted(norm))
         # Some of DeepSpeed's wrappers take a step on zero gradients to fill the state; it would
         # count in Adam's bias correction.
         self._make_optimizer_state(0)
 
-    def train_step(self, batches: Iterable[Batch], denominator: float, lr: float) -> StepResult:
+    def train_step(
+        self, batches: Iterable[Batch], denominator: float, lr: float, accept: Accept = accept_all
+    ) -> StepResult:
         # DeepSpeed divides by the accumulation steps and averages over ranks; the loss wanted
         # is the sum over all of them, divided once.
         scale = self._accumulation * self._world.size / denominator
@@ -99,9 +113,13 @@ class ZeroEngine:
             self._engine.set_gradient_accumulation_boundary(is_last)
             loss = self._engine(batch.to(self._world.device))
             self._engine.backward(loss * scale)
-            whole_norm = self._whole_grad_norm()
-            self._engine.step()
             loss_sum += float(loss.detach())
+            self._accepted = partial(accept, loss_sum)
+            whole_norm = self._whole_grad_norm()
+            if self._is_whole_update() and not self._accepted(whole_norm):
+                self._drop_gradients()
+            else:
+                self._engine.step()
         sharded_norm = self._engine.get_global_grad_norm()
         return StepResult(loss_sum, whole_norm if sharded_norm is None else float(sharded_norm))
 
@@ -138,9 +156,18 @@ class ZeroEngine:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
 
+    def _is_whole_update(self) -> bool:
+        """Stage 0, and this micro-batch is the step's last."""
+        return self._stage == 0 and bool(self._engine.is_gradient_accumulation_boundary())
+
+    def _drop_gradients(self) -> None:
+        """Stage 0: pass over the update, as DeepSpeed's own `step` counts it."""
+        self._engine.zero_grad()
+        self._engine.micro_steps += 1
+
     def _whole_grad_norm(self) -> float:
         """Stage 0 in float32 keeps no norm: take it between the all-reduce and the step."""
-        if self._stage > 0 or not self._engine.is_gradient_accumulation_boundary():
+        if not self._is_whole_update():
             return 0.0
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         return float(nn.utils.get_total_norm(gradients))
