@@ -5,7 +5,7 @@ CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
 
-.PHONY: help setup setup-eval model demo test check lint format bench clean
+.PHONY: help setup setup-eval model demo test check lint format bench bench-train clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,10 @@ format: setup ## rewrite the sources with ruff
 	@$(PYTHON_BIN) -m ruff check --fix .
 	@$(PYTHON_BIN) -m ruff format .
 
-bench: model ## measure against peers; results go to benchmarks/results
-	@$(PYTHON_BIN) -m benchmarks.run $(BENCH_ARGS)
+bench: bench-train ## every benchmark
+
+bench-train: model ## training next to TRL: tables into docs/benchmarks.md (BENCH_ARGS="--quick" to try it)
+	@$(PYTHON_BIN) -m benchmarks.train $(BENCH_ARGS)
 
 clean: ## remove caches and build outputs; environments, models and outputs stay
 	@rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""Speed against peers, in one run, alternating; results as JSON under `benchmarks/results/`."""
+"""Speed and memory against peers, in one run, alternating: `make bench-train`; see docs/benchmarks.md."""
