@@ -12,7 +12,7 @@ from autoalign.config.dpo import DPOConfig
 from autoalign.config.sft import SFTConfig
 from autoalign.config.train import TrainConfig
 from autoalign.training.examples import Pairs, Rows
-from autoalign.training.loop import data_order
+from autoalign.training.order import data_order
 from autoalign.training.prepare import prepare
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask

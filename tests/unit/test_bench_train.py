@@ -10,6 +10,8 @@ import pytest
 from benchmarks import docs_page, summary
 from benchmarks.plan import SIDES
 
+ATTENTION = "aten::_scaled_dot_product_flash_attention_for_cpu"
+
 
 @pytest.fixture
 def runs():
@@ -77,7 +79,11 @@ def test_flops_are_six_a_weight_and_token(tmp_path: Path):
         ("aten::_log_softmax", [[50, 49152], [], []], "head and loss"),
         ("aten::copy_", [[49152, 576], [49152, 576]], "norms and elementwise"),
         ("aten::_scaled_dot_product_flash_attention_for_cpu", [[1, 9, 50, 64]], "attention, forward"),
-        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", [[1, 9, 50, 64]], "attention, backward"),
+        (
+            "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+            [[1, 9, 50, 64]],
+            "attention, backward",
+        ),
         ("aten::_fused_adamw_", [[], []], "optimizer"),
         ("aten::empty", [[]], "other"),
     ],
