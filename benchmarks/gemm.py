@@ -16,16 +16,16 @@ _ROUNDS = 5
 
 
 class Linear(NamedTuple):
-    """`count` layers that map `inputs` numbers a token to `outputs`."""
+    """`copies` layers that map `inputs` numbers a token to `outputs`."""
 
     outputs: int
     inputs: int
-    count: int
+    copies: int
 
     @property
     def weights(self) -> int:
         """Of all of them."""
-        return self.outputs * self.inputs * self.count
+        return self.outputs * self.inputs * self.copies
 
 
 def layers(model: str) -> list[Linear]:
@@ -80,7 +80,7 @@ def _seconds(layer: Linear, tokens: int) -> float:
     grads = torch.randn(tokens, layer.outputs, dtype=torch.bfloat16, device=device)
     weight = torch.randn(layer.outputs, layer.inputs, dtype=torch.bfloat16, device=device)
     products = (lambda: inputs @ weight.T, lambda: grads @ weight, lambda: grads.T @ inputs)
-    return layer.count * sum(map(_best, products))
+    return layer.copies * sum(map(_best, products))
 
 
 def _best(product: Callable[[], torch.Tensor]) -> float:
