@@ -10,6 +10,7 @@ A template is one `.jinja` file in `templates/`, found by its file name.
 
 from autoalign.chat.encoding import IGNORED, Encoded, encode, encode_batch, encode_prompt
 from autoalign.chat.ending import check_mask, prompt_agrees, stop_strings, stop_token_ids
+from autoalign.chat.opening import Opening, user_opening
 from autoalign.chat.preview import preview, preview_plain
 from autoalign.chat.rendering import Rendered, render, render_text
 from autoalign.chat.template import Template, get_template, install, template_names
@@ -17,6 +18,7 @@ from autoalign.chat.template import Template, get_template, install, template_na
 __all__ = [
     "IGNORED",
     "Encoded",
+    "Opening",
     "Rendered",
     "Template",
     "check_mask",
@@ -33,4 +35,5 @@ __all__ = [
     "stop_strings",
     "stop_token_ids",
     "template_names",
+    "user_opening",
 ]

@@ -29,6 +29,9 @@ COMMANDS: dict[str, Command] = {
     "plan": Command("autoalign.cli.plan:plan", "memory, steps and hours of a training job, before it starts"),
     "score": Command("autoalign.cli.score:score", "give every answer of a file its reward"),
     "infer": Command("autoalign.cli.sample:infer", "answer a file of prompts with a model"),
+    "synthesize": Command(
+        "autoalign.cli.synthesize:synthesize", "make instructions and answers with a model"
+    ),
     "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
     "data": Command("autoalign.cli.data:data", "validate, preview, convert or measure data files"),

@@ -7,28 +7,13 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from autoalign.config.base import JobConfig
-
-Backend = Literal["vllm", "hf", "openai", "fake"]
+from autoalign.config.engine import EngineConfig
 
 
-class InferConfig(JobConfig):
+class InferConfig(EngineConfig):
     """Answer a file of prompts with a model: Ray Data over vLLM, transformers or an endpoint."""
 
-    backend: Backend = Field(
-        "vllm", description="what generates: vllm, hf (transformers), openai (any endpoint)"
-    )
-    model_path: str | None = Field(
-        None, description="model folder; with openai: the model's id at the endpoint"
-    )
-    model_name: str | None = Field(
-        None,
-        description="name of the model in the output, and of its folder; none: the last part of model_path",
-    )
     test_file: list[str] = Field(description="prompts: one or several files, ShareGPT, messages or prompts")
-    template: str | None = Field(
-        None, description="chat template: a name, a .jinja file, or none: the tokenizer's own"
-    )
     source: str | None = Field(None, description="label of these answers; none: the model's name")
     system_message: str | None = Field(None, description="system message put in place of every prompt's own")
 
@@ -60,35 +45,6 @@ class InferConfig(JobConfig):
     )
     stop: list[str] = Field(default_factory=list, description="texts that end an answer (left out of it)")
 
-    num_replicas: int = Field(1, ge=1, description="engines at work at the same time")
-    concurrency: int | None = Field(
-        None, ge=1, description="requests in flight for each replica; none: 256 vllm, 32 openai, 16 hf"
-    )
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer of one vLLM replica")
-    pipeline_parallel_size: int = Field(
-        1, ge=1, description="GPUs in a row that split one vLLM replica's layers"
-    )
-    max_model_len: int | None = Field(None, ge=1, description="context in tokens; none: the model's own")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="number type of the weights"
-    )
-    gpu_memory_utilization: float = Field(
-        0.9, gt=0, le=1, description="share of a GPU's memory that vLLM takes"
-    )
-    enforce_eager: bool | None = Field(
-        None, description="start vLLM without compiling; none: true on a CPU, false on a GPU"
-    )
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
-
-    base_url: str | None = Field(
-        None, description="openai: the endpoint; none: OPENAI_BASE_URL, then OpenAI's own"
-    )
-    api_key_env: str = Field("OPENAI_API_KEY", description="openai: environment variable that holds the key")
-    max_retries: int = Field(
-        5, ge=0, description="openai: tries again, with growing waits, on errors and limits"
-    )
-    timeout: float = Field(600.0, gt=0, description="openai: seconds to wait for one answer")
-
     limit: int | None = Field(None, ge=1, description="take only the first rows of the prompts")
     on_bad_row: Literal["stop", "quarantine"] = Field(
         "stop", description="a broken row: stop before any work, or put it into errors.jsonl and go on"
@@ -96,7 +52,6 @@ class InferConfig(JobConfig):
     max_error_rate: float = Field(
         0.1, ge=0, le=1, description="exit code 1 when a larger share of answers failed"
     )
-    ray_address: str | None = Field(None, description="Ray cluster; none: RAY_ADDRESS, else one of its own")
 
     @field_validator("test_file", "stop", mode="before")
     @classmethod
@@ -104,17 +59,10 @@ class InferConfig(JobConfig):
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _model_is_named(self) -> Self:
+    def _prompts_are_named(self) -> Self:
         if not self.test_file:
             raise ValueError("'test_file' is empty: give at least one file of prompts")
-        if self.model_path is None and (self.backend != "openai" or self.model_name is None):
-            raise ValueError("'model_path' is missing: give --model_path or set it in the config file")
         return self
-
-    @property
-    def name(self) -> str:
-        """The model's name in the output."""
-        return self.model_name or Path(str(self.model_path).rstrip("/")).name
 
     @property
     def label(self) -> str:

@@ -17,7 +17,7 @@ from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
 
 _ANSWERS_A_TASK = 16
-_DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "hf": 16, "fake": 256}
+DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "hf": 16, "fake": 256}
 
 
 class Tasks(NamedTuple):
@@ -61,7 +61,7 @@ def answers(
         batch_format="pyarrow",
         compute=compute,
         num_cpus=1,
-        num_gpus=_gpus(spec) or None,
+        num_gpus=gpus(spec) or None,
     )
     try:
         table: Any
@@ -69,7 +69,7 @@ def answers(
             for row in table.to_pylist():
                 if row["failure"]:
                     hush()
-                    raise _failure(*row["failure"])
+                    raise failure(*row["failure"])
                 yield [Answer(**answer) for answer in row["answers"]]
     except RayError as error:
         raise JobFailed(f"Ray lost the engines: {_last_line(error)}") from error
@@ -77,17 +77,18 @@ def answers(
 
 def require_room(spec: WorkerSpec, num_replicas: int, cluster: Cluster) -> None:
     """Raises ConfigError when the cluster can't hold the replicas: Ray would wait for ever without a word."""
-    gpus = _gpus(spec)
-    if gpus and num_replicas * gpus > cluster.gpus:
+    each = gpus(spec)
+    if each and num_replicas * each > cluster.gpus:
         raise ConfigError(
-            f"{num_replicas} replicas of {gpus} GPUs need {num_replicas * gpus}; "
+            f"{num_replicas} replicas of {each} GPUs need {num_replicas * each}; "
             f"the cluster has {cluster.gpus:g}: lower --num_replicas or --tensor_parallel_size"
         )
     if num_replicas > cluster.cpus:
         raise ConfigError(f"{num_replicas} replicas need as many CPUs; the cluster has {cluster.cpus:g}")
 
 
-def _gpus(spec: WorkerSpec) -> int:
+def gpus(spec: WorkerSpec) -> int:
+    """GPUs that one engine takes."""
     if not spec.options.use_gpu or spec.backend in ("openai", "fake"):
         return 0
     return spec.options.tensor_parallel_size * spec.options.pipeline_parallel_size
@@ -96,7 +97,7 @@ def _gpus(spec: WorkerSpec) -> int:
 def _actor_pool(spec: WorkerSpec, num_replicas: int) -> Any:
     import ray
 
-    in_flight = spec.options.concurrency or _DEFAULT_CONCURRENCY[spec.backend]
+    in_flight = spec.options.concurrency or DEFAULT_CONCURRENCY[spec.backend]
     calls = math.ceil(in_flight / _ANSWERS_A_TASK)
     return ray.data.ActorPoolStrategy(
         size=num_replicas,
@@ -134,7 +135,7 @@ def _last_line(error: BaseException) -> str:
     return lines[-1] if lines else repr(error)
 
 
-def _failure(name: str, message: str) -> errors.AutoAlignError:
+def failure(name: str, message: str) -> errors.AutoAlignError:
     """The error that a worker has named, as the class it had there where that is one of ours."""
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.InputError):

@@ -38,6 +38,10 @@ class ChatRenderer:
         """Token ids of the prompt, the assistant's header included."""
         return chat.encode_prompt(messages, self._tokenizer, self._template, tools=tools or None)
 
+    def opening(self, messages: Sequence[Message]) -> chat.Opening:
+        """The prompt after which the model writes the user's next turn."""
+        return chat.user_opening(messages, self._tokenizer, self._template)
+
     def _unusual_ends(self) -> list[str]:
         """End markers that this tokenizer has no single token for; they stop an answer as text."""
         texts = chat.stop_strings(self._template, self._tokenizer)

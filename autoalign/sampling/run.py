@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Renderer, prepare
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.setup import prepare_model
+from autoalign.sampling.stopping import stop_signals
 from autoalign.sampling.worker import WorkerSpec
 
 _PASSES = 3
@@ -79,7 +77,7 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
             pipeline.silencer() as hush,
             # One CPU more than the actors, for the reading tasks.
             ray_session(config.ray_address, config.num_replicas + 1) as cluster,
-            _stop_signals(hush),
+            stop_signals(hush),
             SampleProgress(collector.missing) as progress,
         ):
             spec = replace(spec, options=replace(spec.options, use_gpu=cluster.gpus > 0))
@@ -116,25 +114,3 @@ def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversati
 
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
-
-
-@contextmanager
-def _stop_signals(hush: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM (`ray job stop`, `kill`) ends the job as Ctrl-C does, so that the engines go down with it.
-
-    Goes inside a Ray session: Ray's own handler, set at its start, aborts the process.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        hush()
-        raise KeyboardInterrupt
-
-    before = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from autoalign import model_folder
 from autoalign.config.chat import ChatConfig
-from autoalign.config.sample import InferConfig
+from autoalign.config.engine import EngineConfig
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.prompts import PlainRenderer, Renderer
 from autoalign.sampling.renderer import ChatRenderer
@@ -21,7 +21,7 @@ class Setup(NamedTuple):
     renderer: Renderer
 
 
-def prepare_model(config: InferConfig | ChatConfig) -> Setup:
+def prepare_model(config: EngineConfig | ChatConfig) -> Setup:
     """Check the model folder, load its tokenizer, find its template; nothing is started.
 
     Raises:

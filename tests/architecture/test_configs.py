@@ -14,6 +14,7 @@ from autoalign.config.rm import RMConfig
 from autoalign.config.sample import InferConfig
 from autoalign.config.score import ScoreConfig
 from autoalign.config.sft import SFTConfig
+from autoalign.config.synthesize import SynthesizeConfig
 
 CLASSES = {
     "sft": SFTConfig,
@@ -22,6 +23,7 @@ CLASSES = {
     "score": ScoreConfig,
     "infer": InferConfig,
     "merge": MergeConfig,
+    "synthesize": SynthesizeConfig,
 }
 YAML_FILES = sorted((ROOT / "configs").rglob("*.yaml"))
 COMMAND_LINE = re.compile(r"# autoalign-cli (?P<command>\w+) --config (?P<path>\S+)")

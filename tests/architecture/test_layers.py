@@ -5,7 +5,8 @@ from sources import imports, module_files
 LAYERS = {
     "pure": "errors records manifest plugins compat formats chat losses algorithms synthesis judging prompts",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder merging training sampling scoring evaluation alignment",
+    "engines": "cluster hub demo_model model_folder merging training sampling scoring synthesizing "
+    "evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }
@@ -19,6 +20,7 @@ SIDEWAYS = {
     "training": {"cluster", "hub", "model_folder"},
     "sampling": {"cluster", "hub", "model_folder"},
     "scoring": {"model_folder", "sampling", "training"},
+    "synthesizing": {"cluster", "sampling"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling"},
     "alignment": {"cluster", "hub", "model_folder", "training", "sampling", "evaluation"},
     "serving": {"jobs"},

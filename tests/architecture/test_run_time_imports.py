@@ -47,6 +47,7 @@ def test_help_loads_nothing_heavy():
         "score",
         "infer",
         "merge",
+        "synthesize",
         "data",
         "data validate",
         "models",

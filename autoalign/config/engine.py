@@ -1,0 +1,71 @@
+"""What every job that generates asks of its config: which engine, which model, how many of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from autoalign.config.base import JobConfig
+
+Backend = Literal["vllm", "hf", "openai", "fake"]
+
+
+class EngineConfig(JobConfig):
+    """A model behind an engine."""
+
+    backend: Backend = Field(
+        "vllm", description="what generates: vllm, hf (transformers), openai (any endpoint)"
+    )
+    model_path: str | None = Field(
+        None, description="model folder; with openai: the model's id at the endpoint"
+    )
+    model_name: str | None = Field(
+        None,
+        description="name of the model in the output, and of its folder; none: the last part of model_path",
+    )
+    template: str | None = Field(
+        None, description="chat template: a name, a .jinja file, or none: the tokenizer's own"
+    )
+
+    num_replicas: int = Field(1, ge=1, description="engines at work at the same time")
+    concurrency: int | None = Field(
+        None, ge=1, description="requests in flight for each replica; none: 256 vllm, 32 openai, 16 hf"
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer of one vLLM replica")
+    pipeline_parallel_size: int = Field(
+        1, ge=1, description="GPUs in a row that split one vLLM replica's layers"
+    )
+    max_model_len: int | None = Field(None, ge=1, description="context in tokens; none: the model's own")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="number type of the weights"
+    )
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="share of a GPU's memory that vLLM takes"
+    )
+    enforce_eager: bool | None = Field(
+        None, description="start vLLM without compiling; none: true on a CPU, false on a GPU"
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
+
+    base_url: str | None = Field(
+        None, description="openai: the endpoint; none: OPENAI_BASE_URL, then OpenAI's own"
+    )
+    api_key_env: str = Field("OPENAI_API_KEY", description="openai: environment variable that holds the key")
+    max_retries: int = Field(
+        5, ge=0, description="openai: tries again, with growing waits, on errors and limits"
+    )
+    timeout: float = Field(600.0, gt=0, description="openai: seconds to wait for one answer")
+    ray_address: str | None = Field(None, description="Ray cluster; none: RAY_ADDRESS, else one of its own")
+
+    @model_validator(mode="after")
+    def _model_is_named(self) -> Self:
+        if self.model_path is None and (self.backend != "openai" or self.model_name is None):
+            raise ValueError("'model_path' is missing: give --model_path or set it in the config file")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The model's name in the output."""
+        return self.model_name or Path(str(self.model_path).rstrip("/")).name
