@@ -124,7 +124,7 @@ def profile_table(profile: Mapping[str, Any]) -> str:
     groups = "\n".join(f"| {name} | {share:.1f}% |" for name, share in profile["groups"].items())
     operations = ", ".join(f"`{name}` {share:.1f}%" for name, share in profile["operations"].items())
     return (
-        f"| part of {profile['steps']} steps | self CPU time |\n|---|---|\n{groups}\n\n"
+        f"| part of {profile['steps']} step(s) | self CPU time |\n|---|---|\n{groups}\n\n"
         f"Largest operations: {operations}."
     )
 

@@ -1,6 +1,6 @@
 """`make bench-train`: fine-tuning and preference training side by side with TRL.
 
-    python -m benchmarks.train [--pairs 5] [--steps 2] [--quick] [--profile] [--resume]
+    python -m benchmarks.train [--pairs 5] [--steps 1] [--quick] [--profile] [--resume]
 
 Sides run in turn, each in a process of its own. Writes benchmarks/results/train.json and train.png, and
 puts the tables into docs/benchmarks.md.
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.quick:
         options.pairs, options.steps = 1, 1
+    elif options.steps is None:
+        options.steps = 2 if options.profile else 1
     with tempfile.TemporaryDirectory(prefix="bench-train-") as folder:
         bench = Bench(options, folder)
         if options.profile:
@@ -52,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--sft_data", default=str(DATA / "gsm8k" / "train.jsonl"), help="rows that formats.load knows")
     add("--dpo_data", default=str(DATA / "demos" / "dpo_en_demo.json"), help="pairs in ShareGPT's form")
     add("--pairs", type=int, default=5, help="runs of each side")
-    add("--steps", type=int, default=2, help="measured steps of a run, after a short one that warms up")
+    add(
+        "--steps",
+        type=int,
+        help="measured steps of a run, after a short one that warms up (default 1, profile 2)",
+    )
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
     add("--only", choices=list(SIDES), help="one kind of training alone")
     add("--layout", choices=list(SFT_LAYOUTS), help="TRL tuned's layout, instead of the sweep's fastest")
@@ -200,7 +206,7 @@ def _circumstances(found: dict[str, Any], settings: Settings, pairs: int) -> str
     return (
         f"{found['date'][:10]}, commit {found['commit']}; {found['processor']}, {found['cpus']} CPUs, "
         f"{found['memory_gib']:g} GiB, load {found['load_at_start']} at the start; {versions}. "
-        f"{pairs} runs of each side in turn, {settings.steps} steps each; {settings.threads} threads; "
+        f"{pairs} runs of each side in turn, {settings.steps} step(s) each; {settings.threads} threads; "
         f"SFT {settings.rows} rows a step, DPO {settings.pairs_a_step} pairs a step at "
         f"{settings.pair_length} tokens."
     )

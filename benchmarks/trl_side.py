@@ -49,16 +49,18 @@ def measure_sft(settings: Settings, layout: str | None) -> dict[str, Any]:
     if layout is not None and layout.startswith("grouped"):
         steps = [steps[0], *_grouped(steps[1:])]
     micro_batches = _micro_batches(layout or "padded", settings.rows)
-    tuned = layout is not None
+    options: dict[str, Any] = {"bf16": layout is not None}
+    if layout is not None:
+        options["gradient_checkpointing"] = False
+        if layout.startswith("packed"):
+            options |= {"padding_free": True, "max_length": None}
     clock = ClockCallback()
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             per_device_train_batch_size=settings.rows // micro_batches,
             gradient_accumulation_steps=micro_batches,
-            bf16=tuned,
-            **({"gradient_checkpointing": False} if tuned else {}),
-            **({"padding_free": True, "max_length": None} if (layout or "").startswith("packed") else {}),
             dataset_kwargs={"skip_prepare_dataset": True},
+            **options,
             **_shared(settings, folder),
         )
         _train(SFTTrainer, settings, arguments, steps, clock)
