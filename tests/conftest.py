@@ -10,6 +10,10 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# No test talks to the network, and neither does a process that one starts.
+os.environ.update(WANDB_MODE="offline", WANDB_ERROR_REPORTING="false", MLFLOW_DISABLE_TELEMETRY="true")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
 # The machine may be busy, so no deadline; HYPOTHESIS_PROFILE=thorough looks longer.
 settings.register_profile("default", deadline=None, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=2000)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from autoalign.config.base import JobConfig
 
@@ -111,9 +111,13 @@ class TrainConfig(JobConfig):
     eval_data_path: list[str] | None = Field(None, description="evaluation data")
     eval_steps: Positive | None = Field(None, description="evaluate every N steps; none: at the end alone")
     logging_steps: Positive = Field(1, description="log every N steps")
-    report_to: Literal["none", "tensorboard"] = Field(
-        "none", description="where figures go beside metrics.jsonl"
+    report_to: list[Literal["none", "tensorboard", "wandb", "mlflow"]] = Field(
+        default_factory=list, description="where figures go beside metrics.jsonl; several are allowed"
     )
+    run_name: str | None = Field(
+        None, description="the trackers' name for the run; none: output_dir's last folder"
+    )
+    project: str = Field("autoalign", min_length=1, description="W&B project, MLflow experiment")
     save_steps: Positive | None = Field(None, description="checkpoint every N steps; none: at the end alone")
     save_total_limit: Positive | None = Field(None, description="keep the newest N checkpoints")
     resume: str = Field(
@@ -123,6 +127,20 @@ class TrainConfig(JobConfig):
     cache_dir: str | None = Field(
         None, description="tokenised data is kept here (default: ~/.cache/autoalign)"
     )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker_or_none(cls, value: Any) -> Any:
+        """A single name may stand without a list, and `none` is an empty one."""
+        names = [value] if isinstance(value, str) else value
+        return [] if names is None or names == ["none"] else names
+
+    @field_validator("report_to")
+    @classmethod
+    def _none_stands_alone(cls, value: list[str]) -> list[str]:
+        if "none" in value:
+            raise ValueError("none stands alone")
+        return list(dict.fromkeys(value))
 
     @model_validator(mode="after")
     def _check_deepspeed(self) -> TrainConfig:

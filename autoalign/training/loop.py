@@ -177,7 +177,7 @@ class Trainer:
         if self.config.on_bad_loss == "skip":
             row["skipped_steps"] = progress.skipped_steps
         row = {name: value for name, value in row.items() if math.isfinite(value)}
-        writer.write(row)
+        self._write(row, writer)
         left = (self.total - progress.step) * progress.seconds / max(1, progress.step)
         self.reporter.emit(
             {"kind": "step", "total_steps": self.total, "seconds_left": left, "loss": math.nan, **row}
@@ -196,7 +196,7 @@ class Trainer:
         figures = self._figures()
         if writer is not None:
             named = {f"eval_{name}": value for name, value in figures.items()}
-            writer.write({"step": self.progress.step, "eval_loss": loss, **named})
+            self._write({"step": self.progress.step, "eval_loss": loss, **named}, writer)
             self._note(f"step {self.progress.step}: evaluation loss {loss:.4f}")
         return loss
 
@@ -210,7 +210,13 @@ class Trainer:
     def _writer(self) -> MetricsWriter | None:
         if not self.world.is_main:
             return None
-        return MetricsWriter(self.task.output_dir, self.progress.step, self.config.report_to == "tensorboard")
+        writer = MetricsWriter(self.task.output_dir, self.progress.step)
+        self.reporter.emit({"kind": "start", "step": self.progress.step})
+        return writer
+
+    def _write(self, row: dict[str, Any], writer: MetricsWriter) -> None:
+        writer.write(row)
+        self.reporter.emit({"kind": "row", "row": row})
 
     def _note(self, text: str) -> None:
         if self.world.is_main:

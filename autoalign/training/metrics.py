@@ -1,4 +1,4 @@
-"""`metrics.jsonl` and TensorBoard; what a resumed run repeats is cut off first."""
+"""`metrics.jsonl`; what a resumed run repeats is cut off first."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class MetricsWriter:
         from_step: steps already done; later lines of an earlier attempt are dropped.
     """
 
-    def __init__(self, output_dir: Path, from_step: int, tensorboard: bool) -> None:
-        self._board = _board(output_dir, from_step) if tensorboard else None
+    def __init__(self, output_dir: Path, from_step: int) -> None:
         self._path = output_dir / METRICS_NAME
         _truncate(self._path, from_step)
         self._file = self._path.open("a", encoding="utf-8")
@@ -29,16 +28,10 @@ class MetricsWriter:
         """Append one row, at once on disk."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for key, value in row.items():
-                if key not in ("step", "epoch") and value is not None:
-                    self._board.add_scalar(f"train/{key}", value, row["step"])
 
     def close(self) -> None:
-        """Close the files and draw the pictures."""
+        """Close the file and draw the pictures."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
         pictures.draw(read_metrics(self._path), self._path.parent)
 
 
@@ -58,13 +51,3 @@ def _truncate(path: Path, from_step: int) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     temporary.replace(path)
-
-
-def _board(output_dir: Path, from_step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        from autoalign.errors import MissingDependency
-
-        raise MissingDependency("--report_to tensorboard needs it: pip install tensorboard") from None
-    return SummaryWriter(str(output_dir / "tensorboard"), purge_step=from_step + 1)

@@ -24,6 +24,10 @@ _OURS = (
     "errors.jsonl",
     "error.log",
     "tensorboard",
+    "trackers.json",
+    "wandb",
+    "mlflow.db",
+    "mlartifacts",
     ".ray",
     "adapter",
 )

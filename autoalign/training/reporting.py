@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,7 +17,11 @@ class Reporter(Protocol):
     """What the loop needs of whoever watches it; rank 0 alone calls it."""
 
     def emit(self, event: Mapping[str, Any]) -> None:
-        """Show an event: `{"kind": "step" | "note" | "stage", ...}`."""
+        """Show an event.
+
+        `step` and `note` are for people. `start` (the steps done before, once metrics.jsonl
+        holds no later ones) and `row` (a line of metrics.jsonl) are for trackers.
+        """
 
     def should_stop(self) -> bool:
         """Whether a clean stop was asked for."""
@@ -28,15 +32,18 @@ class Display:
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         self._title, self._quiet = title, quiet
+        self.watcher: Callable[[Mapping[str, Any]], None] | None = None
         self._bar: Any = None
         self._task: Any = None
         self._last_line = time.monotonic()
 
     def show(self, event: Mapping[str, Any]) -> None:
-        """Show one event."""
+        """Show one event, and hand it to the watcher."""
+        if self.watcher is not None:
+            self.watcher(event)
         if event["kind"] == "step":
             self._step(event)
-        else:
+        elif event["kind"] == "note":
             self._say(str(event["text"]))
 
     def note(self, text: str) -> None:

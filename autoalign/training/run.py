@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from autoalign import model_folder
 from autoalign.config import deepspeed
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, InputError
-from autoalign.training import output, space
+from autoalign.training import output, space, tracking
 from autoalign.training.examples import Pairs, Rows
 from autoalign.training.loop import train, use_threads
 from autoalign.training.order import data_order, total_steps
@@ -30,6 +31,7 @@ def run(config: TrainConfig) -> TrainReport:
     display = Display(config.job, quiet=not is_first_process())
     config = _with_absolute_paths(config)
     try:
+        tracking.require(config)
         model_path = str(model_folder.find(config.model_name_or_path, fetch=True))
         output.refuse_foreign(config)
         _check_deepspeed(config)
@@ -42,7 +44,7 @@ def run(config: TrainConfig) -> TrainReport:
             display.note(f"{config.output_dir} holds this job's finished model; nothing to do")
             return report
         try:
-            with space.full_disk_ends_the_job(task.output_dir):
+            with space.full_disk_ends_the_job(task.output_dir), _tracked(config, display):
                 return _start(task, tables, display)
         except InputError:
             if is_first_process():
@@ -76,6 +78,10 @@ def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
 def is_first_process() -> bool:
     """torchrun starts `run` on every rank."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _tracked(config: TrainConfig, display: Display) -> AbstractContextManager[None]:
+    return tracking.tracked(config, display) if is_first_process() else nullcontext()
 
 
 def _start(task: TrainTask, tables: Tables, display: Display) -> TrainReport:

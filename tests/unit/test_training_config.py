@@ -69,7 +69,14 @@ def test_both_spellings_and_bools():
 
 def test_none_takes_an_optional_value_back():
     assert _parse("--save_steps", "none").save_steps is None
-    assert _parse("--report_to", "none").report_to == "none"
+    assert _parse("--run_name", "none").run_name is None
+
+
+def test_report_to_takes_several_trackers_and_none():
+    assert _parse("--report_to", "none").report_to == []
+    assert _parse("--report_to", "wandb", "mlflow", "wandb").report_to == ["wandb", "mlflow"]
+    with pytest.raises(ConfigError, match="none stands alone"):
+        _parse("--report_to", "none", "wandb")
 
 
 def test_packing_refuses_attention_that_crosses_rows():
