@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from autoalign.config.sample import InferConfig
+from autoalign.diversity import mean_diversity
 from autoalign.records import Message, Sample
 from autoalign.sampling import output
 from autoalign.sampling.progress import SampleProgress
@@ -139,7 +140,15 @@ class Collector:
             startup_seconds=ready - started,
             output=self._path,
             errors=errors,
+            diversity=mean_diversity(self._groups()) if config.n > 1 else None,
         )
+
+    def _groups(self) -> Iterator[list[str]]:
+        """The answers of evenly spread prompts, at most 200 of them."""
+        n = self._config.n
+        for prompt in range(0, len(self.prompts), max(1, len(self.prompts) // 200)):
+            lines = (self._store.line(prompt * n + index) for index in range(n))
+            yield [json.loads(line)["text"] for line in lines if line is not None]
 
     def _row(self, prompt: Prompt, answer: Answer) -> dict[str, Any]:
         row = Sample(

@@ -81,6 +81,14 @@ class AnswerStore:
                 self._file.seek(place)
                 yield self._file.readline()
 
+    def line(self, number: int) -> bytes | None:
+        """Answer `number`; None where it is not there."""
+        if self._places[number] < 0:
+            return None
+        self._file.flush()
+        self._file.seek(self._places[number])
+        return self._file.readline()
+
     def flush(self) -> None:
         """Hand what came so far to the operating system, which outlives a killed job."""
         self._file.flush()

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoalign.diversity import Diversity
+
 
 @dataclass(frozen=True, slots=True)
 class SampleReport:
-    """Figures of one job; `startup_seconds` is what passed before the engine could answer."""
+    """Figures of one job; `startup_seconds` is what passed before the engine could answer.
+
+    `diversity`: means over prompts with several answers.
+    """
 
     prompts: int
     answers: int
@@ -20,6 +25,7 @@ class SampleReport:
     startup_seconds: float
     output: Path
     errors: Path | None
+    diversity: Diversity | None = None
 
     @property
     def tokens_per_second(self) -> float:
@@ -42,6 +48,7 @@ class SampleReport:
             ("output tokens", f"{self.output_tokens:,}"),
             ("seconds", f"{self.seconds:.1f} ({self.startup_seconds:.1f} to start)"),
             ("output tok/s", f"{self.tokens_per_second:,.0f}"),
+            *([("diversity", f"{self.diversity}, among a prompt's answers")] if self.diversity else []),
         ]
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import defaultdict
 
-_WORD = re.compile(r"\w+")
+from autoalign.words import words
 
 
 class JaccardPool:
@@ -26,15 +25,15 @@ class JaccardPool:
 
     def add(self, text: str) -> str | None:
         """Keep `text`, or give back the earlier one that it is too much like."""
-        words = frozenset(_WORD.findall(text.lower()))
+        found = frozenset(words(text))
         # By hash, which spreads common words over the order.
-        ordered = sorted(words, key=lambda word: hashlib.blake2b(word.encode(), digest_size=8).digest())
+        ordered = sorted(found, key=lambda word: hashlib.blake2b(word.encode(), digest_size=8).digest())
         prefix = ordered[: len(ordered) - math.ceil(self._threshold * len(ordered)) + 1]
         for place in dict.fromkeys(place for word in prefix for place in self._places[word]):
-            if len(words & self._words[place]) >= self._threshold * len(words | self._words[place]):
+            if len(found & self._words[place]) >= self._threshold * len(found | self._words[place]):
                 return self._texts[place]
         for word in prefix:
             self._places[word].append(len(self._texts))
         self._texts.append(text)
-        self._words.append(words)
+        self._words.append(found)
         return None

@@ -6,17 +6,13 @@ normalised Indel similarity of the two token lists, which rapidfuzz computes bit
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
-# Words in lower case, as the rouge-score package cuts English; a character without spaces around it
-# in its script (Chinese, Japanese) is a token.
-_TOKEN = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u9fff\uf900-\ufaff]+"
-)
+from autoalign.words import words
+
 _SURROGATES = 0xD800
 
 
@@ -49,7 +45,7 @@ class RougePool:
         return None if found is None else Likeness(float(found[1]), int(found[2]))
 
     def _encoded(self, text: str) -> str:
-        return "".join(map(self._character, _TOKEN.findall(text.lower())))
+        return "".join(map(self._character, words(text)))
 
     def _character(self, token: str) -> str:
         number = self._numbers.setdefault(token, len(self._numbers))

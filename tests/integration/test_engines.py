@@ -54,6 +54,14 @@ class Asker:
 
         return list(self._wait(pieces()))
 
+    def write_question(self, seed: int) -> Completion:
+        """The user's turn, after nothing but its opening."""
+        ids, ends, stop = self._renderer.opening(())
+        params = SamplingParams(temperature=0.7, max_new_tokens=64, stop=stop, stop_token_ids=ends)
+        request = GenerationRequest(f"q{seed}", (), tuple(ids), params, seed)
+        answer: Completion = self._wait(self._engine.generate(request))
+        return answer
+
     def close(self) -> None:
         self._wait(self._engine.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -79,6 +87,13 @@ def test_the_likeliest_answer(asker: Asker) -> None:
     (answer,) = asker.ask(CAPITAL)
     assert (answer.text, answer.finish_reason) == ("The capital of France is Paris.", "stop")
     assert answer.prompt_tokens == len(asker._renderer.encode([Message("user", CAPITAL)]))
+
+
+def test_a_model_writes_the_users_turn_too(asker: Asker) -> None:
+    """Magpie (arXiv:2406.08464): one of four draws at least ends by itself, and none holds a marker."""
+    questions = [asker.write_question(seed) for seed in range(4)]
+    assert any(question.finish_reason == "stop" and question.text.strip() for question in questions)
+    assert not any("<|im_" in question.text for question in questions)
 
 
 def test_a_stream_says_the_same_in_pieces(asker: Asker) -> None:

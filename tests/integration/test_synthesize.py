@@ -1,4 +1,4 @@
-"""Synthesis with real engines in Ray actors: the fake one's order and failures, the demo model's rows."""
+"""Synthesis over engines in Ray actors: order, failures, a whole job."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def test_an_engine_that_cant_start_ends_the_job(cluster: Cluster, tmp_path: Path
         pass
 
 
-def test_magpie_on_the_demo_model(tmp_path: Path, demo_model: Path) -> None:
-    """Two questions out of nothing, the same ones again; the second run starts no engine."""
+def test_magpie_from_end_to_end_and_once_more(tmp_path: Path, demo_model: Path) -> None:
+    """The fake engine says back what it is shown; `test_engines.py` has real models write questions."""
     values: dict[str, Any] = {
-        "method": "magpie", "backend": "hf", "model_path": str(demo_model), "num_rows": 2,
-        "max_new_tokens": 48, "temperature": 0.7, "output_file": str(tmp_path / "m.jsonl"),
+        "method": "magpie", "backend": "fake", "model_path": str(demo_model), "num_rows": 3,
+        "output_file": str(tmp_path / "m.jsonl"), "system_message": "Be brief.",
     }  # fmt: skip
     report = run(SynthesizeConfig.build(values))
-    assert report.kept >= 1
+    assert (report.kept, report.asked, report.reused) == (3, 6, 0)
     for record in formats.load(report.output, kind="sft").conversations:
-        assert [message.role for message in record.messages] == ["user", "assistant"]
+        assert [message.role for message in record.messages] == ["system", "user", "assistant"]
     again = run(SynthesizeConfig.build({**values, "overwrite": True}))
-    assert (again.asked, again.kept) == (0, report.kept)
+    assert (again.kept, again.asked, again.reused) == (3, 0, 6)

@@ -117,6 +117,14 @@ def test_convert_to_an_unknown_format_lists_them(tmp_path: Path, capsys: pytest.
     assert "did you mean 'messages'" in capsys.readouterr().err
 
 
+def test_stats_tells_how_varied_the_answers_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers "a b" and "a b": 2 of 4 words, 1 of 2 pairs, each wholly in the other."""
+    file = write(tmp_path / "x.jsonl", *[{"prompt": "Q", "completion": "a b"}] * 2)
+    assert main(["data", "stats", file, "--diversity"]) == 0
+    expected = "diversity   distinct-1 0.500, distinct-2 0.500, self-BLEU 1.000 (2 answers)"
+    assert expected in capsys.readouterr().out
+
+
 def test_stats_prints_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "stats", SFT]) == 0
     out = capsys.readouterr().out

@@ -85,6 +85,13 @@ def test_sharegpt_rows_keep_the_prompts_id(tmp_path: Path) -> None:
     assert json.loads(report.output.read_text()) == [{"id": "q0", "conversations": turns, "source": "s"}]
 
 
+def test_the_report_tells_how_varied_a_prompts_answers_are(tmp_path: Path) -> None:
+    """ "answer 0 0" and "answer 0 1": 3 different of 6 words, 3 different of 4 pairs."""
+    report = collect(job(tmp_path, n=2), asked("a"), [answer(0, 0), answer(0, 1)])
+    assert (report.diversity.distinct_1, report.diversity.distinct_2) == (3 / 6, 3 / 4)
+    assert collect(job(tmp_path, source="t"), asked("a"), [answer(0)]).diversity is None
+
+
 def test_an_answer_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
     report = collect(job(tmp_path), asked("a"), [answer(0), answer(0)])
     assert (report.answers, report.output_tokens, len(rows_of(report.output))) == (1, 3, 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from autoalign import formats
 from autoalign.cli.data import _flags
+from autoalign.cli.data._diversity import AnswerSample
 from autoalign.cli.data._measure import Count, Measures, histogram, measure, summary
 from autoalign.cli.data._progress import progress
 from autoalign.cli.data._tokenizer import load_tokenizer
@@ -21,6 +22,7 @@ def run(args: list[str]) -> int:
     _flags.add_kind(parser)
     _flags.add_bad_rows(parser)
     parser.add_argument("--tokenizer", metavar="PATH", help="model folder or hub name: count tokens")
+    parser.add_argument("--diversity", action="store_true", help="distinct-n and self-BLEU of the answers")
     options = parser.parse_strict(args)
     records = formats.iter_records(
         options.file,
@@ -30,11 +32,14 @@ def run(args: list[str]) -> int:
         errors_path=options.errors_path,
     )
     count = token_counter(load_tokenizer(options.tokenizer)) if options.tokenizer else character_counter
+    answers = AnswerSample()
     unit = "tokens" if options.tokenizer else "characters"
     with progress():
-        found = measure(records, count)
+        found = measure(answers.of(records) if options.diversity else records, count)
     for line in report(found, unit):
         print(line)
+    if options.diversity:
+        print(answers.line())
     return 0
 
 

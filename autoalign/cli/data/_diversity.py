@@ -1,0 +1,44 @@
+"""How varied the answers of a file are, from a sample of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+
+from autoalign.diversity import diversity
+from autoalign.formats import Record
+from autoalign.records import Conversation
+
+_MOST = 1000
+
+
+class AnswerSample:
+    """Lets records through, and keeps 1,000 of their answers, each with the same chance (reservoir)."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._seen = 0
+        self._draw = random.Random(0)  # noqa: S311 (no secret)
+
+    def of(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The same records."""
+        for record in records:
+            answers = record.messages if isinstance(record, Conversation) else record.chosen
+            said = "\n".join(message.content for message in answers if message.role == "assistant")
+            if said:
+                self._keep(said)
+            yield record
+
+    def _keep(self, text: str) -> None:
+        self._seen += 1
+        if len(self.texts) < _MOST:
+            self.texts.append(text)
+        elif (place := self._draw.randrange(self._seen)) < _MOST:
+            self.texts[place] = text
+
+    def line(self) -> str:
+        """What is printed."""
+        if len(self.texts) < 2:
+            return "diversity   fewer than two answers"
+        of = "" if self._seen <= _MOST else f" of {self._seen:,}"
+        return f"diversity   {diversity(self.texts)} ({len(self.texts):,}{of} answers)"
