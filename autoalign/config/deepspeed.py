@@ -58,7 +58,7 @@ def _check_stage(given: dict[str, Any], name: str) -> None:
 
 def _from_job(config: TrainConfig, world_size: int) -> dict[str, Any]:
     per_worker = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return {
+    settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
         "train_batch_size": per_worker * world_size,
@@ -68,6 +68,20 @@ def _from_job(config: TrainConfig, world_size: int) -> dict[str, Any]:
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1 << 30,
         "wall_clock_breakdown": False,
+    }
+    if offload := _offload(config):
+        settings["zero_optimization"] = offload
+    return settings
+
+
+def _offload(config: TrainConfig) -> dict[str, Any]:
+    """Where ZeRO keeps what it moves off the GPU (ZeRO-Offload, arXiv:2101.06840; -Infinity, 2104.07857)."""
+    places = {"offload_optimizer": config.offload_optimizer, "offload_param": config.offload_param}
+    path = {"nvme_path": config.offload_path}
+    return {
+        name: {"device": place, "pin_memory": True, **(path if place == "nvme" else {})}
+        for name, place in places.items()
+        if place != "none"
     }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from autoalign.config import acceleration
 from autoalign.config.base import JobConfig
 
 Positive = Annotated[int, Field(gt=0)]
@@ -78,10 +79,36 @@ class TrainConfig(JobConfig):
 
     bf16: bool = Field(True, description="bfloat16 weights and activations, float32 master weights")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
-    attn_implementation: Literal["auto", "rows", "sdpa", "eager", "flash_attention_2"] = Field(
-        "auto",
-        description="attention kernel; auto: flash_attention_2 where installed, else rows (SDPA a row); "
-        "sdpa and eager pad",
+    gradient_checkpointing_every: Positive = Field(
+        1, description="with gradient_checkpointing: recompute every Nth decoder layer alone"
+    )
+    attn_implementation: Literal["auto", "rows", "sdpa", "eager", "flash_attention_2", "flex_attention"] = (
+        Field(
+            "auto",
+            description="attention kernel; auto: on a GPU flash_attention_2 where installed, else "
+            "flex_attention; on a CPU rows (SDPA a row); sdpa and eager pad",
+        )
+    )
+    torch_compile: bool = Field(False, description="compile every decoder layer with torch.compile")
+    use_liger_kernel: bool = Field(
+        False, description="Liger's fused RMSNorm, RoPE and SwiGLU kernels (a GPU and liger-kernel)"
+    )
+    load_in_4bit: bool = Field(
+        False, description="QLoRA: the frozen base in 4 bits (NF4, double quantisation); needs use_lora"
+    )
+    load_in_8bit: bool = Field(False, description="the frozen base in 8 bits (LLM.int8); needs use_lora")
+    sequence_parallel_size: Positive = Field(
+        1, description="workers that share each row (DeepSpeed Ulysses), for long rows; divides num_workers"
+    )
+    offload_optimizer: Literal["none", "cpu", "nvme"] = Field(
+        "none", description="where ZeRO (1 to 3) keeps masters and moments instead of on the GPU"
+    )
+    offload_param: Literal["none", "cpu", "nvme"] = Field(
+        "none", description="where ZeRO-3 keeps weights that are not in use"
+    )
+    offload_path: str | None = Field(None, description="folder on a fast local disk, for offloading to nvme")
+    activation_offload: bool = Field(
+        False, description="keep what the backward pass needs in the host's memory instead of on the GPU"
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
 
@@ -171,7 +198,7 @@ class TrainConfig(JobConfig):
         if self.packing and self.attn_implementation in ("sdpa", "eager"):
             raise ValueError(
                 f"'packing' with attn_implementation '{self.attn_implementation}' would let rows see others; "
-                "use auto, rows or flash_attention_2"
+                "use auto, rows, flash_attention_2 or flex_attention"
             )
         if self.attn_implementation == "rows" and not self.padding_free:
             raise ValueError("'attn_implementation' rows needs 'padding_free': it attends row by row")
@@ -180,6 +207,13 @@ class TrainConfig(JobConfig):
                 "'max_tokens_per_batch' is for rows as they are; "
                 "with packing a bin holds model_max_length tokens"
             )
+        if self.attn_implementation == "flex_attention" and not self.padding_free:
+            raise ValueError("'attn_implementation' flex_attention needs 'padding_free': it tells rows apart")
         if self.eval_steps and not self.eval_data_path:
             raise ValueError("'eval_steps' is given without 'eval_data_path'")
+        return self
+
+    @model_validator(mode="after")
+    def _check_acceleration(self) -> TrainConfig:
+        acceleration.check(self)
         return self

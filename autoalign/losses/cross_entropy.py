@@ -64,6 +64,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 step = grad_logits.T @ part
                 step = step.float() if many else step
                 grad_weight = step if grad_weight is None else grad_weight.add_(step)
+        if needs_weight and grad_weight is None:
+            # Ranks that reduce gradients in step need one each, of no tokens too.
+            grad_weight = torch.zeros_like(weight)
         ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype) if grad_weight is not None else None)
         return total
 

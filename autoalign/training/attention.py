@@ -16,16 +16,7 @@ from torch.nn import functional as F
 NAME = "autoalign_rows"
 
 
-def register() -> None:
-    """Make the kernel known to transformers as `attn_implementation=NAME`."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface
-
-    AttentionInterface.register(NAME, attend_rows)
-    AttentionMaskInterface.register(NAME, _no_mask)
-
-
-def _no_mask(*args: Any, **kwargs: Any) -> None:
+def no_mask(*args: Any, **kwargs: Any) -> None:
     """Rows are separated by slicing; no mask is built."""
 
 

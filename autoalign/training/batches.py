@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoalign.training.acceleration.sequence_parallel import Share
 from autoalign.training.tokens import TokenRow
 
 
@@ -30,6 +31,7 @@ class Batch:
         ref_logps: (rows,) float32, the reference's log-prob of each row's answer, if precomputed.
         mean_chosen_tokens: scalar, mean length of the step's chosen answers over all workers.
         margins: (pairs,) float32, by how much the chosen answers are known to be better, if given.
+        share: which stretch of a batch this is, where ranks share one.
     """
 
     input_ids: Tensor
@@ -43,6 +45,7 @@ class Batch:
     ref_logps: Tensor | None = None
     mean_chosen_tokens: Tensor | None = None
     margins: Tensor | None = None
+    share: Share | None = None
 
     @property
     def last_tokens(self) -> Tensor:

@@ -18,7 +18,8 @@ Llama-like decoder, with `e` bytes a number (2 in bf16, 4 in fp32), width `h`, M
 Frozen linear layers keep no input, but PEFT's adapters (float32 whatever the model) keep theirs:
 under bf16 each adapter its own float32 copy of `in` numbers, and `4 rank` bytes behind it; with
 dropout also the noise. `eager` attention keeps each head's probabilities, rows * length^2 of them.
-Checkpointing keeps a layer's input, `e h`, and one layer in full. The final norm counts as half a
+Checkpointing keeps a layer's input, `e h`, and one layer in full; offloaded, that one layer alone is
+on the GPU. The final norm counts as half a
 layer's two.
 
 **Logits** are made for `CHUNK` positions at a time: in the model's type, in float32, and as
@@ -40,6 +41,9 @@ from autoalign.errors import ModelError
 
 _SHARD_BYTES = 4 << 30
 """Optimizer state held at a time while a checkpoint is written, as in tensors.py."""
+
+_LIVE_PARAMETERS = 10**9
+"""DeepSpeed's `stage3_max_live_parameters`."""
 
 CHUNK = 1024
 """Positions whose logits exist at a time, as in losses/cross_entropy.py."""
@@ -145,15 +149,20 @@ class Footprint:
 
 def activation_bytes(sizes: Architecture, config: TrainConfig, batch: MicroBatch) -> int:
     """What autograd keeps of `batch`; see the module's docstring."""
-    layer = _layer_bytes(sizes, config) * batch.tokens
+    tokens = math.ceil(batch.tokens / config.sequence_parallel_size)
+    layer = _layer_bytes(sizes, config) * tokens
     if config.attn_implementation == "eager":
         squares = sum(length**2 for length in batch.row_lengths)
         layer += sizes.heads * squares * (4 + (2 if config.bf16 else 0))
     width = _width(config)
-    final = (_norm_bytes(sizes, config) + width * sizes.hidden) * batch.tokens
+    final = (_norm_bytes(sizes, config) + width * sizes.hidden) * tokens
     picked = width * sizes.hidden * batch.supervised
+    if config.activation_offload:
+        return layer + final + picked
     if config.gradient_checkpointing:
-        return sizes.layers * width * sizes.hidden * batch.tokens + layer + final + picked
+        recomputed = math.ceil(sizes.layers / config.gradient_checkpointing_every)
+        inputs = recomputed * width * sizes.hidden * tokens
+        return inputs + (sizes.layers - recomputed + 1) * layer + final + picked
     return sizes.layers * layer + final + picked
 
 
@@ -250,7 +259,8 @@ def footprint(
     width, whole = _width(config), sum(map(math.prod, shapes.values()))
     trained = adapter_parameters(shapes, config) if config.use_lora else whole
     zero = _Sharding() if config.deepspeed == "none" else _zero(config, workers)
-    weights = width * whole + (4 * trained if config.use_lora else 0)
+    base = base_bytes(shapes, config)
+    weights = base + (4 * trained if config.use_lora else 0)
     has_masters = (config.bf16 and not config.use_lora) or config.deepspeed not in ("none", "zero0")
     state = 8 + (4 if has_masters else 0)
     offloaded = on_gpu and _offloads_optimizer(config, workers)
@@ -260,8 +270,8 @@ def footprint(
     merging = activations + logits + width * whole if config.use_lora else 0
     return Footprint(
         libraries=libraries,
-        weights=weights // zero.weights,
-        reference=width * whole // zero.weights if keeps_reference else 0,
+        weights=_held_weights(weights // zero.weights, config),
+        reference=base // zero.weights if keeps_reference else 0,
         optimizer=0 if offloaded else state * trained // zero.optimizer,
         gradients=4 * trained // zero.optimizer,
         raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,
@@ -270,6 +280,30 @@ def footprint(
         saving=0 if on_gpu else max(merging, _copied_bytes(config, whole, trained)),
         accumulates=config.gradient_accumulation_steps > 1,
     )
+
+
+def base_bytes(shapes: Shapes, config: TrainConfig) -> int:
+    """The model's own weights, quantised or not.
+
+    Four bits a number carry an eight-bit scale for 64 of them, and those a float32 for 256
+    (arXiv:2305.14314, section 3); eight bits carry a float32 a row.
+    """
+    total = 0.0
+    for name, shape in shapes.items():
+        numel = math.prod(shape)
+        is_linear = len(shape) == 2 and name.rsplit(".", 2)[-2] not in ("embed_tokens", "lm_head")
+        if is_linear and config.load_in_4bit:
+            total += numel * (0.5 + 1 / 64 + 4 / (64 * 256))
+        elif is_linear and config.load_in_8bit:
+            total += numel + 4 * shape[0]
+        else:
+            total += numel * _width(config)
+    return int(total)
+
+
+def _held_weights(weights: int, config: TrainConfig) -> int:
+    """On the device: offloaded ones come back a layer at a time, up to DeepSpeed's own limit."""
+    return weights if config.offload_param == "none" else min(weights, _LIVE_PARAMETERS * _width(config))
 
 
 def _copied_bytes(config: TrainConfig, whole: int, trained: int) -> int:

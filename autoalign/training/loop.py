@@ -16,6 +16,7 @@ from autoalign.config import deepspeed as deepspeed_settings
 from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.model_folder import load_tokenizer
 from autoalign.training import checkpoint, space
+from autoalign.training.acceleration import offload, sequence_parallel
 from autoalign.training.bad_steps import BadStepGuard
 from autoalign.training.batches import Batch
 from autoalign.training.checkpoint import Progress
@@ -57,7 +58,9 @@ class Trainer:
         self.world, self.reporter = world, reporter
         self.tokenizer = load_tokenizer(task.model_path, config.trust_remote_code)
         self.layout = Layout(is_padding_free(config, task.model_path), self.tokenizer.pad_token_id or 0)
+        offload.require_gpu(config, world.device)
         self.objective = objective_of(config)
+        self.sequence = sequence_parallel.join(config.sequence_parallel_size, world)
         self.examples, self.evaluation = self.objective.examples(task, tables, world, self.layout)
         self.order = data_order(config, self.examples, world.size, self.layout.padding_free)
         self.total = total_steps(config, self.order)
@@ -152,10 +155,10 @@ class Trainer:
             )
 
     def _batches(self, examples: Examples, parts: list[list[int]]) -> Iterator[Batch]:
-        """This rank's micro-batches: every world_size-th part."""
+        """This rank's micro-batches: every replicas-th part, or its share of one."""
         step = [example for part in parts for example in part]
-        for part in parts[self.world.rank :: self.world.size]:
-            yield examples.batch(part, self.layout, step)
+        for part in parts[self.sequence.replica :: self.sequence.replicas]:
+            yield self.sequence.share(examples.batch(part, self.layout, step))
 
     def _log(self, figures: _Figures, lr: float, grad_norm: float, writer: MetricsWriter | None) -> None:
         measured = self._figures()
@@ -187,7 +190,7 @@ class Trainer:
         """Mean loss of the evaluation set, the same on every rank."""
         examples = self.evaluation
         assert examples is not None
-        parts = evaluation_parts(self.config, examples, self.world.size, self.layout.padding_free)
+        parts = evaluation_parts(self.config, examples, self.sequence.replicas, self.layout.padding_free)
         self._figures()  # those of training are logged apart
         (loss_sum,) = self.world.sum(
             sum(self.engine.evaluate(batch) for batch in self._batches(examples, parts))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from autoalign.config.train import TrainConfig
-from autoalign.errors import ConfigError, MissingDependency, ModelError, nearest
-from autoalign.training import attention
+from autoalign.errors import ConfigError, ModelError, nearest
+from autoalign.training.acceleration import attention_choice, liger, quantization, regions, ulysses
 
 
 class ModelKind(NamedTuple):
@@ -41,17 +41,34 @@ def load_model(
 
     Raises:
         ModelError: transformers can't load the folder.
-        ConfigError: a LoRA target that the model lacks.
+        ConfigError: a LoRA target that the model lacks, or a choice of speed or memory that
+            this model or machine rules out.
     """
-    attention.register()
-    model = load_weights(config, kind, path, attn_implementation=attention_name(config, path))
+    name = attention_choice.attention_name(config, _has_soft_caps(config, path))
+    model = load_weights(config, kind, path, attn_implementation=name, **quantization.options(config))
+    base, layers = model, decoder_layers(model)
+    if config.sequence_parallel_size > 1:
+        ulysses.require_divisible(model.config.num_attention_heads, config.sequence_parallel_size)
+    if config.use_liger_kernel:
+        liger.apply(model)
+    quantization.prepare(model, config)
     if config.use_lora:
         model = _with_adapter(model, config, adapter, kind)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        for index, layer in enumerate(layers):
+            layer.gradient_checkpointing = index % config.gradient_checkpointing_every == 0
         if config.use_lora:
             model.enable_input_require_grads()
+    if config.torch_compile:
+        regions.compile_layers(base, layers)
     return model.train()
+
+
+def decoder_layers(model: Any) -> Any:
+    """The nn.ModuleList of a transformers model's decoder layers."""
+    body = getattr(model, model.base_model_prefix, model)
+    return body.layers
 
 
 def load_weights(config: TrainConfig, kind: ModelKind, path: str, **options: Any) -> Any:
@@ -132,28 +149,6 @@ def is_padding_free(config: TrainConfig, path: str) -> bool:
     """Whether batches are laid out without padding: transformers' sdpa and eager know rows by a mask."""
     masked = config.attn_implementation in ("sdpa", "eager")
     return config.padding_free and not masked and not _has_soft_caps(config, path)
-
-
-def attention_name(config: TrainConfig, path: str) -> str:
-    """The `attn_implementation` for transformers.
-
-    Raises:
-        MissingDependency: flash_attention_2 is asked for and not installed.
-    """
-    from transformers.utils.import_utils import is_flash_attn_2_available
-
-    wanted, has_flash = config.attn_implementation, is_flash_attn_2_available()
-    if wanted == "flash_attention_2" and not has_flash:
-        raise MissingDependency(
-            "attn_implementation flash_attention_2 needs a GPU and `pip install flash-attn`"
-        )
-    if wanted in ("sdpa", "eager", "flash_attention_2"):
-        return wanted
-    if _has_soft_caps(config, path):
-        return "eager"
-    if not config.padding_free:
-        return "sdpa"
-    return "flash_attention_2" if wanted == "auto" and has_flash else attention.NAME
 
 
 def _has_soft_caps(config: TrainConfig, path: str) -> bool:

@@ -49,29 +49,30 @@ class Budget:
 def data_order(
     config: TrainConfig, examples: Examples, world_size: int, padding_free: bool = True
 ) -> DataOrder:
-    """The examples of every step, for `world_size` workers."""
+    """The examples of every step; `sequence_parallel_size` of the `world_size` workers count as one."""
+    replicas = world_size // config.sequence_parallel_size
     return DataOrder(
         lengths=examples.lengths,
         micro_batch_size=config.per_device_train_batch_size,
-        micro_batches=config.gradient_accumulation_steps * world_size,
+        micro_batches=config.gradient_accumulation_steps * replicas,
         seed=config.seed,
         capacity=config.model_max_length if config.packing else None,
         group_by_length=config.group_by_length,
-        budget=_budget(config, examples, world_size, padding_free),
+        budget=_budget(config, examples, replicas, padding_free),
     )
 
 
 def evaluation_parts(
-    config: TrainConfig, examples: Examples, world_size: int, padding_free: bool
+    config: TrainConfig, examples: Examples, replicas: int, padding_free: bool
 ) -> list[list[int]]:
-    """All examples in micro-batches for evaluation, longest first; a multiple of `world_size` of them."""
-    budget = _budget(config, examples, world_size, padding_free)
+    """All examples in micro-batches for evaluation, longest first; a multiple of `replicas` of them."""
+    budget = _budget(config, examples, replicas, padding_free)
     everything = sorted(range(len(examples.lengths)), key=lambda example: -examples.lengths[example])
     if budget is not None:
         return budget.parts(everything)
     size = config.per_device_eval_batch_size
     parts = [everything[i : i + size] for i in range(0, len(everything), size)]
-    return parts + [[] for _ in range(-len(parts) % world_size)]
+    return parts + [[] for _ in range(-len(parts) % replicas)]
 
 
 def total_steps(config: TrainConfig, order: DataOrder) -> int:

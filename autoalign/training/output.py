@@ -59,6 +59,8 @@ _DECISIVE = (
     "lora_alpha",
     "lora_dropout",
     "lora_target_modules",
+    "load_in_4bit",
+    "load_in_8bit",
     "loss_type",
     "loss_weights",
     "beta",
@@ -85,7 +87,7 @@ def fingerprint(config: TrainConfig, **digests: str) -> dict[str, Any]:
     values = {key: getattr(config, key) for key in _DECISIVE if hasattr(config, key)}
     return {
         **values,
-        "global_batch_size": rows * worker_count(config),
+        "global_batch_size": rows * worker_count(config) // config.sequence_parallel_size,
         **{f"{name}_digest": value for name, value in digests.items()},
     }
 

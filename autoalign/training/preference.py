@@ -14,6 +14,7 @@ from autoalign.losses.logps import PairLogps, sum_answers
 from autoalign.losses.reward_metrics import reward_metrics
 from autoalign.losses.token_logps import linear_token_logps, token_logps
 from autoalign.training import reference
+from autoalign.training.acceleration.sequence_parallel import of_this_rank, whole_answers
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
 from autoalign.training.measured import REWARD_FIGURES, Measured
@@ -35,7 +36,10 @@ class AnswerLogps(nn.Module):
         self._chunked = whole_head and has_plain_head(model)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(supervised,) float32 log-probs."""
+        """(supervised,) float32 log-probs, of the whole batch where ranks share it."""
+        return whole_answers(self._own_logps(batch), batch)
+
+    def _own_logps(self, batch: Batch) -> Tensor:
         if not self._chunked:
             return token_logps(answer_logits(self.model, batch), batch.targets)
         weight: Tensor = base_model(self.model).get_output_embeddings().weight
@@ -69,12 +73,12 @@ class PreferenceModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the pairs' losses, a float32 scalar."""
         logps: Tensor = self._policy(batch)
-        if not len(batch.targets):
+        if not len(logps):
             return logps.sum()
         pairs = self._pair_logps(batch, logps)
         losses: Tensor = self._objective(pairs).losses
         self._measure(pairs)
-        return losses.sum()
+        return of_this_rank(losses.sum(), batch)
 
     def train(self, mode: bool = True) -> Self:
         """The reference never drops out."""

@@ -90,4 +90,6 @@ def model_inputs(batch: Batch) -> dict[str, Any]:
     }
     if batch.row_lengths is not None:
         inputs["row_lengths"] = batch.row_lengths
+    if batch.share is not None:
+        inputs["share"] = batch.share
     return inputs

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
+from autoalign.training.acceleration.offload import kept_activations
 from autoalign.training.batches import Batch
 from autoalign.training.engines.base import (
     MASTER,
@@ -32,6 +33,7 @@ class PlainEngine:
     def __init__(self, module: SupervisedModel, config: TrainConfig, world: World) -> None:
         self.module = module.to(world.device)
         self._world = world
+        self._kept_activations = kept_activations(config, module, world.device)
         self._max_norm = config.max_grad_norm or float("inf")
         groups = parameter_groups(module, config.weight_decay)
         self._masters = {
@@ -52,7 +54,8 @@ class PlainEngine:
     ) -> StepResult:
         loss_sum = 0.0
         for batch in batches:
-            loss = self.module(batch.to(self._world.device))
+            with self._kept_activations():
+                loss = self.module(batch.to(self._world.device))
             (loss / denominator).backward()
             self._collect_gradients()
             loss_sum += float(loss.detach())

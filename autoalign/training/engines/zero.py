@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, MissingDependency
+from autoalign.training.acceleration.offload import kept_activations
 from autoalign.training.batches import Batch
 from autoalign.training.engines.base import (
     MASTER,
@@ -82,7 +83,9 @@ class ZeroEngine:
         self._stage = int(settings["zero_optimization"]["stage"])
         self._accumulation = config.gradient_accumulation_steps
         self._world = world
+        self._kept_activations = kept_activations(config, module, world.device)
         offload = settings["zero_optimization"].get("offload_optimizer", {}).get("device", "none")
+        self._on_nvme = offload == "nvme"
         try:
             self._engine, self._optimizer, _, _ = deepspeed.initialize(
                 model=module,
@@ -111,7 +114,8 @@ class ZeroEngine:
         for batch, is_last in _with_end(batches):
             # A token budget makes a step's micro-batches as many as its rows need.
             self._engine.set_gradient_accumulation_boundary(is_last)
-            loss = self._engine(batch.to(self._world.device))
+            with self._kept_activations():
+                loss = self._engine(batch.to(self._world.device))
             self._engine.backward(loss * scale)
             loss_sum += float(loss.detach())
             self._accepted = partial(accept, loss_sum)
@@ -177,6 +181,10 @@ class ZeroEngine:
         inner = self._inner_optimizer()
         for group in inner.param_groups:
             for parameter in group["params"]:
+                if self._on_nvme and parameter in inner.state:
+                    # The moments are in files, all zero; their step count is in memory.
+                    inner.state[parameter]["step"] = step
+                    continue
                 inner.state[parameter] = {
                     "step": torch.tensor(float(step)) if isinstance(inner, torch.optim.AdamW) else step,
                     MOMENT: torch.zeros_like(parameter),

@@ -1,0 +1,1 @@
+"""Choices of speed and memory, one file each; docs/training.md says when each pays."""

@@ -1,0 +1,87 @@
+"""Attention inside rows as one FlexAttention kernel: for GPUs without FlashAttention.
+
+FlexAttention (arXiv:2412.05496) compiles a kernel from a rule of which token sees which, and skips
+blocks of tokens that see nothing of each other; rows laid end to end cost what they would alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NAME = "autoalign_flex"
+
+
+def attend_flex(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    row_lengths: tuple[int, ...] | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention inside each row; arguments and result as attention.attend_rows.
+
+    Raises:
+        ValueError: attention dropout, which FlexAttention lacks.
+    """
+    if dropout and module.training:
+        raise ValueError("flex_attention has no dropout: set the model's attention_dropout to 0")
+    lengths = (query.shape[2],) if row_lengths is None else tuple(row_lengths)
+    output = _kernel(query.device.type)(
+        query,
+        key,
+        value,
+        block_mask=block_mask(lengths, sliding_window, query.device),
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output.transpose(1, 2).contiguous(), None
+
+
+@lru_cache(maxsize=8)
+def block_mask(lengths: tuple[int, ...], window: int | None, device: torch.device) -> Any:
+    """Which blocks of tokens see each other; all layers of a batch, and its recomputation, share one.
+
+    Args:
+        lengths: tokens of each row.
+        window: a token sees itself and this many minus one before it.
+    """
+    from torch.nn.attention import flex_attention
+
+    rows = torch.repeat_interleave(
+        torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device)
+    )
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        seen = (rows[query] == rows[key]) & (query >= key)
+        return seen if window is None else seen & (query - key < window)
+
+    make = flex_attention.create_block_mask
+    if device.type == "cuda":
+        # Eagerly it would hold a matrix of all pairs of tokens.
+        make = _compiled(make)
+    tokens = sum(lengths)
+    return make(sees, None, None, tokens, tokens, device=device)
+
+
+@cache
+def _kernel(device_type: str) -> Callable[..., Tensor]:
+    """Compiled on a GPU; on a CPU the plain formula, which is for comparing with."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return _compiled(flex_attention) if device_type == "cuda" else flex_attention
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=True)
