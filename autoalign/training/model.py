@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -81,11 +82,11 @@ def load_weights(config: TrainConfig, kind: ModelKind, path: str, **options: Any
         ModelError: transformers can't load the folder.
     """
     import transformers
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
     from autoalign.training import reward_head
 
-    logging.disable_progress_bar()
+    disable_progress_bar()
     with _naming(path):
         loaded = partial(
             getattr(transformers, kind.auto_class).from_pretrained,
@@ -99,6 +100,8 @@ def load_weights(config: TrainConfig, kind: ModelKind, path: str, **options: Any
 
 
 def _with_adapter(model: Any, config: TrainConfig, adapter: str | None, kind: ModelKind) -> Any:
+    # PEFT imports bitsandbytes, which misses a kernel from a hub that it does without.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if adapter is not None:

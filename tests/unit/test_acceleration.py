@@ -1,4 +1,4 @@
-"""Choices of speed and memory: what is refused, what DeepSpeed is told, and kernels against plain attention."""
+"""Choices of speed and memory: what is refused, what DeepSpeed is told, kernels against each other."""
 
 from __future__ import annotations
 
