@@ -9,7 +9,7 @@ from typing import Any
 from tests.unit.chat_tokenizers import byte_level
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0, tie: bool = True) -> Path:
+def save_tiny_model(folder: Path, *, seed: int = 0, tie: bool = True, hidden: int = 32) -> Path:
     """Write the model and its tokenizer to `folder`, in float32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -19,7 +19,7 @@ def save_tiny_model(folder: Path, *, seed: int = 0, tie: bool = True) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=hidden,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -79,7 +79,8 @@ def _kernel(device_type: str) -> Callable[..., Tensor]:
     """Compiled on a GPU; on a CPU the plain formula, which is for comparing with."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return _compiled(flex_attention) if device_type == "cuda" else flex_attention
+    kernel: Any = flex_attention
+    return _compiled(kernel) if device_type == "cuda" else kernel
 
 
 @cache

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from autoalign.config.acceleration import is_quantized
 from autoalign.config.train import TrainConfig
-from autoalign.errors import MissingDependency
+from autoalign.errors import ConfigError, MissingDependency
+
+_BLOCK = 64
+"""Numbers that share an NF4 scale."""
 
 
 def options(config: TrainConfig) -> dict[str, Any]:
@@ -45,14 +48,30 @@ def options(config: TrainConfig) -> dict[str, Any]:
 
 
 def prepare(model: Any, config: TrainConfig) -> None:
-    """Freeze a quantised model's own weights, and let its norms multiply in float32."""
+    """Freeze a quantised model's own weights, and let its norms multiply in float32.
+
+    Raises:
+        ConfigError: a layer that bitsandbytes would hold wrongly on this machine.
+    """
     if not is_quantized(config):
         return
     model.requires_grad_(False)
-    for module in model.modules():
+    for name, module in model.named_modules():
+        _require_whole_blocks(name, module, config)
         if type(module).__name__.endswith("Norm") and hasattr(module, "weight"):
             module.float()
             module.register_forward_hook(_hand_on_in_the_inputs_type)
+
+
+def _require_whole_blocks(name: str, module: nn.Module, config: TrainConfig) -> None:
+    """bitsandbytes' CPU kernel takes wrong scales where a block of 64 numbers goes on in the next row."""
+    width = getattr(module, "in_features", 0)
+    is_cut = config.load_in_4bit and type(module).__name__ == "Linear4bit" and width % _BLOCK > 0
+    if is_cut and next(module.parameters()).device.type == "cpu":
+        raise ConfigError(
+            f"'load_in_4bit': {name} takes {width} numbers, and on a CPU bitsandbytes holds only "
+            f"multiples of {_BLOCK} rightly; use load_in_8bit, or a GPU"
+        )
 
 
 def _hand_on_in_the_inputs_type(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:

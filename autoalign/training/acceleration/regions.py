@@ -30,11 +30,11 @@ class _Sealed:
 def between(attend: Attention) -> Attention:
     """`attend`, called between compiled regions with what `compile_layers` sealed."""
 
-    @torch.compiler.disable
     def attend_between(*args: Any, sealed: _Sealed | None = None, **kwargs: Any) -> tuple[Tensor, None]:
         return attend(*args, **kwargs, **(sealed.content if sealed is not None else {}))
 
-    return attend_between
+    uncompiled: Attention = torch.compiler.disable(attend_between)
+    return uncompiled
 
 
 def compile_layers(model: Any, layers: nn.ModuleList) -> None:
