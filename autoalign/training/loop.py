@@ -213,7 +213,8 @@ class Trainer:
     def _writer(self) -> MetricsWriter | None:
         if not self.world.is_main:
             return None
-        writer = MetricsWriter(self.task.output_dir, self.progress.step)
+        title = f"{self.config.job}: {Path(self.config.model_name_or_path).name}"
+        writer = MetricsWriter(self.task.output_dir, self.progress.step, title)
         self.reporter.emit({"kind": "start", "step": self.progress.step})
         return writer
 

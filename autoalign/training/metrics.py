@@ -17,9 +17,11 @@ class MetricsWriter:
 
     Args:
         from_step: steps already done; later lines of an earlier attempt are dropped.
+        title: of the pictures.
     """
 
-    def __init__(self, output_dir: Path, from_step: int) -> None:
+    def __init__(self, output_dir: Path, from_step: int, title: str) -> None:
+        self._title = title
         self._path = output_dir / METRICS_NAME
         _truncate(self._path, from_step)
         self._file = self._path.open("a", encoding="utf-8")
@@ -32,7 +34,7 @@ class MetricsWriter:
     def close(self) -> None:
         """Close the file and draw the pictures."""
         self._file.close()
-        pictures.draw(read_metrics(self._path), self._path.parent)
+        pictures.draw(read_metrics(self._path), self._path.parent, self._title)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -9,38 +9,50 @@ from typing import Any
 LOSS_NAME, REWARDS_NAME = "loss.png", "rewards.png"
 Rows = Sequence[Mapping[str, Any]]
 
+# Okabe and Ito's colours, which people who see few colours can tell apart.
+_BLUE, _ORANGE, _GREEN = "#0072b2", "#d55e00", "#009e73"
+_REWARDS = {"rewards/chosen": _GREEN, "rewards/rejected": _ORANGE, "rewards/margins": _BLUE}
 
-def draw(rows: Rows, folder: Path) -> None:
-    """Draw what the rows hold; nothing when no step was logged."""
+
+def draw(rows: Rows, folder: Path, title: str) -> None:
+    """Draw what the rows hold into `folder`; nothing when no step was logged."""
     if not any("loss" in row for row in rows):
         return
-    _save(folder / LOSS_NAME, 1, lambda axes: _draw_loss(rows, axes[0], folder.name))
+    _save(folder / LOSS_NAME, title, 1, lambda axes: _draw_loss(rows, axes[0]))
     if any("rewards/margins" in row for row in rows):
-        _save(folder / REWARDS_NAME, 2, lambda axes: _draw_rewards(rows, axes, folder.name))
+        _save(folder / REWARDS_NAME, title, 2, lambda axes: _draw_rewards(rows, axes))
 
 
-def _draw_loss(rows: Rows, axes: Any, title: str) -> None:
-    steps, losses = _series(rows, "loss")
-    axes.plot(steps, losses, color="#4c72b0", alpha=0.35, linewidth=1, label="loss")
-    axes.plot(steps, smooth(losses), color="#4c72b0", label="smoothed")
-    at, evaluation = _series(rows, "eval_loss")
-    if at:
-        axes.plot(at, evaluation, color="#dd8452", marker="o", label="evaluation")
-    axes.set(xlabel="step", ylabel="loss", title=title)
+def _draw_loss(rows: Rows, axes: Any) -> None:
+    _draw_training(rows, "loss", axes, _BLUE, "training")
+    _draw_evaluation(rows, "loss", axes, _ORANGE, "evaluation")
+    axes.set(xlabel="step", ylabel="loss")
 
 
-def _draw_rewards(rows: Rows, axes: Sequence[Any], title: str) -> None:
-    colours = {"rewards/chosen": "#55a868", "rewards/rejected": "#c44e52", "rewards/margins": "#4c72b0"}
-    for name, colour in colours.items():
-        steps, values = _series(rows, name)
-        axes[0].plot(steps, smooth(values), color=colour, label=name.removeprefix("rewards/"))
-    axes[0].set(xlabel="step", ylabel="reward (smoothed)", title=title)
-    steps, values = _series(rows, "rewards/accuracies")
-    axes[1].plot(steps, smooth(values), color="#4c72b0", label="training")
-    at, evaluation = _series(rows, "eval_rewards/accuracies")
-    if at:
-        axes[1].plot(at, evaluation, color="#dd8452", marker="o", label="evaluation")
-    axes[1].set(xlabel="step", ylabel="share of pairs the right way round", ylim=(0, 1.02))
+def _draw_rewards(rows: Rows, axes: Sequence[Any]) -> None:
+    for name, colour in _REWARDS.items():
+        label = name.removeprefix("rewards/")
+        _draw_training(rows, name, axes[0], colour, label)
+        _draw_evaluation(rows, name, axes[0], colour, f"{label}, evaluation")
+    axes[0].axhline(0, color="black", linewidth=0.8)
+    axes[0].set(xlabel="step", ylabel="reward")
+    _draw_training(rows, "rewards/accuracies", axes[1], _BLUE, "training")
+    _draw_evaluation(rows, "rewards/accuracies", axes[1], _ORANGE, "evaluation")
+    axes[1].axhline(0.5, color="black", linewidth=0.8, linestyle=":", label="chance")
+    axes[1].set(xlabel="step", ylabel="share of pairs with the higher reward for chosen", ylim=(-0.02, 1.02))
+
+
+def _draw_training(rows: Rows, name: str, axes: Any, colour: str, label: str) -> None:
+    """The values as they are, faint, and their moving average."""
+    steps, values = _series(rows, name)
+    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+    axes.plot(steps, smooth(values), color=colour, linewidth=1.8, label=label)
+
+
+def _draw_evaluation(rows: Rows, name: str, axes: Any, colour: str, label: str) -> None:
+    steps, values = _series(rows, f"eval_{name}")
+    if steps:
+        axes.plot(steps, values, color=colour, linestyle="--", marker="o", markersize=5, label=label)
 
 
 def _series(rows: Rows, name: str) -> tuple[list[int], list[float]]:
@@ -58,19 +70,23 @@ def smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
     return smoothed
 
 
-def _save(picture: Path, panels: int, plot: Any) -> None:
+def _save(picture: Path, title: str, panels: int, plot: Any) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, grid = pyplot.subplots(
-        1, panels, figsize=(7 * (1 + panels) / 2, 4), layout="constrained", squeeze=False
+        1, panels, figsize=(7 * (1 + panels) / 2, 4.8), layout="constrained", squeeze=False
     )
     plot(grid[0])
+    figure.suptitle(title)
     for axes in grid[0]:
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        # Below the axes, where it hides no line.
+        axes.legend(frameon=False, fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.13))
     temporary = picture.with_name(f".{picture.name}.tmp")
     figure.savefig(temporary, dpi=120, format="png")
     pyplot.close(figure)
