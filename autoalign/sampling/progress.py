@@ -1,14 +1,13 @@
-"""How a sampling job shows that it moves: a bar on a terminal, plain lines elsewhere."""
+"""How a sampling job shows that it moves."""
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-_LINE_EVERY = 10.0  # seconds between plain lines
+from autoalign.progress import ProgressBar
 
 
 class SampleProgress(AbstractContextManager["SampleProgress"]):
@@ -18,31 +17,25 @@ class SampleProgress(AbstractContextManager["SampleProgress"]):
         self._total = total
         self._done = self._errors = self._tokens = 0
         self._since: float | None = None
-        self._last_line = 0.0
-        self._bar = _bar() if sys.stderr.isatty() else None
-        self._task: Any = None
+        self._bar = ProgressBar("infer")
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task("starting the engine", total=self._total, figures="")
-        else:
-            self._say("starting the engine")
+        if not self._bar.on_terminal:
+            self._bar.say("starting the engine")
+        self._bar.start(self._total, "starting the engine")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif kind is None and self._since is not None:
-            self._say(self._line())
+        self._bar.stop()
+        if not self._bar.on_terminal and kind is None and self._since is not None:
+            self._bar.say(self._line())
 
     def engine_ready(self, when: float) -> None:
         """Rates count from here (`time.time()`)."""
         if self._since is None or when < self._since:
             self._since = when
-            self._last_line = self._last_line or time.time()
 
     def advance(self, answers: int, errors: int, tokens: int) -> None:
         """So many more answers, failed ones and output tokens."""
@@ -51,16 +44,8 @@ class SampleProgress(AbstractContextManager["SampleProgress"]):
             self._errors + errors,
             self._tokens + tokens,
         )
-        if self._bar is not None:
-            self._bar.update(
-                self._task,
-                description="answers",
-                completed=self._done + self._errors,
-                figures=self._figures(),
-            )
-        elif time.time() - self._last_line >= _LINE_EVERY:
-            self._last_line = time.time()
-            self._say(self._line())
+        settled = self._done + self._errors
+        self._bar.update(settled, self._line, figures=self._figures(), description="answers")
 
     def _line(self) -> str:
         settled = self._done + self._errors
@@ -75,21 +60,3 @@ class SampleProgress(AbstractContextManager["SampleProgress"]):
 
     def _seconds(self) -> float:
         return max(time.time() - (self._since or time.time()), 1e-3)
-
-    @staticmethod
-    def _say(text: str) -> None:
-        print(f"infer: {text}", file=sys.stderr, flush=True)
-
-
-def _bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-_LINE_EVERY = 10.0  # seconds between plain lines
+from autoalign.progress import ProgressBar
 
 
 class Reporter(Protocol):
@@ -31,11 +31,9 @@ class Display:
     """Shows events: a bar with loss, tokens/s and time left on a terminal, plain lines elsewhere."""
 
     def __init__(self, title: str, quiet: bool = False) -> None:
-        self._title, self._quiet = title, quiet
+        self._bar = ProgressBar(title, quiet=quiet)
+        self._has_begun = False
         self.watcher: Callable[[Mapping[str, Any]], None] | None = None
-        self._bar: Any = None
-        self._task: Any = None
-        self._last_line = time.monotonic()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """Show one event, and hand it to the watcher."""
@@ -44,61 +42,31 @@ class Display:
         if event["kind"] == "step":
             self._step(event)
         elif event["kind"] == "note":
-            self._say(str(event["text"]))
+            self.note(str(event["text"]))
 
     def note(self, text: str) -> None:
         """Print one line."""
-        self._say(text)
+        self._bar.say(text)
 
     def count(self, what: str, done: int, total: int) -> None:
         """Show how far a preparation is, where it takes long enough to be seen."""
-        if time.monotonic() - self._last_line >= _LINE_EVERY and done < total:
-            self._last_line = time.monotonic()
-            self._say(f"{what}: {done} of {total} rows")
+        if done < total:
+            self._bar.update(done, lambda: f"{what}: {done} of {total} rows")
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()
 
     def _step(self, event: Mapping[str, Any]) -> None:
-        if not sys.stderr.isatty():
-            edge = event["step"] in (1, event["total_steps"])
-            if edge or time.monotonic() - self._last_line >= _LINE_EVERY:
-                self._last_line = time.monotonic()
-                self._say(_line(event))
-            return
-        if self._bar is None:
-            self._start(event)
+        if not self._has_begun:
+            self._has_begun = True
+            self._bar.start(event["total_steps"])
         self._bar.update(
-            self._task,
-            completed=event["step"],
+            event["step"],
+            lambda: _line(event),
             figures=f"loss {event['loss']:.4f}  {event['tokens_per_second']:.0f} tok/s",
+            now=event["step"] in (1, event["total_steps"]),
         )
-
-    def _start(self, event: Mapping[str, Any]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn(f"[bold]{self._title}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._bar.start()
-        self._task = self._bar.add_task("", total=event["total_steps"], figures="")
-
-    def _say(self, text: str) -> None:
-        if self._quiet:
-            return
-        line = f"{self._title}: {text}"
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
 
 
 def _line(event: Mapping[str, Any]) -> str:
