@@ -1,7 +1,7 @@
 """Cross-entropy of the language-model head, computed on supervised positions in chunks.
 
 The head and its loss are half the cost of a small model's step (49,152 x 576 for
-SmolLM2-135M), so they run on supervised positions alone, and no more than `chunk`
+SmolLM2-135M), so they run on supervised positions alone, and no more than a chunk of
 positions' logits exist at a time. The gradients of the head's inputs are computed
 together with the loss, as in Liger Kernel (arXiv:2410.10989): the logits are never
 needed again in the backward pass.
@@ -9,11 +9,18 @@ needed again in the backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+LOGITS_BYTES = 192 << 20
+"""Logits held at a time: wide matrix products, and less memory than the weights' gradient needs."""
+_BLOCK = 32
+"""Positions whose softmax is worked out at a time on a CPU: 6 MB of float32 at 49,152 tokens."""
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
@@ -29,17 +36,19 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
-def linear_cross_entropy_sum(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
+def linear_cross_entropy_sum(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int | None = None
+) -> Tensor:
     """`cross_entropy_sum(hidden @ weight.T, targets)` without holding all the logits.
 
     Args:
         hidden: (positions, width) inputs of the head.
         weight: (vocab, width) of the head.
         targets: (positions,) token ids.
-        chunk: positions whose logits are held at a time.
+        chunk: positions whose logits are held at a time; None: as many as `LOGITS_BYTES` hold.
 
     Returns:
-        A scalar float32 sum, differentiable in `hidden` and `weight`.
+        A scalar float32 sum, differentiable in `hidden` and `weight`, once.
     """
     total: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, chunk)  # type: ignore[no-untyped-call]
     return total
@@ -47,22 +56,21 @@ def linear_cross_entropy_sum(hidden: Tensor, weight: Tensor, targets: Tensor, ch
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int | None) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight: Tensor | None = None
-        many = hidden.shape[0] > chunk
-        for start in range(0, hidden.shape[0], chunk):
-            part, wanted = hidden[start : start + chunk], targets[start : start + chunk]
-            loss, grad_logits = _chunk_loss_and_grad(part @ weight.T, wanted)
-            total += loss
+        chunks = even_chunks(hidden.shape[0], chunk or positions_held(weight))
+        for part in chunks:
+            logits = hidden[part] @ weight.T
+            total += _loss_and_grad(logits, targets[part])
             if grad_hidden is not None:
-                torch.mm(grad_logits, weight, out=grad_hidden[start : start + chunk])
+                torch.mm(logits, weight, out=grad_hidden[part])
             if needs_weight:
                 # Chunks are summed in float32: bfloat16 would lose the small ones.
-                step = grad_logits.T @ part
-                step = step.float() if many else step
+                step = logits.T @ hidden[part]
+                step = step.float() if len(chunks) > 1 else step
                 grad_weight = step if grad_weight is None else grad_weight.add_(step)
         if needs_weight and grad_weight is None:
             # Ranks that reduce gradients in step need one each, of no tokens too.
@@ -82,13 +90,31 @@ class _LinearCrossEntropy(torch.autograd.Function):
         )
 
 
-def _chunk_loss_and_grad(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of one chunk and the gradient of its logits: softmax minus one-hot.
+def positions_held(weight: Tensor) -> int:
+    """How many positions' logits `LOGITS_BYTES` hold under a head of (vocab, width) `weight`."""
+    return max(1, LOGITS_BYTES // (weight.shape[0] * weight.element_size()))
 
-    `logits` (positions, vocab) in the model's type; the gradient comes back in the same type.
-    """
-    log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-    picked = log_probs.gather(1, targets[:, None])
-    grad = log_probs.exp_()
-    grad.scatter_add_(1, targets[:, None], torch.full_like(picked, -1.0))
-    return -picked.sum(), grad.to(logits.dtype)
+
+def even_chunks(positions: int, largest: int) -> list[slice]:
+    """As few slices of like size as can be, none over `largest`."""
+    count = max(1, -(-positions // largest))
+    bounds = [positions * index // count for index in range(count + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
+
+
+def cached_blocks(logits: Tensor) -> Iterator[slice]:
+    """Slices of positions that are small enough to stay in a CPU's cache; all at once on a GPU."""
+    size = len(logits) if logits.is_cuda else _BLOCK
+    return (slice(start, start + size) for start in range(0, len(logits), max(1, size)))
+
+
+def _loss_and_grad(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed loss of (positions, vocab) logits, which become their gradient: softmax minus one-hot."""
+    total = logits.new_zeros((), dtype=torch.float32)
+    for block in cached_blocks(logits):
+        wanted = targets[block, None]
+        log_probs = torch.log_softmax(logits[block], dim=-1, dtype=torch.float32)
+        picked = log_probs.gather(1, wanted)
+        total -= picked.sum()
+        logits[block] = log_probs.exp_().scatter_add_(1, wanted, torch.full_like(picked, -1.0))
+    return total

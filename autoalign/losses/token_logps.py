@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoalign.losses.cross_entropy import cached_blocks, even_chunks, positions_held
+
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     """log softmax(logits)[target], in float32.
@@ -21,21 +23,26 @@ def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.log_softmax(logits.float(), dim=-1).gather(1, targets[:, None]).squeeze(1)
 
 
-def linear_token_logps(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
-    """`token_logps(hidden @ weight.T, targets)`, `chunk` positions at a time, forward and backward.
+def linear_token_logps(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int | None = None
+) -> Tensor:
+    """`token_logps(hidden @ weight.T, targets)`, a chunk of positions at a time, forward and backward.
 
     A preference loss weighs each answer's gradient by what all of them came to, so that, other
-    than for cross-entropy, gradients can't be made on the way forward: logits are made twice.
+    than for cross-entropy, gradients can't be made on the way forward. Logits that fit one chunk
+    are kept for the way back; of more, each chunk's are made again.
 
     Args:
         hidden: (positions, width) inputs of the head.
         weight: (vocab, width) of the head.
         targets: (positions,) token ids.
+        chunk: positions whose logits are held at a time; None: as many as `LOGITS_BYTES` hold.
 
     Returns:
-        (positions,) float32 log-probs, differentiable in `hidden` and `weight`.
+        (positions,) float32 log-probs, differentiable in `hidden` and `weight`, once.
     """
-    logps: Tensor = _LinearTokenLogps.apply(hidden, weight, targets, chunk)  # type: ignore[no-untyped-call]
+    held = chunk or positions_held(weight)
+    logps: Tensor = _LinearTokenLogps.apply(hidden, weight, targets, held)  # type: ignore[no-untyped-call]
     return logps
 
 
@@ -43,10 +50,14 @@ class _LinearTokenLogps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
         logps = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
-        for part in _chunks(hidden.shape[0], chunk):
-            logps[part] = token_logps(hidden[part] @ weight.T, targets[part])
+        ctx.chunks = even_chunks(hidden.shape[0], chunk)
+        logits = None
+        for part in ctx.chunks:
+            logits = hidden[part] @ weight.T
+            for block in cached_blocks(logits):
+                logps[part][block] = token_logps(logits[block], targets[part][block])
         ctx.save_for_backward(hidden, weight, targets)
-        ctx.chunk = chunk
+        ctx.logits = logits if len(ctx.chunks) == 1 and any(ctx.needs_input_grad) else None
         return logps
 
     @staticmethod
@@ -54,22 +65,26 @@ class _LinearTokenLogps(torch.autograd.Function):
         hidden, weight, targets = ctx.saved_tensors
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
-        for part in _chunks(hidden.shape[0], ctx.chunk):
-            grad_logits = _grad_logits(hidden[part] @ weight.T, targets[part], grad_outputs[0][part])
+        grad_weight: Tensor | None = None
+        for part in ctx.chunks:
+            logits, ctx.logits = ctx.logits, None
+            logits = hidden[part] @ weight.T if logits is None else logits
+            _to_gradient(logits, targets[part], grad_outputs[0][part])
             if grad_hidden is not None:
-                grad_hidden[part] = grad_logits @ weight
-            if grad_weight is not None:
-                grad_weight += grad_logits.T @ hidden[part]
+                torch.mm(logits, weight, out=grad_hidden[part])
+            if needs_weight:
+                # Chunks are summed in float32: bfloat16 would lose the small ones.
+                step = logits.T @ hidden[part]
+                step = step.float() if len(ctx.chunks) > 1 else step
+                grad_weight = step if grad_weight is None else grad_weight.add_(step)
+        if needs_weight and grad_weight is None:
+            grad_weight = torch.zeros_like(weight)
         return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None
 
 
-def _chunks(positions: int, chunk: int) -> list[slice]:
-    return [slice(start, start + chunk) for start in range(0, positions, chunk)]
-
-
-def _grad_logits(logits: Tensor, targets: Tensor, grad: Tensor) -> Tensor:
-    """d(sum of grad * logp) / d logits: grad * (one-hot - softmax), in the logits' type."""
-    gradient = torch.softmax(logits.float(), dim=-1).mul_(-grad[:, None])
-    gradient.scatter_add_(1, targets[:, None], grad[:, None])
-    return gradient.to(logits.dtype)
+def _to_gradient(logits: Tensor, targets: Tensor, grad: Tensor) -> None:
+    """Logits become d(sum of grad * logp) / d logits: grad * (one-hot - softmax)."""
+    for block in cached_blocks(logits):
+        factor, wanted = grad[block, None], targets[block, None]
+        gradient = torch.softmax(logits[block], dim=-1, dtype=torch.float32).mul_(-factor)
+        logits[block] = gradient.scatter_add_(1, wanted, factor)

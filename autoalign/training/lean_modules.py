@@ -1,0 +1,166 @@
+"""RMSNorm and SwiGLU that keep little for the backward pass, in place of transformers' own.
+
+Written out operation by operation, a norm keeps three copies of its input, two of them in
+float32, and a gated MLP keeps two activations that follow from what is kept anyway. On a CPU
+these are most of a training step's activations, and what they cost is memory traffic. Here
+each is one function with a backward pass of its own (as in Liger Kernel, arXiv:2410.10989),
+and a tensor that a later matrix product keeps for its weights' gradient is made again instead.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_NORMS = frozenset({"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"})
+Maker = Callable[[], Tensor]
+
+_MLPS = frozenset({"LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP"})
+
+
+def make_lean(model: nn.Module) -> int:
+    """Give the modules of `model` that are known their lean forward passes.
+
+    Returns:
+        How many were changed; 0 for an architecture that is not known.
+    """
+    changed = 0
+    for module in model.modules():
+        name = type(module).__name__
+        if name in _NORMS:
+            module.forward = MethodType(_norm_forward, module)  # type: ignore[method-assign]
+        elif name in _MLPS and isinstance(module.act_fn, nn.SiLU | _silu_class()):
+            module.forward = MethodType(_mlp_forward, module)  # type: ignore[method-assign]
+        else:
+            continue
+        changed += 1
+    return changed
+
+
+def _silu_class() -> type:
+    from transformers.activations import ACT2CLS
+
+    silu = ACT2CLS["silu"]
+    return silu[0] if isinstance(silu, tuple) else silu
+
+
+def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """weight * hidden / sqrt(mean(hidden^2) + eps), in float32 inside (arXiv:1910.07467).
+
+    Args:
+        hidden: (..., width).
+        weight: (width,).
+    """
+    normed: Tensor = _RMSNorm.apply(hidden, weight, eps)  # type: ignore[no-untyped-call]
+    return normed
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up (arXiv:2002.05202), element by element."""
+    product: Tensor = _SwiGLU.apply(gate, up)  # type: ignore[no-untyped-call]
+    return product
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+        inverse = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32).square_()
+        inverse.div_(hidden.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(hidden, weight, inverse)
+        make = partial(_normed, hidden.detach(), weight.detach(), inverse)
+        return _made_again.note(make(), make)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        hidden, weight, inverse = ctx.saved_tensors
+        grad = grad_outputs[0].float()
+        unit = hidden * inverse
+        grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_weight = (grad * unit).flatten(0, -2).sum(0).to(weight.dtype)
+        grad = grad * weight
+        share = (unit * grad).mean(-1, keepdim=True)
+        return grad.addcmul_(unit, share, value=-1).mul_(inverse).to(hidden.dtype), grad_weight, None
+
+
+def _normed(hidden: Tensor, weight: Tensor, inverse: Tensor) -> Tensor:
+    return (hidden * inverse).to(hidden.dtype) * weight
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        make = partial(_product, gate.detach(), up.detach())
+        return _made_again.note(make(), make)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        (grad,) = grad_outputs
+        return torch.ops.aten.silu_backward(grad * up, gate), _product(gate, grad)
+
+
+def _product(gate: Tensor, up: Tensor) -> Tensor:
+    return F.silu(gate).mul_(up)
+
+
+def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
+    return rms_norm(hidden_states, self.weight, self.variance_epsilon)
+
+
+def _mlp_forward(self: Any, x: Tensor) -> Tensor:
+    down: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
+    return down
+
+
+class _MadeAgain:
+    """Tensors that autograd need not keep, since a function of what it keeps makes them again."""
+
+    def __init__(self) -> None:
+        self._makers: dict[int, tuple[int, Maker]] = {}
+        self._active = False
+
+    def note(self, tensor: Tensor, make: Maker) -> Tensor:
+        """Remember that `make()` gives `tensor` again, for as long as `tensor` lives."""
+        if self._active:
+            place = tensor.data_ptr()
+            self._makers[place] = tensor.numel(), make
+            weakref.finalize(tensor.untyped_storage(), self._makers.pop, place, None)
+        return tensor
+
+    @contextmanager
+    def instead_of_kept(self) -> Iterator[None]:
+        """Let autograd keep the makers of noted tensors in place of the tensors."""
+        self._active = True
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack):
+                yield
+        finally:
+            self._active = False
+            self._makers.clear()
+
+    def _pack(self, tensor: Tensor) -> Tensor | tuple[Maker, torch.Size]:
+        numel, make = self._makers.get(tensor.data_ptr(), (-1, None))
+        if make is None or numel != tensor.numel() or not tensor.is_contiguous():
+            return tensor
+        return make, tensor.shape
+
+    @staticmethod
+    def _unpack(packed: Tensor | tuple[Maker, torch.Size]) -> Tensor:
+        if isinstance(packed, Tensor):
+            return packed
+        make, shape = packed
+        return make().view(shape)
+
+
+_made_again = _MadeAgain()
+make_again_instead_of_keeping = _made_again.instead_of_kept
