@@ -77,6 +77,10 @@ class TrainConfig(JobConfig):
         True, description="lay a batch out as one sequence without padding; false pads to the longest row"
     )
 
+    share_prompts: bool = Field(
+        True, description="compute the prompt of a pair's answers once (attn_implementation rows)"
+    )
+
     bf16: bool = Field(True, description="bfloat16 weights and activations, float32 master weights")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
     gradient_checkpointing_every: Positive = Field(

@@ -23,9 +23,7 @@ def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.log_softmax(logits.float(), dim=-1).gather(1, targets[:, None]).squeeze(1)
 
 
-def linear_token_logps(
-    hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int | None = None
-) -> Tensor:
+def linear_token_logps(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int | None = None) -> Tensor:
     """`token_logps(hidden @ weight.T, targets)`, a chunk of positions at a time, forward and backward.
 
     A preference loss weighs each answer's gradient by what all of them came to, so that, other

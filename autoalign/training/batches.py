@@ -22,7 +22,9 @@ class Batch:
         input_ids: (1, tokens) when padding-free, else (rows, longest).
         position_ids: same shape; restarts at 0 with each row.
         attention_mask: None when padding-free, else (rows, longest) of 0 and 1.
-        row_lengths: tokens of each row, in order; None when padded.
+        row_lengths: tokens of each row's own, in order; None when padded.
+        shared_lengths: leading tokens of the row before that each row begins with too, and that
+            are computed once; None: none are shared.
         predict_from: (supervised,) indices into the flattened sequence; the hidden state
             there predicts the supervised token that follows.
         targets: (supervised,) the token ids predicted.
@@ -46,6 +48,7 @@ class Batch:
     mean_chosen_tokens: Tensor | None = None
     margins: Tensor | None = None
     share: Share | None = None
+    shared_lengths: tuple[int, ...] | None = None
 
     @property
     def last_tokens(self) -> Tensor:
@@ -69,33 +72,64 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(rows: Sequence[TokenRow], padding_free: bool, pad_token_id: int = 0) -> Batch:
+def collate(
+    rows: Sequence[TokenRow], padding_free: bool, pad_token_id: int = 0, shares_prompts: bool = False
+) -> Batch:
     """Lay rows out as one micro-batch.
+
+    Args:
+        shares_prompts: rows come in pairs, and what the second has in common with the first from
+            the start is laid out once (when padding-free).
 
     No rows at all give a batch of one token and nothing supervised: at an epoch's end
     every worker still takes part in the step's collectives.
     """
     rows = list(rows) or [TokenRow(np.array([pad_token_id], np.int32), np.array([False]))]
-    return _flat(rows) if padding_free else _padded(rows, pad_token_id)
+    if not padding_free:
+        return _padded(rows, pad_token_id)
+    return _flat(rows, _shared_lengths(rows) if shares_prompts else [0] * len(rows))
 
 
-def _flat(rows: Sequence[TokenRow]) -> Batch:
-    lengths = tuple(len(row.input_ids) for row in rows)
-    ids = np.concatenate([row.input_ids for row in rows])
-    starts = np.cumsum((0, *lengths[:-1]))
-    answers = [start + np.flatnonzero(row.supervised[1:]) for start, row in zip(starts, rows, strict=True)]
-    predict_from = np.concatenate(answers)
-    positions = np.concatenate([np.arange(length) for length in lengths])
+def _flat(rows: Sequence[TokenRow], shared: Sequence[int]) -> Batch:
+    lengths = tuple(len(row.input_ids) - cut for row, cut in zip(rows, shared, strict=True))
+    starts = np.cumsum((0, *lengths))
+    answers = [np.flatnonzero(row.supervised[1:]) for row in rows]
     return Batch(
-        input_ids=_long(ids)[None],
-        position_ids=_long(positions)[None],
+        input_ids=_long(np.concatenate([row.input_ids[cut:] for row, cut in zip(rows, shared, strict=True)]))[
+            None
+        ],
+        position_ids=_long(
+            np.concatenate([np.arange(n) + cut for n, cut in zip(lengths, shared, strict=True)])
+        )[None],
         attention_mask=None,
         row_lengths=lengths,
-        predict_from=_long(predict_from),
-        targets=_long(ids[predict_from + 1]),
+        predict_from=_long(
+            np.concatenate([_places(answer, starts, index, shared) for index, answer in enumerate(answers)])
+        ),
+        targets=_long(
+            np.concatenate([row.input_ids[answer + 1] for row, answer in zip(rows, answers, strict=True)])
+        ),
         answer_lengths=tuple(map(len, answers)),
-        tokens=len(ids),
+        tokens=sum(lengths),
+        shared_lengths=tuple(shared) if any(shared) else None,
     )
+
+
+def _places(tokens: np.ndarray, starts: np.ndarray, row: int, shared: Sequence[int]) -> np.ndarray:
+    """Where `tokens` of a row lie in the sequence: the shared ones in the row before."""
+    cut = shared[row]
+    return np.where(tokens < cut, starts[row - 1] + tokens, starts[row] + tokens - cut)
+
+
+def _shared_lengths(rows: Sequence[TokenRow]) -> list[int]:
+    """How many tokens each second row shares with its first; at least one of each is its own."""
+    shared = [0] * len(rows)
+    for second in range(1, len(rows), 2):
+        first_ids, second_ids = rows[second - 1].input_ids, rows[second].input_ids
+        most = min(len(first_ids), len(second_ids) - 1)
+        differs = np.flatnonzero(first_ids[:most] != second_ids[:most])
+        shared[second] = int(differs[0]) if len(differs) else most
+    return shared
 
 
 def _padded(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:

@@ -19,6 +19,8 @@ class Layout(NamedTuple):
 
     padding_free: bool
     pad_token_id: int
+    shares_prompts: bool = False
+    """A pair's answers share what they have in common from the start: their prompt."""
 
 
 class Examples(Protocol):
@@ -67,7 +69,7 @@ class Rows:
         return int(self.table.supervised_counts[list(wanted)].sum())
 
     def batch(self, wanted: Sequence[int], layout: Layout, step: Sequence[int]) -> Batch:
-        return collate([self.table.row(row) for row in wanted], *layout)
+        return collate([self.table.row(row) for row in wanted], layout.padding_free, layout.pad_token_id)
 
 
 @dataclass(frozen=True)

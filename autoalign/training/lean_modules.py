@@ -72,7 +72,8 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32).square_()
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        inverse = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=wide).square_()
         inverse.div_(hidden.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(hidden, weight, inverse)
         make = partial(_normed, hidden.detach(), weight.detach(), inverse)
@@ -81,7 +82,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden, weight, inverse = ctx.saved_tensors
-        grad = grad_outputs[0].float()
+        grad = grad_outputs[0].to(inverse.dtype)
         unit = hidden * inverse
         grad_weight = None
         if ctx.needs_input_grad[1]:

@@ -23,7 +23,7 @@ from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
 from autoalign.training.examples import Examples, Layout
 from autoalign.training.metrics import MetricsWriter
-from autoalign.training.model import is_padding_free, load_model
+from autoalign.training.model import is_padding_free, load_model, shares_prompts
 from autoalign.training.objective import TrainedModule, objective_of
 from autoalign.training.order import data_order, evaluation_parts, total_steps
 from autoalign.training.reporting import Reporter
@@ -57,7 +57,11 @@ class Trainer:
         self.task, self.config = task, config
         self.world, self.reporter = world, reporter
         self.tokenizer = load_tokenizer(task.model_path, config.trust_remote_code)
-        self.layout = Layout(is_padding_free(config, task.model_path), self.tokenizer.pad_token_id or 0)
+        self.layout = Layout(
+            is_padding_free(config, task.model_path),
+            self.tokenizer.pad_token_id or 0,
+            shares_prompts(config, task.model_path),
+        )
         offload.require_gpu(config, world.device)
         self.objective = objective_of(config)
         self.sequence = sequence_parallel.join(config.sequence_parallel_size, world)

@@ -13,6 +13,7 @@ import torch
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, ModelError, nearest
 from autoalign.training.acceleration import attention_choice, liger, quantization, regions, ulysses
+from autoalign.training.lean_modules import make_lean
 
 
 class ModelKind(NamedTuple):
@@ -63,6 +64,8 @@ def load_model(
             model.enable_input_require_grads()
     if config.torch_compile:
         regions.compile_layers(base, layers)
+    elif not config.use_liger_kernel:
+        make_lean(model)
     return model.train()
 
 
@@ -152,6 +155,11 @@ def is_padding_free(config: TrainConfig, path: str) -> bool:
     """Whether batches are laid out without padding: transformers' sdpa and eager know rows by a mask."""
     masked = config.attn_implementation in ("sdpa", "eager")
     return config.padding_free and not masked and not _has_soft_caps(config, path)
+
+
+def shares_prompts(config: TrainConfig, path: str) -> bool:
+    """Whether a pair's answers share their prompt's computation: padding would undo it."""
+    return config.learns_from_pairs and config.share_prompts and is_padding_free(config, path)
 
 
 def _has_soft_caps(config: TrainConfig, path: str) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autoalign.losses.cross_entropy import cross_entropy_sum, linear_cross_entropy_sum
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Rows
+from autoalign.training.lean_modules import make_again_instead_of_keeping
 from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
 from autoalign.training.task import Tables, TrainTask
@@ -53,7 +54,8 @@ class SupervisedObjective:
 
 def answer_hidden(model: Any, batch: Batch) -> Tensor:
     """(supervised, width) hidden states that predict the answers' tokens; the head does not run."""
-    hidden = base_model(model).get_decoder()(**model_inputs(batch)).last_hidden_state
+    with make_again_instead_of_keeping():
+        hidden = base_model(model).get_decoder()(**model_inputs(batch)).last_hidden_state
     picked: Tensor = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.predict_from)
     return picked
 
@@ -92,4 +94,6 @@ def model_inputs(batch: Batch) -> dict[str, Any]:
         inputs["row_lengths"] = batch.row_lengths
     if batch.share is not None:
         inputs["share"] = batch.share
+    if batch.shared_lengths is not None:
+        inputs["shared_lengths"] = batch.shared_lengths
     return inputs

@@ -52,3 +52,32 @@ def test_no_rows_make_a_batch_without_a_loss(padding_free: bool):
     batch = collate([], padding_free)
     assert batch.input_ids.numel() == 1
     assert batch.targets.numel() == 0
+
+
+# A pair that begins with 5 6 in both; the answers 7 8 and 9 are trained on.
+PAIR = [
+    TokenRow(np.array([5, 6, 7, 8], np.int32), np.array([False, False, True, True])),
+    TokenRow(np.array([5, 6, 9], np.int32), np.array([False, False, True])),
+]
+
+
+def test_a_pairs_prompt_is_laid_out_once():
+    batch = collate([*PAIR, *PAIR], padding_free=True, shares_prompts=True)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 5, 6, 7, 8, 9]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2, 3, 2]]
+    assert batch.row_lengths == (4, 1, 4, 1)
+    assert batch.shared_lengths == (0, 2, 0, 2)
+
+
+def test_the_second_answers_first_token_is_predicted_from_the_shared_prompt():
+    batch = collate([*PAIR, *PAIR], padding_free=True, shares_prompts=True)
+    assert batch.predict_from.tolist() == [1, 2, 1, 6, 7, 6]
+    assert batch.targets.tolist() == [7, 8, 9, 7, 8, 9]
+    assert batch.answer_lengths == (2, 1, 2, 1)
+    assert batch.last_tokens.tolist() == [3, 4, 8, 9]
+
+
+def test_the_same_answer_twice_keeps_a_token_of_its_own():
+    batch = collate([PAIR[0], PAIR[0]], padding_free=True, shares_prompts=True)
+    assert batch.row_lengths == (4, 1)
+    assert batch.predict_from.tolist() == [1, 2, 1, 2]
