@@ -8,12 +8,15 @@ masters and moments), and, in the host's memory, a save (copies of what is writt
 Llama-like decoder, with `e` bytes a number (2 in bf16, 4 in fp32), width `h`, MLP width `i`,
 `q = heads * head_dim` and `k = kv_heads * head_dim`:
 
-    RMSNorm, twice    4h + 4    its input in float32 (pow), the inverse root
-                      e h       the normalised input, for the norm's weight (not with LoRA)
-    attention         e (2q + 2k)   query and key after rotation, value, output
-                      4 heads       the log-sum-exp
-    MLP               3 e i     gate (SiLU), SiLU's output, up (their product)
-    linear layers     e (2h + q + i)   their inputs: two norms, attention made contiguous, product
+    RMSNorm, twice    e h + 4   its input, the inverse root
+    attention         e (q + 2k)    query and key after rotation, value
+                      e q + 4 heads in float32 the output and the log-sum-exp too
+    MLP               2 e i     gate, up
+    linear layers     e q       their inputs: attention's output; norms and the gated product
+                                are made again (lean_modules.py)
+
+An architecture without lean modules keeps more: a norm `4h + 4` (its input in float32) and `e h`
+for its weight (not with LoRA), the MLP `3 e i`, linear layers `e (2h + q + i)`.
 
 Frozen linear layers keep no input, but PEFT's adapters (float32 whatever the model) keep theirs:
 under bf16 each adapter its own float32 copy of `in` numbers, and `4 rank` bytes behind it; with
@@ -22,8 +25,8 @@ Checkpointing keeps a layer's input, `e h`, and one layer in full; offloaded, th
 on the GPU. The final norm counts as half a
 layer's two.
 
-**Logits** are made for `CHUNK` positions at a time: in the model's type, in float32, and as
-float32 log-softmax, then the gradient of the head.
+**Logits** are made for as many positions at a time as `LOGITS_BYTES` hold, in the model's type;
+their softmax in float32 a few positions at a time; then the gradient of the head.
 """
 
 from __future__ import annotations
@@ -45,8 +48,13 @@ _SHARD_BYTES = 4 << 30
 _LIVE_PARAMETERS = 10**9
 """DeepSpeed's `stage3_max_live_parameters`."""
 
-CHUNK = 1024
-"""Positions whose logits exist at a time, as in losses/cross_entropy.py."""
+LOGITS_BYTES = 192 << 20
+"""Logits held at a time, as in losses/cross_entropy.py."""
+_SOFTMAX_POSITIONS = 32
+"""Positions whose softmax is worked out at a time, as there."""
+
+LEAN_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""Architectures whose norms and MLPs keep little, as in lean_modules.py."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -62,6 +70,8 @@ class Architecture:
     kv_heads: int
     head_dim: int
     vocab: int
+    is_lean: bool = True
+    """Its norms and MLPs are the lean ones."""
 
     @property
     def linear_inputs(self) -> dict[str, int]:
@@ -92,7 +102,8 @@ def read_architecture(folder: Path) -> Architecture:
     layers, hidden, intermediate, heads, vocab = (content[key] for key in keys)
     kv_heads = content.get("num_key_value_heads") or heads
     head_dim = content.get("head_dim") or hidden // heads
-    return Architecture(layers, hidden, intermediate, heads, kv_heads, head_dim, vocab)
+    is_lean = content.get("model_type") in LEAN_MODEL_TYPES
+    return Architecture(layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, is_lean)
 
 
 class MicroBatch(NamedTuple):
@@ -169,12 +180,16 @@ def activation_bytes(sizes: Architecture, config: TrainConfig, batch: MicroBatch
 def _layer_bytes(sizes: Architecture, config: TrainConfig) -> int:
     """Per token."""
     q, k = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
-    attention = _width(config) * (2 * q + 2 * k) + 4 * sizes.heads
-    gated = 3 * _width(config) * sizes.intermediate
+    attention = _width(config) * (q + 2 * k)
+    if not config.bf16:
+        attention += _width(config) * q + 4 * sizes.heads
+    gated = (2 if sizes.is_lean else 3) * _width(config) * sizes.intermediate
     return 2 * _norm_bytes(sizes, config) + attention + gated + _linear_input_bytes(sizes, config)
 
 
 def _norm_bytes(sizes: Architecture, config: TrainConfig) -> int:
+    if sizes.is_lean:
+        return _width(config) * sizes.hidden + 4
     normalised = 0 if config.use_lora else _width(config) * sizes.hidden
     return 4 * sizes.hidden + 4 + normalised
 
@@ -182,30 +197,30 @@ def _norm_bytes(sizes: Architecture, config: TrainConfig) -> int:
 def _linear_input_bytes(sizes: Architecture, config: TrainConfig) -> int:
     inputs = sizes.linear_inputs
     shared = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
+    made_again = {"q_proj", "gate_proj", "down_proj"} if sizes.is_lean else set()
+    kept = {name: width for name, width in inputs.items() if name not in {*shared, *made_again}}
     if not config.use_lora:
-        return _width(config) * sum(width for name, width in inputs.items() if name not in shared)
+        return _width(config) * sum(kept.values())
     targets = [name for name in inputs if _is_target(name, config)]
     behind = 4 * config.lora_rank * len(targets)
     if config.lora_dropout:
         return behind + 8 * sum(inputs[name] for name in targets)
     if config.bf16:
         return behind + 4 * sum(inputs[name] for name in targets)
-    return behind + 4 * sum(inputs[name] for name in {shared.get(name, name) for name in targets})
+    return behind + 4 * sum(kept.get(name, 0) for name in {shared.get(name, name) for name in targets})
 
 
-def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int, *, is_pairwise: bool) -> int:
-    """The head's work space: one chunk of logits, and the head's gradient.
-
-    Args:
-        is_pairwise: the preference losses, which keep that gradient in float32.
-    """
+def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int) -> int:
+    """The head's work space: one chunk of logits, and the head's gradient."""
     width, matrix = _width(config), sizes.vocab * sizes.hidden
-    # float32 logits are not copied to be float32.
-    chunk = min(CHUNK, supervised) * sizes.vocab * (2 + 4 + 4 if config.bf16 else 4 + 4)
+    chunks = max(1, math.ceil(supervised * sizes.vocab * width / LOGITS_BYTES))
+    positions = math.ceil(supervised / chunks)
+    logits = positions * sizes.vocab * width
+    softmax = min(_SOFTMAX_POSITIONS, positions) * sizes.vocab * (4 + 4)
     if config.use_lora:
-        return chunk
-    many = supervised > CHUNK or is_pairwise
-    return chunk + matrix * ((4 if many else 0) + (width if many and config.bf16 else 0))
+        return logits + softmax
+    # Several chunks' gradients are summed in float32, beside the next one in both types.
+    return logits + max(softmax, matrix * (width if chunks == 1 else width + 4 + 4))
 
 
 def adapter_parameters(shapes: Shapes, config: TrainConfig) -> int:
@@ -245,7 +260,6 @@ def footprint(
     workers: int,
     libraries: int,
     keeps_reference: bool = False,
-    is_pairwise: bool = False,
     on_gpu: bool = False,
 ) -> Footprint:
     """Every part of a worker's memory, in bytes.
@@ -265,7 +279,7 @@ def footprint(
     state = 8 + (4 if has_masters else 0)
     offloaded = on_gpu and _offloads_optimizer(config, workers)
     activations = activation_bytes(sizes, config, batch)
-    logits = logit_bytes(sizes, config, batch.supervised, is_pairwise=is_pairwise)
+    logits = logit_bytes(sizes, config, batch.supervised)
     # The allocator keeps what a step freed; adapters are merged into the base mapped a second time.
     merging = activations + logits + width * whole if config.use_lora else 0
     return Footprint(

@@ -98,8 +98,7 @@ def make_plan(
     from autoalign.training.output import worker_count
 
     workers = worker_count(config)
-    is_pairwise = config.learns_from_pairs
-    examples = Pairs(table) if is_pairwise else Rows(table)
+    examples = Pairs(table) if config.learns_from_pairs else Rows(table)
     order = data_order(config, examples, workers, is_padding_free(config, str(folder)))
     steps = total_steps(config, order)
     walk = _walk(config, str(folder), order, table, steps)
@@ -112,7 +111,6 @@ def make_plan(
         workers=workers,
         libraries=CUDA_CONTEXT if gpu_memory_gib else LIBRARIES,
         keeps_reference=_keeps_reference(config),
-        is_pairwise=is_pairwise,
         on_gpu=gpu_memory_gib is not None,
     )
     return Plan(
@@ -172,7 +170,8 @@ class _Walk(NamedTuple):
 
 def _walk(config: TrainConfig, path: str, order: DataOrder, table: TokenTable, steps: int) -> _Walk:
     """Every step of the first epoch: its tokens, and the micro-batch that is the largest of all."""
-    from autoalign.training.model import is_padding_free
+    from autoalign.training.batches import collate
+    from autoalign.training.model import is_padding_free, shares_prompts
 
     padded = not is_padding_free(config, path)
     tokens: list[int] = []
@@ -190,6 +189,9 @@ def _walk(config: TrainConfig, path: str, order: DataOrder, table: TokenTable, s
     lengths = [table.lengths[row] for row in rows]
     if padded:
         lengths = [max(lengths)] * len(lengths)
+    elif shares_prompts(config, path):
+        batch = collate([table.row(row) for row in rows], padding_free=True, shares_prompts=True)
+        most, lengths = batch.tokens, list(batch.row_lengths or ())
     return _Walk(MicroBatch(most, int(table.supervised_counts[rows].sum()), lengths), tokens)
 
 

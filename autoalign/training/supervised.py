@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -54,7 +55,9 @@ class SupervisedObjective:
 
 def answer_hidden(model: Any, batch: Batch) -> Tensor:
     """(supervised, width) hidden states that predict the answers' tokens; the head does not run."""
-    with make_again_instead_of_keeping():
+    # On a GPU activations may be on their way to the host's memory, by hooks of that kind too.
+    on_cpu = batch.input_ids.device.type == "cpu"
+    with make_again_instead_of_keeping() if on_cpu else nullcontext():
         hidden = base_model(model).get_decoder()(**model_inputs(batch)).last_hidden_state
     picked: Tensor = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.predict_from)
     return picked

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from autoalign.cli.main import main  # noqa: E402
 from autoalign.config.dpo import DPOConfig  # noqa: E402
 from autoalign.config.sft import SFTConfig  # noqa: E402
-from autoalign.training import attention, plan  # noqa: E402
+from autoalign.training import attention, lean_modules, plan  # noqa: E402
 from autoalign.training.footprint import MicroBatch, activation_bytes, read_architecture  # noqa: E402
 from tests.tiny import save_tiny_model, write_conversations  # noqa: E402
 
@@ -97,11 +97,19 @@ def kept_bytes(folder: Path, layers: int, values: dict[str, Any]) -> int:
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, Any] = {}
 
-    def keep(tensor: Any) -> Any:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
+    lean_modules.make_lean(model)
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    def keep(tensor: Any) -> Any:
+        packed = made_again(tensor)
+        if packed is tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return packed
+
+    made_again = lean_modules._made_again._pack
+    with (
+        lean_modules.make_again_instead_of_keeping(),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
         positions = torch.cat([torch.arange(20), torch.arange(12)])[None]
         ids = torch.ones_like(positions)
         model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False, row_lengths=(20, 12))

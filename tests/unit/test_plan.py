@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +48,27 @@ def memory(batch: MicroBatch = SMALL, workers: int = 1, **values: Any) -> Footpr
     return footprint(config(**values), SHAPES, SIZES, batch, workers=workers, libraries=0)
 
 
-NORMS = 2 * (4 * 64 + 4)
+NORMS = 2 * (2 * 64 + 4)
+WIDE_NORMS = 2 * (4 * 64 + 4)
 LORA = {"use_lora": True, "lora_rank": 4}
 
 
 @pytest.mark.parametrize(
     ("values", "per_layer"),
     [
-        # norms and their outputs before the weight; q, k, v, output and log-sum-exp; MLP; inputs
-        ({}, NORMS + 2 * 2 * 64 + 2 * (128 + 32) + 32 + 2 * 480 + 2 * (128 + 64 + 160)),
-        ({"bf16": False}, NORMS + 2 * 4 * 64 + 4 * (128 + 32) + 32 + 4 * 480 + 4 * (128 + 64 + 160)),
+        # norms; q, k, v; gate and up; o's input
+        ({}, NORMS + 2 * (64 + 32) + 2 * 320 + 2 * 64),
+        # in float32 the attention's output and log-sum-exp too
+        ({"bf16": False}, WIDE_NORMS + 4 * (128 + 32) + 32 + 4 * 320 + 4 * 64),
         # seven adapters: a float32 copy of each input, and rank numbers behind it
-        (LORA, NORMS + 2 * (128 + 32) + 32 + 2 * 480 + 4 * (6 * 64 + 160) + 7 * 16),
+        (LORA, NORMS + 2 * (64 + 32) + 2 * 320 + 4 * (6 * 64 + 160) + 7 * 16),
         # the copy dropped out of, and the noise
         (
             {**LORA, "lora_dropout": 0.1},
-            NORMS + 2 * (128 + 32) + 32 + 2 * 480 + 8 * (6 * 64 + 160) + 7 * 16,
+            NORMS + 2 * (64 + 32) + 2 * 320 + 8 * (6 * 64 + 160) + 7 * 16,
         ),
-        # float32 inputs are shared: attention's, o's, the MLP's, down's
-        ({**LORA, "bf16": False}, NORMS + 4 * (128 + 32) + 32 + 4 * 480 + 4 * (3 * 64 + 160) + 7 * 16),
+        # float32 inputs are the model's own, and all but o's are made again
+        ({**LORA, "bf16": False}, WIDE_NORMS + 4 * (128 + 32) + 32 + 4 * 320 + 4 * 64 + 7 * 16),
     ],
 )
 def test_activations_of_a_token_and_layer(values, per_layer):
@@ -91,13 +94,27 @@ def test_eager_attention_keeps_the_square_of_each_row():
     assert more - activation_bytes(SIZES, config(), batch) == 3 * 8 * (36 + 16) * 6
 
 
-def test_logits_come_in_chunks_of_1024():
-    # ten bytes a logit; the head's gradient in float32, and once in bfloat16
-    assert logit_bytes(SIZES, config(), 5000, is_pairwise=False) == 1024 * 100 * 10 + 6400 * (4 + 2)
+def test_few_logits_are_held_at_once():
+    # bfloat16 logits, and the larger of 32 positions' softmax and the head's gradient
+    assert logit_bytes(SIZES, config(), 5000) == 5000 * 100 * 2 + 32 * 100 * 8
+
+
+def test_many_logits_come_in_even_chunks():
+    # 2.5 chunks' worth makes 3; the head's gradient in bfloat16 and float32, and its sum
+    many = 5 * (96 << 20) // 200
+    assert logit_bytes(SIZES, config(), many) == math.ceil(many / 3) * 200 + 6400 * (2 + 4 + 4)
 
 
 def test_a_frozen_head_has_no_gradient():
-    assert logit_bytes(SIZES, config(use_lora=True), 20, is_pairwise=True) == 20 * 100 * 10
+    assert logit_bytes(SIZES, config(use_lora=True), 20) == 20 * 100 * (2 + 8)
+
+
+def test_an_architecture_without_lean_modules_keeps_more():
+    plain = Architecture(**{**vars(SIZES), "is_lean": False})
+    more = activation_bytes(plain, config(), SMALL) - activation_bytes(SIZES, config(), SMALL)
+    # a norm's input in float32 and its unit output; silu's output; the norms' and the product's
+    norm = (4 + 2 - 2) * 64
+    assert more == 10 * (SIZES.layers * (2 * norm + 2 * 160 + 2 * (128 + 160)) + norm)
 
 
 def test_bf16_takes_18_bytes_a_weight_at_the_update():

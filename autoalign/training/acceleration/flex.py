@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoalign.training.attention import Row, rows_of
+
 NAME = "autoalign_flex"
 
 
@@ -26,6 +28,7 @@ def attend_flex(
     scaling: float | None = None,
     dropout: float = 0.0,
     row_lengths: tuple[int, ...] | None = None,
+    shared_lengths: tuple[int, ...] | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -36,12 +39,12 @@ def attend_flex(
     """
     if dropout and module.training:
         raise ValueError("flex_attention has no dropout: set the model's attention_dropout to 0")
-    lengths = (query.shape[2],) if row_lengths is None else tuple(row_lengths)
+    rows = tuple(rows_of(row_lengths or [query.shape[2]], shared_lengths))
     output = _kernel(query.device.type)(
         query,
         key,
         value,
-        block_mask=block_mask(lengths, sliding_window, query.device),
+        block_mask=block_mask(rows, sliding_window, query.device),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -49,28 +52,33 @@ def attend_flex(
 
 
 @lru_cache(maxsize=8)
-def block_mask(lengths: tuple[int, ...], window: int | None, device: torch.device) -> Any:
+def block_mask(rows: tuple[Row, ...], window: int | None, device: torch.device) -> Any:
     """Which blocks of tokens see each other; all layers of a batch, and its recomputation, share one.
 
     Args:
-        lengths: tokens of each row.
+        rows: as they lie end to end.
         window: a token sees itself and this many minus one before it.
     """
     from torch.nn.attention import flex_attention
 
-    rows = torch.repeat_interleave(
-        torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device)
-    )
+    bounds = torch.tensor(rows, device=device)
+    lengths = bounds[:, 1] - bounds[:, 0]
+    starts, _, shared_starts, shared = bounds.repeat_interleave(lengths, 0).unbind(1)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen = (rows[query] == rows[key]) & (query >= key)
-        return seen if window is None else seen & (query - key < window)
+        own = (key >= starts[query]) & (key <= query)
+        before = (key >= shared_starts[query]) & (key < shared_starts[query] + shared[query])
+        if window is None:
+            return own | before
+        # Between the shared tokens and the row's own lie none that count.
+        gap = starts[query] - shared_starts[query] - shared[query]
+        return (own & (query - key < window)) | (before & (query - key - gap < window))
 
     make = flex_attention.create_block_mask
     if device.type == "cuda":
         # Eagerly it would hold a matrix of all pairs of tokens.
         make = _compiled(make)
-    tokens = sum(lengths)
+    tokens = rows[-1].stop
     return make(sees, None, None, tokens, tokens, device=device)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from autoalign.errors import MissingDependency
 
 Attention = Callable[..., tuple[Tensor, None]]
-_HIDDEN = ("row_lengths", "share")
+_HIDDEN = ("row_lengths", "shared_lengths", "share")
 
 
 class _Sealed:

@@ -134,4 +134,5 @@ def _lengthen(batch: Batch, missing: int) -> Batch:
         input_ids=torch.cat([ids, ids[:, :1].expand(-1, missing)], 1),
         position_ids=torch.cat([positions, torch.arange(missing, device=positions.device)[None]], 1),
         row_lengths=(*batch.row_lengths, missing),
+        shared_lengths=None if batch.shared_lengths is None else (*batch.shared_lengths, 0),
     )

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoalign.training.attention import rows_of
+
 NAME = "autoalign_varlen"
 
 
@@ -25,20 +27,25 @@ def attend_varlen(
     scaling: float | None = None,
     dropout: float = 0.0,
     row_lengths: tuple[int, ...] | None = None,
+    shared_lengths: tuple[int, ...] | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each row; arguments and result as attention.attend_rows."""
     from flash_attn import flash_attn_varlen_func
 
-    lengths = (query.shape[2],) if row_lengths is None else tuple(row_lengths)
-    edges, longest = row_edges(lengths, query.device), max(lengths)
+    rows = rows_of(row_lengths or [query.shape[2]], shared_lengths)
+    own = tuple(row.stop - row.start for row in rows)
+    seen = tuple(row.shared + length for row, length in zip(rows, own, strict=True))
+    if seen != own:
+        key, value = (torch.cat([row.of(part[0]) for row in rows], 1)[None] for part in (key, value))
+    # With more keys than queries the kernel lines the two up at their ends.
     output = flash_attn_varlen_func(
         *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
-        edges,
-        edges,
-        longest,
-        longest,
+        row_edges(own, query.device),
+        row_edges(seen, query.device),
+        max(own),
+        max(seen),
         dropout_p=dropout if module.training else 0.0,
         softmax_scale=scaling,
         causal=True,
