@@ -97,7 +97,7 @@ class _BlockedAttention(torch.autograd.Function):
 
 def _grouped(heads: Tensor, key: Tensor) -> Tensor:
     """(heads, tokens, width) as (kv_heads, heads a group, tokens, width), a view."""
-    return heads.unflatten(0, (key.shape[1], -1))
+    return heads.view(key.shape[1], -1, *heads.shape[1:])
 
 
 def _matrix(queries: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ def _weights(queries: Tensor, keys: Tensor, mask: Tensor, group: int) -> Tensor:
     scores = torch.bmm(queries, keys.transpose(1, 2))
     block = queries.shape[1] // group
     scores.unflatten(1, (group, block))[..., -block:].add_(mask[:block, :block])
-    return torch.softmax(scores, -1)
+    weights: Tensor = torch.softmax(scores, -1)
+    return weights
 
 
 def _add(total: Tensor, row: Row, gradient: Tensor) -> None:

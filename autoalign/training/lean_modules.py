@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _NORMS = frozenset({"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"})
-Maker = Callable[[], Tensor]
-
 _MLPS = frozenset({"LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP"})
+_SILU = frozenset({"SiLU", "SiLUActivation"})
+
+Maker = Callable[[], Tensor]
 
 
 def make_lean(model: nn.Module) -> int:
@@ -36,20 +37,13 @@ def make_lean(model: nn.Module) -> int:
     for module in model.modules():
         name = type(module).__name__
         if name in _NORMS:
-            module.forward = MethodType(_norm_forward, module)  # type: ignore[method-assign]
-        elif name in _MLPS and isinstance(module.act_fn, nn.SiLU | _silu_class()):
-            module.forward = MethodType(_mlp_forward, module)  # type: ignore[method-assign]
+            module.forward = MethodType(_norm_forward, module)
+        elif name in _MLPS and type(module.act_fn).__name__ in _SILU:
+            module.forward = MethodType(_mlp_forward, module)
         else:
             continue
         changed += 1
     return changed
-
-
-def _silu_class() -> type:
-    from transformers.activations import ACT2CLS
-
-    silu = ACT2CLS["silu"]
-    return silu[0] if isinstance(silu, tuple) else silu
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -158,7 +158,7 @@ def is_padding_free(config: TrainConfig, path: str) -> bool:
 
 
 def shares_prompts(config: TrainConfig, path: str) -> bool:
-    """Whether a pair's answers share their prompt's computation: padding would undo it."""
+    """Whether a pair's answers share their prompt's computation; only a batch without padding can."""
     return config.learns_from_pairs and config.share_prompts and is_padding_free(config, path)
 
 

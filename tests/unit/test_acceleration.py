@@ -81,12 +81,17 @@ def random_heads(heads: int, kv_heads: int, tokens: int) -> tuple[Any, Any, Any]
 
 
 @pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize("shared", [None, (0, 100, 0, 1)])
 @torch.no_grad()
-def test_flex_attention_sees_what_rows_do(window: int | None):
+def test_flex_attention_sees_what_rows_do(shared: tuple[int, ...] | None, window: int | None):
     """Forward alone: on a CPU FlexAttention has no backward pass (tests/gpu has it)."""
     lengths = (130, 7, 1, 62)
     query, key, value = random_heads(4, 2, sum(lengths))
-    options: dict[str, Any] = {"row_lengths": lengths, "sliding_window": window}
+    options: dict[str, Any] = {
+        "row_lengths": lengths,
+        "shared_lengths": shared,
+        "sliding_window": window,
+    }
     module = torch.nn.Module().eval()
     rows, _ = attend_rows(module, query, key, value, None, **options)
     flexible, _ = flex.attend_flex(module, query, key, value, None, **options)
