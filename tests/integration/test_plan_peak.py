@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch")
 from autoalign.cli.main import main  # noqa: E402
 from autoalign.config.dpo import DPOConfig  # noqa: E402
 from autoalign.config.sft import SFTConfig  # noqa: E402
-from autoalign.training import attention, lean_modules, plan  # noqa: E402
+from autoalign.training import lean_modules, plan  # noqa: E402
+from autoalign.training.acceleration.attention_choice import attention_name  # noqa: E402
 from autoalign.training.footprint import MicroBatch, activation_bytes, read_architecture  # noqa: E402
 from tests.tiny import save_tiny_model, write_conversations  # noqa: E402
 
@@ -80,9 +81,9 @@ def kept_bytes(folder: Path, layers: int, values: dict[str, Any]) -> int:
     """Bytes of the storages that autograd keeps of two rows of 20 and 12 tokens, the parameters apart."""
     from transformers import AutoConfig, LlamaForCausalLM
 
-    attention.register()
     sizes = AutoConfig.from_pretrained(folder, num_hidden_layers=layers)
-    sizes._attn_implementation = attention.NAME
+    config = SFTConfig(model_name_or_path="m", data_path=["d"], output_dir="o", attn_implementation="rows")
+    sizes._attn_implementation = attention_name(config, has_soft_caps=False)
     model: Any = LlamaForCausalLM(sizes).to(torch.bfloat16)
     if values:
         from peft import LoraConfig, get_peft_model
