@@ -33,10 +33,11 @@ class ProgressBar:
         """Whether there is a terminal to draw a bar on."""
         return sys.stderr.isatty()
 
-    def start(self, total: int, description: str = "") -> None:
+    def start(self, total: int | None, description: str = "") -> None:
         """Draw an empty bar, where there is a terminal.
 
         Args:
+            total: None where it is not known; the bar then only moves.
             description: in place of the name.
         """
         if not self.on_terminal:

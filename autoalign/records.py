@@ -67,7 +67,10 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One generated answer, as `infer` writes it; `messages` includes the answer."""
+    """One generated answer, as `infer` writes it; `messages` includes the answer.
+
+    `extra` holds the prompt row's other keys, and as `reference` the answer it came with.
+    """
 
     id: str
     prompt_id: str
@@ -80,10 +83,11 @@ class Sample:
     seed: int | None
     model: str
     source: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSONL row, keys in the documented order."""
-        return {
+        """The JSONL row, keys in the documented order; `extra` only where it holds something."""
+        row: dict[str, Any] = {
             "id": self.id,
             "prompt_id": self.prompt_id,
             "index": self.index,
@@ -96,6 +100,7 @@ class Sample:
             "model": self.model,
             "source": self.source,
         }
+        return {**row, "extra": dict(self.extra)} if self.extra else row
 
 
 def messages_to_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -27,14 +27,14 @@ COMMANDS: dict[str, Command] = {
     "dpo": Command("autoalign.cli.train:dpo", "train a model on preference pairs: DPO and its kin"),
     "rm": Command("autoalign.cli.train:rm", "train a reward model on preference pairs"),
     "plan": Command("autoalign.cli.plan:plan", "memory, steps and hours of a training job, before it starts"),
-    "score": Command("autoalign.cli.score:score", "give every answer of a file its reward"),
+    "score": Command("autoalign.cli.score:score", "score answers: reward model, LLM judge, or verifiers"),
     "infer": Command("autoalign.cli.sample:infer", "answer a file of prompts with a model"),
     "synthesize": Command(
         "autoalign.cli.synthesize:synthesize", "make instructions and answers with a model"
     ),
     "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
-    "data": Command("autoalign.cli.data:data", "validate, preview, convert or measure data files"),
+    "data": Command("autoalign.cli.data:data", "validate, preview, filter, pair or measure data files"),
     "models": Command("autoalign.cli.models:models", "fetch the demo model or a hub model"),
     "doctor": Command("autoalign.cli.doctor:doctor", "what this machine has and what is missing"),
 }

@@ -9,7 +9,7 @@ from autoalign.config.score import ScoreConfig
 
 
 def score(args: Sequence[str]) -> int:
-    """Give every answer of a file its reward."""
+    """Score every answer of a file."""
     config = config_from_args(ScoreConfig, args, "autoalign-cli score")
 
     from autoalign.scoring.run import run

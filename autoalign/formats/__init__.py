@@ -12,22 +12,25 @@ A format is a module here without a leading underscore. It declares
 Adding a format is adding a file.
 """
 
-from autoalign.formats._load import Dataset, Report, check, iter_records, load, names
+from autoalign.formats._load import Dataset, Report, check, iter_records, iter_rows, load, names
 from autoalign.formats._read import read_rows
-from autoalign.formats._types import Format, Kind, Purpose, Record
-from autoalign.formats._write import convert
+from autoalign.formats._types import Format, Kind, Purpose, RawRow, Record
+from autoalign.formats._write import convert, write_rows
 
 __all__ = [
     "Dataset",
     "Format",
     "Kind",
     "Purpose",
+    "RawRow",
     "Record",
     "Report",
     "check",
     "convert",
     "iter_records",
+    "iter_rows",
     "load",
     "names",
     "read_rows",
+    "write_rows",
 ]

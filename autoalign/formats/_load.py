@@ -166,6 +166,25 @@ def iter_records(
         yield from stream.records(problems.stop)
 
 
+def iter_rows(
+    paths: Paths, *, format: str | None = None, purpose: Purpose = "answers", on_problem: OnProblem
+) -> Iterator[tuple[RawRow, Record]]:
+    """Each good row as it stands in the file, with its record; constant memory as `iter_records`.
+
+    Args:
+        paths: files without weights.
+        purpose: "answers" takes whatever ends in an answer, an empty one too.
+        on_problem: called with each bad row, which is then left out.
+
+    Raises:
+        DataError: a file cannot be read, or a path has a weight, which is for training.
+    """
+    for source in parse_sources(paths):
+        if source.weight != 1:
+            raise DataError("a weight (PATH@WEIGHT) is for training; give the path alone", source.path)
+        yield from FileReader(source.path, Wanted(None, format, purpose), on_problem).pairs()
+
+
 def check(
     path: str | Path,
     *,

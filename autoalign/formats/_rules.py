@@ -20,6 +20,21 @@ def check_for_training(record: Record, row: Row, format_: Format) -> None:
         _check_conversation(record.messages, places)
 
 
+def check_for_judging(record: Record, format_: Format) -> None:
+    """Raise DataError where `record` holds no answer to judge; an empty answer is one."""
+    if isinstance(record, PreferencePair):
+        ends = {1: record.chosen, 2: record.rejected}
+        for part, answer in ends.items():
+            if not answer or answer[-1].role != "assistant":
+                raise DataError("an answer to score is expected", field=format_.FIELDS[part])
+        return
+    last = record.messages[-1].role if record.messages else "nobody"
+    if last != "assistant":
+        raise DataError(
+            f"the last turn is the {last}'s; an answer to score is expected", field=format_.FIELDS[-1]
+        )
+
+
 def as_prompt(record: Record, row: Row, format_: Format) -> Conversation:
     """The part of `record` that asks: the answers at its end are left out.
 
@@ -37,7 +52,11 @@ def as_prompt(record: Record, row: Row, format_: Format) -> Conversation:
     _check_order(asked, places, part=0, total=len(messages))
     if isinstance(record, PreferencePair):
         return Conversation(record.id, asked, extra=record.extra)
-    return dataclasses.replace(record, messages=asked)
+    if "reference" in record.extra or size == len(messages):
+        return dataclasses.replace(record, messages=asked)
+    # The answer that is left out is what the new ones may be held against.
+    extra = {**record.extra, "reference": messages[-1].content}
+    return dataclasses.replace(record, messages=asked, extra=extra)
 
 
 class _Places:

@@ -9,7 +9,7 @@ from typing import Any
 from autoalign.errors import DataError
 from autoalign.formats._files import stem
 from autoalign.formats._read import read_rows
-from autoalign.formats._rules import as_prompt, check_for_training
+from autoalign.formats._rules import as_prompt, check_for_judging, check_for_training
 from autoalign.formats._types import (
     Format,
     Kind,
@@ -57,6 +57,10 @@ class FileReader:
         Raises:
             DataError: the file cannot be read, or holds rows of another kind than wanted.
         """
+        return (record for _, record in self.pairs())
+
+    def pairs(self) -> Iterator[tuple[RawRow, Record]]:
+        """The good rows, each as it stands in the file and as a record; raises as `records` does."""
         prefix = stem(self.path)
         for raw in read_rows(self.path):
             self.rows += 1
@@ -70,7 +74,7 @@ class FileReader:
                 self.on_problem(DataError(error.message, self.path, error.line or raw.line, error.field), raw)
                 continue
             name = record.id or f"{prefix}-{self.rows}"
-            yield dataclasses.replace(record, id=name, source=self.path, line=raw.line)
+            yield raw, dataclasses.replace(record, id=name, source=self.path, line=raw.line)
 
     def _record(self, value: Any) -> Record:
         if isinstance(value, str) and self.wanted.purpose == "prompts":
@@ -81,6 +85,9 @@ class FileReader:
         record = format_.parse(value)
         if self.wanted.purpose == "prompts":
             return as_prompt(record, value, format_)
+        if self.wanted.purpose == "answers":
+            check_for_judging(record, format_)
+            return record
         check_for_training(record, value, format_)
         return record
 

@@ -10,7 +10,7 @@ from autoalign.errors import DataError
 from autoalign.records import Conversation, PreferencePair
 
 Kind = Literal["sft", "preference"]
-Purpose = Literal["train", "prompts"]
+Purpose = Literal["train", "prompts", "answers"]
 Record = Conversation | PreferencePair
 Row = Mapping[str, Any]
 

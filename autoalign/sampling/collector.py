@@ -163,6 +163,7 @@ class Collector:
             seed=answer.seed,
             model=self._config.name,
             source=self._config.label,
+            extra=prompt.extra,
         ).to_dict()
         row["messages"] = [*prompt.messages, Message("assistant", answer.text).to_dict()]
         return row

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from autoalign import errors
@@ -115,7 +116,7 @@ def _blocks(tasks: Tasks) -> Iterator[Any]:
     prompts = iter(tasks.prompts)
     size = max(1, _ANSWERS_A_TASK // tasks.n)
     while chunk := list(itertools.islice(prompts, size)):
-        lines = [prompt.dumps() for prompt, _ in chunk]
+        lines = [replace(prompt, extra={}).dumps() for prompt, _ in chunk]
         yield ray.put(pa.table({"prompt": lines, "wanted": [wanted for _, wanted in chunk]}))
 
 

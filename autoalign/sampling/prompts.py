@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from autoalign.errors import TemplateError
-from autoalign.records import Conversation, Message, messages_to_dicts
+from autoalign.records import Conversation, Message, Sample, messages_to_dicts
 
 _REFUSED = -1
+_DUMPED = ("index", "id", "messages", "token_ids", "tools")
+_OF_A_SAMPLE = {each.name for each in fields(Sample)}
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -51,7 +53,10 @@ class PlainRenderer:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt; `index` is its place in the input, counted from 0; `renamed` marks a repeated id."""
+    """One prompt; `index` is its place in the input, counted from 0; `renamed` marks a repeated id.
+
+    `extra` is for the answers' rows alone: engines do not see it.
+    """
 
     index: int
     id: str
@@ -59,18 +64,24 @@ class Prompt:
     token_ids: tuple[int, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     renamed: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def dumps(self) -> bytes:
         """One line of JSON."""
-        row = {name: getattr(self, name) for name in ("index", "id", "messages", "token_ids", "tools")}
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        row = {name: getattr(self, name) for name in (*_DUMPED, "extra")}
+        return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
 
     @classmethod
     def loads(cls, line: bytes) -> Prompt:
         """The inverse of `dumps`."""
         row = json.loads(line)
         return cls(
-            row["index"], row["id"], tuple(row["messages"]), tuple(row["token_ids"]), tuple(row["tools"])
+            row["index"],
+            row["id"],
+            tuple(row["messages"]),
+            tuple(row["token_ids"]),
+            tuple(row["tools"]),
+            extra=row["extra"],
         )
 
 
@@ -146,7 +157,17 @@ def to_prompt(
     if renderer.context is not None and len(token_ids) >= renderer.context:
         reason = f"the prompt has {len(token_ids)} tokens; the context holds {renderer.context}"
         return Refused(index, prompt_id, dicts, f"{reason}, and an answer must fit too")
-    return Prompt(index, prompt_id, dicts, tuple(token_ids), conversation.tools)
+    extra = carried(conversation.extra)
+    return Prompt(index, prompt_id, dicts, tuple(token_ids), conversation.tools, extra=extra)
+
+
+def carried(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer's row keeps of its prompt's: all other keys, of an earlier sample only its `extra`."""
+    if "prompt_id" not in extra:
+        return dict(extra)
+    own = {key: value for key, value in extra.items() if key not in _OF_A_SAMPLE | {"reference"}}
+    inner = extra.get("extra")
+    return {**own, **inner} if isinstance(inner, Mapping) else own
 
 
 def with_system(messages: Sequence[Message], system_message: str | None) -> tuple[Message, ...]:

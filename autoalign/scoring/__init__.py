@@ -1,1 +1,1 @@
-"""Reward models at work: a file of answers in, the same rows with their rewards out."""
+"""Answers judged: a file of answers in, the same rows with their scores out."""

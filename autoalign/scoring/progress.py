@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from autoalign.progress import ProgressBar
 
+_CHUNK = 1 << 20
+
 
 class ScoreProgress(AbstractContextManager["ScoreProgress"]):
-    """Answers scored, answers a second, time left; on stderr."""
+    """Rows scored, rows a second, and time left where the files are JSONL; on stderr."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._total, self._done = count_lines(paths), 0
         self._began = time.monotonic()
         self._bar = ProgressBar("score")
 
@@ -27,15 +31,30 @@ class ScoreProgress(AbstractContextManager["ScoreProgress"]):
     ) -> None:
         self._bar.stop()
 
-    def advance(self, answers: int) -> None:
-        """So many more answers have their reward."""
-        self._done += answers
-        self._bar.update(self._done, self._line, figures=f"{self._rate():.1f} answers/s")
+    def advance(self, rows: int) -> None:
+        """So many more rows have their scores."""
+        self._done += rows
+        self._bar.update(self._done, self._line, figures=f"{self._rate():.1f} rows/s")
 
     def _rate(self) -> float:
         return self._done / max(time.monotonic() - self._began, 1e-9)
 
     def _line(self) -> str:
-        rate = self._rate()
-        left = time.strftime("%H:%M:%S", time.gmtime((self._total - self._done) / max(rate, 1e-9)))
-        return f"{self._done} of {self._total} answers  {rate:.1f} answers/s  {left} left"
+        if self._total is None:
+            return f"{self._done} rows  {self._rate():.1f} rows/s"
+        left = max(self._total - self._done, 0) / max(self._rate(), 1e-9)
+        clock = time.strftime("%H:%M:%S", time.gmtime(left))
+        return f"{self._done} of {self._total} rows  {self._rate():.1f} rows/s  {clock} left"
+
+
+def count_lines(paths: Sequence[str]) -> int | None:
+    """The rows of local JSONL files; None where that takes more than a look through the bytes."""
+    files = [Path(path).expanduser() for path in paths]
+    if not all(file.suffix in (".jsonl", ".ndjson") and file.is_file() for file in files):
+        return None
+    total = 0
+    for file in files:
+        with file.open("rb") as handle:
+            while chunk := handle.read(_CHUNK):
+                total += chunk.count(b"\n")
+    return total

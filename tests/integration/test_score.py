@@ -122,7 +122,9 @@ def test_what_infer_wrote_is_scored(score, tmp_path: Path):
         "source": "m",
     }
     (row,) = score(_write(tmp_path / "samples.jsonl", [sample]))
-    assert isinstance(row.pop("reward"), float)
+    reward = row.pop("reward")
+    assert isinstance(reward, float)
+    assert row.pop("scores") == {"reward_model": reward}
     assert row == sample
 
 
@@ -156,6 +158,12 @@ def test_what_cannot_be_scored_is_refused(trained: Path, tmp_path: Path, capsys,
     assert main(["score", *words, *flags]) == 2
     assert message in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_reward_and_a_verifier_in_one_run(score, tmp_path: Path):
+    rows = [{"messages": _turns("1 + 1?", "It is 2."), "reference": 2}]
+    (row,) = score(_write(tmp_path / "rows.jsonl", rows), "--scorer", "reward_model", "length")
+    assert row["scores"] == {"reward_model": row["reward"], "length": 8.0}
 
 
 def test_a_weight_is_refused(trained: Path, pairs: Path, tmp_path: Path, capsys):

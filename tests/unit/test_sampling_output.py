@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autoalign import formats
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError, TemplateError
 from autoalign.records import Conversation, Message
@@ -146,3 +147,21 @@ def test_the_system_message_takes_the_place_of_the_prompts_own() -> None:
     messages = (Message("system", "old"), Message("user", "a"))
     assert with_system(messages, "new") == (Message("system", "new"), Message("user", "a"))
     assert with_system(messages, None) == messages
+
+
+def test_the_prompts_other_keys_and_its_answer_go_into_extra(tmp_path: Path) -> None:
+    source = tmp_path / "gsm8k.jsonl"
+    source.write_text(json.dumps({"question": "2 + 3?", "answer": "#### 5", "level": 1}) + "\n")
+    (prompt,) = formats.load(source, purpose="prompts").conversations
+    (row,) = rows_of(collect(job(tmp_path), [prompt], [answer(0)]).output)
+    assert row["extra"] == {"level": 1, "reference": "#### 5"}
+
+
+def test_answers_to_a_samples_prompt_keep_the_reference_that_it_had(tmp_path: Path) -> None:
+    source = tmp_path / "samples.jsonl"
+    turns = [{"role": "user", "content": "2 + 3?"}, {"role": "assistant", "content": "4"}]
+    row = {"id": "p-0", "prompt_id": "p", "index": 0, "messages": turns, "text": "4", "model": "m"}
+    source.write_text(json.dumps({**row, "extra": {"reference": "5"}, "topic": "sums"}) + "\n")
+    (prompt,) = formats.load(source, purpose="prompts").conversations
+    (found,) = rows_of(collect(job(tmp_path), [prompt], [answer(0)]).output)
+    assert found["extra"] == {"topic": "sums", "reference": "5"}

@@ -26,14 +26,14 @@ def add_kind(parser: Parser) -> None:
 
 def add_bad_rows(parser: Parser) -> None:
     """`--on-bad-row` and `--errors-path`."""
-    _add(
+    add(
         parser,
         "on_bad_row",
         choices=("stop", "quarantine"),
         default="stop",
         help="quarantine appends bad rows to the errors file and goes on (default: stop)",
     )
-    _add(
+    add(
         parser,
         "errors_path",
         metavar="PATH",
@@ -51,18 +51,18 @@ def add_prompts(parser: Parser) -> None:
 
 def add_tokenizer(parser: Parser) -> None:
     """`--tokenizer`, `--template` and `--model_max_length`, under the names that training gives them too."""
-    _add(parser, "tokenizer", "tokenizer_name_or_path", metavar="PATH", help="model folder or hub name")
-    _add(
+    add(parser, "tokenizer", "tokenizer_name_or_path", metavar="PATH", help="model folder or hub name")
+    add(
         parser,
         "template",
         "conv_template_name",
         metavar="NAME",
         help="chat template: a name or a .jinja file (default: the tokenizer's own)",
     )
-    _add(parser, "model_max_length", metavar="N", type=positive, help="tokens a row is cut to")
+    add(parser, "model_max_length", metavar="N", type=positive, help="tokens a row is cut to")
 
 
-def _add(parser: Parser, *names: str, **options: Any) -> None:
+def add(parser: Parser, *names: str, **options: Any) -> None:
     spellings = [f"--{spelling}" for name in names for spelling in (name, name.replace("_", "-"))]
     parser.add_argument(*dict.fromkeys(spellings), dest=names[0], **options)
 

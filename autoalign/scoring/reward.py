@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch
 from autoalign import chat, model_folder
 from autoalign.config.rm import RMConfig
 from autoalign.config.score import ScoreConfig
-from autoalign.errors import ConfigError, DataError, ModelError, TemplateError
+from autoalign.errors import ConfigError, ModelError, TemplateError
 from autoalign.records import Conversation
 from autoalign.training.batches import collate
 from autoalign.training.examples import Layout
@@ -24,14 +24,7 @@ from autoalign.training.tokens import TokenRow
 _ENCODED_AT_ONCE = 512
 
 
-class EncodedAnswers(NamedTuple):
-    """Token ids of each conversation, and how many were cut off at the longest length."""
-
-    ids: list[list[int]]
-    truncated: int
-
-
-class RewardScorer:
+class RewardModel:
     """A loaded reward model with its tokenizer and chat template."""
 
     def __init__(self, config: ScoreConfig, folder: Path) -> None:
@@ -52,24 +45,18 @@ class RewardScorer:
         # In bfloat16 near rewards would fall together: the head alone costs nothing in float32.
         getattr(self._model, str(REWARD.head)).float()
 
-    def encode(self, answers: Sequence[Conversation]) -> EncodedAnswers:
-        """Conversations as training renders them.
-
-        Raises:
-            DataError: the template refuses one; its file and line are named.
-        """
+    def encode(self, answers: Sequence[Conversation]) -> list[chat.Encoded | TemplateError]:
+        """Conversations as training renders them; in the place of one that the template refuses, why."""
         parts = range(0, len(answers), _ENCODED_AT_ONCE)
-        rows = [row for start in parts for row in self._encoded(answers[start : start + _ENCODED_AT_ONCE])]
-        return EncodedAnswers([row.input_ids for row in rows], sum(row.truncated for row in rows))
+        return [row for start in parts for row in self._encoded(answers[start : start + _ENCODED_AT_ONCE])]
 
     @torch.inference_mode()
-    def score(self, ids: Sequence[list[int]], batch_size: int, done: Callable[[int], None]) -> list[float]:
+    def score(self, ids: Sequence[list[int]], batch_size: int) -> list[float]:
         """The reward of each row of token ids, in order.
 
         Args:
             batch_size: rows at once; those of similar length go together, the longest first, so that
                 memory that does not suffice shows at once.
-            done: called with the number of rows of each batch.
         """
         rewards = [0.0] * len(ids)
         order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
@@ -77,7 +64,6 @@ class RewardScorer:
             part = order[start : start + batch_size]
             for index, reward in zip(part, self._rewards([ids[index] for index in part]), strict=True):
                 rewards[index] = reward
-            done(len(part))
         return rewards
 
     def _rewards(self, rows: Sequence[list[int]]) -> list[float]:
@@ -87,22 +73,23 @@ class RewardScorer:
         ).tolist()
         return rewards
 
-    def _encoded(self, answers: Sequence[Conversation]) -> list[chat.Encoded]:
+    def _encoded(self, answers: Sequence[Conversation]) -> list[chat.Encoded | TemplateError]:
         messages, tools = [row.messages for row in answers], [row.tools or None for row in answers]
         try:
-            return chat.encode_batch(messages, self._tokenizer, self._template, self._max_length, tools=tools)
+            found = chat.encode_batch(
+                messages, self._tokenizer, self._template, self._max_length, tools=tools
+            )
+            return list(found)
         except TemplateError:
-            raise self._refusal(answers) from None
+            return [self._encoded_alone(row) for row in answers]
 
-    def _refusal(self, answers: Sequence[Conversation]) -> DataError:
-        """The first conversation that the template refuses, with its place."""
-        for row in answers:
-            try:
-                chat.encode(row.messages, self._tokenizer, self._template, tools=row.tools or None)
-            except TemplateError as error:
-                reason = f"template '{self._template.name}' refuses the row: {error}"
-                return DataError(reason, row.source, row.line)
-        return DataError(f"template '{self._template.name}' refuses a row")
+    def _encoded_alone(self, row: Conversation) -> chat.Encoded | TemplateError:
+        try:
+            return chat.encode(
+                row.messages, self._tokenizer, self._template, self._max_length, tools=row.tools or None
+            )
+        except TemplateError as error:
+            return TemplateError(f"template '{self._template.name}' refuses the row: {error}")
 
 
 def require_reward_model(folder: Path) -> None:
@@ -128,7 +115,7 @@ def _device(config: ScoreConfig) -> torch.device:
 def _as_in_training(config: ScoreConfig, on_gpu: bool) -> RMConfig:
     """The training keys that say how a model is loaded and its rows are laid out."""
     return RMConfig(
-        model_name_or_path=config.model_path,
+        model_name_or_path=str(config.model_path),
         data_path=config.data_path,
         output_dir=str(Path(config.output_file).parent),
         bf16=on_gpu if config.dtype == "auto" else config.dtype == "bfloat16",

@@ -1,0 +1,1 @@
+"""From samples to training data: answers grouped, paired, filtered, made unique. No models."""

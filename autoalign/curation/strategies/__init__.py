@@ -1,0 +1,1 @@
+"""How pairs are chosen, one file each: `choose(candidates, rules) -> Choice` (see `..candidates`)."""

@@ -1,0 +1,1 @@
+"""Texts that may be edited: rules and prompts, one file each."""

@@ -1,0 +1,1 @@
+"""Scorers, one file each: `Options` and `create(options, job) -> Scorer` (see `autoalign.scoring.scorer`)."""
