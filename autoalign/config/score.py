@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from autoalign.config.base import JobConfig
-from autoalign.config.sample import Backend
+from autoalign.config.engine import Backend
 
 Positive = Annotated[int, Field(gt=0)]
 
