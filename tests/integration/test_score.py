@@ -145,7 +145,11 @@ def test_an_output_that_exists_is_kept(trained: Path, pairs: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("rows", "flags", "message"),
     [
-        ([{"messages": [*_turns("a", "b"), {"role": "user", "content": "c"}]}], [], "rows.jsonl:1: messages: the last"),
+        (
+            [{"messages": [*_turns("a", "b"), {"role": "user", "content": "c"}]}],
+            [],
+            "rows.jsonl:1: messages: the last",
+        ),
         ([{"messages": _turns("a", "")}], [], "the answer is empty"),
         ([{"messages": _turns("a", "b")}], ["--template", "chatmll"], "chatmll"),
         ([{"messages": _turns("a", "b")}], ["--batch_size", "0"], "batch_size"),
