@@ -126,7 +126,7 @@ def test_all_ranks_skip_what_is_bad_on_one(sft: Runner, tmp_path: Path, engine: 
     ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     rows = [sft.model, sft.data, tmp_path / "out", engine]
     done = subprocess.run(
-        [*ranks, "-m", "tests.bad_loss_job", *map(str, rows)], capture_output=True, text=True, timeout=240
+        [*ranks, "-m", "tests.bad_loss_job", *map(str, rows)], capture_output=True, text=True, timeout=540
     )
     assert done.returncode == 0, done.stderr
     assert read_metrics(tmp_path / "out" / "metrics.jsonl")[-1]["skipped_steps"] == 1
