@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+import autoalign
 from autoalign import manifest, model_folder
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
@@ -22,8 +23,15 @@ from autoalign.training.task import TrainTask
 from autoalign.training.tokens import default_cache_dir
 from autoalign.training.world import World
 
-_VERSION = "1"
 _PAIRS_AT_ONCE = 8
+_COMPUTED_BY = (
+    "training/attention.py",
+    "training/blocked_attention.py",
+    "training/lean_modules.py",
+    "training/supervised.py",
+    "losses/token_logps.py",
+)
+"""Code that the log-probs' last digits depend on; in bfloat16 another kernel shifts a sum by 0.2."""
 
 
 def is_needed(config: TrainConfig) -> bool:
@@ -101,12 +109,18 @@ def _folder(task: TrainTask) -> Path:
 
 
 def _path(task: TrainTask, pairs: Pairs) -> Path:
-    """Named by model, rows (template and length are in their ids), type and code version."""
+    """Named by model, rows (template and length are in their ids), number type, kernel and code."""
     config = task.config
-    parts = (_VERSION, manifest.model_digest(_folder(task)), pairs.table.digest(), str(config.bf16))
+    kernel = f"{config.bf16} {config.attn_implementation} {config.use_liger_kernel} {torch.__version__}"
+    parts = (_code_digest(), manifest.model_digest(_folder(task)), pairs.table.digest(), kernel)
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     folder = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
     return folder / "ref_logps" / f"{name}.npy"
+
+
+def _code_digest() -> str:
+    package = Path(autoalign.__file__).parent
+    return hashlib.sha256(b"".join((package / name).read_bytes() for name in _COMPUTED_BY)).hexdigest()
 
 
 def _store(path: Path, logps: np.ndarray) -> None:

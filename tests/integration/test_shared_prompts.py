@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,11 @@ def test_a_job_shares_prompts_unless_told_not_to(settings: dict[str, Any], tmp_p
         run(DPOConfig(**values, learning_rate=1e-3))
         losses.append([row["loss"] for row in read_metrics(out / "metrics.jsonl")])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_a_policy_that_is_its_reference_loses_ln_2(settings: dict[str, Any], tmp_path: Path):
+    """In bfloat16 too: cached log-probs were made by the same code, whatever the batch they came in."""
+    config = DPOConfig(**{**settings, "bf16": True}, max_steps=1, per_device_train_batch_size=2)
+    run(config)
+    (row, *_) = read_metrics(Path(config.output_dir) / "metrics.jsonl")
+    assert row["loss"] == pytest.approx(math.log(2), abs=1e-6)
