@@ -26,9 +26,10 @@ def infer(args: Sequence[str]) -> int:
     config = config_from_args(InferConfig, _translate(args), "autoalign-cli infer")
 
     from autoalign.sampling.report import print_report
-    from autoalign.sampling.run import run
+    from autoalign.sampling.run import run_each
 
-    print_report(run(config))
+    for report in run_each(config):
+        print_report(report)
     return 0
 
 

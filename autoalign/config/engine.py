@@ -61,6 +61,8 @@ class EngineConfig(JobConfig):
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Self:
+        if getattr(self, "models", None):
+            return self
         if self.model_path is None and (self.backend != "openai" or self.model_name is None):
             raise ValueError("'model_path' is missing: give --model_path or set it in the config file")
         return self

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from autoalign.config.engine import EngineConfig
+
+# What may be swept, with the least and the highest value; the least one is open where it is a string.
+_BOUNDS: dict[str, tuple[float | str, float]] = {
+    "temperature": (0, inf),
+    "top_p": ("0", 1),
+    "top_k": (-1, inf),
+    "min_p": (0, 1),
+    "repetition_penalty": ("0", inf),
+}
 
 
 class InferConfig(EngineConfig):
     """Answer a file of prompts with a model: Ray Data over vLLM, transformers or an endpoint."""
 
+    models: list[str] = Field(
+        default_factory=list,
+        description="several models, one after the other, in place of model_path; each has an output folder",
+    )
     test_file: list[str] = Field(description="prompts: one or several files, ShareGPT, messages or prompts")
     source: str | None = Field(None, description="label of these answers; none: the model's name")
-    system_message: str | None = Field(None, description="system message put in place of every prompt's own")
+    system_message: str | list[str] | None = Field(
+        None, description="system message in place of every prompt's own; several: every prompt with each"
+    )
+    system_message_file: str | None = Field(
+        None, description="text file with a system message, or principle, a line: every prompt with each"
+    )
+    few_shot_path: list[str] = Field(
+        default_factory=list, description="conversations shown in front of each prompt, drawn by seed and id"
+    )
+    few_shot: int = Field(3, ge=1, description="how many of them a prompt is shown")
+    few_shot_sets: int = Field(1, ge=1, description="draws of them: every prompt with each")
 
     output_dir: str = Field(
         "outputs", description="folder; answers go to OUTPUT_DIR/MODEL_NAME/SOURCE_TESTFILE.jsonl"
@@ -30,20 +54,33 @@ class InferConfig(EngineConfig):
     overwrite: bool = Field(False, description="replace an output file that exists")
 
     n: int = Field(1, ge=1, description="answers for each prompt")
-    temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token; higher is more varied")
-    top_p: float = Field(
-        1.0, gt=0, le=1, description="sample from the smallest set of tokens with this probability"
+    temperature: float | list[float] = Field(
+        0.0, description="0 takes the likeliest token; higher is more varied; several values: each of them"
     )
-    top_k: int = Field(0, ge=-1, description="sample from this many likeliest tokens; 0 or -1: all")
-    min_p: float = Field(
-        0.0, ge=0, le=1, description="leave out tokens under this share of the likeliest one's"
+    top_p: float | list[float] = Field(
+        1.0, description="sample from the smallest set of tokens with this probability; or several values"
     )
-    repetition_penalty: float = Field(1.0, gt=0, description="above 1 makes tokens already seen less likely")
+    top_k: int | list[int] = Field(
+        0, description="sample from this many likeliest tokens, 0 or -1: all; or several values"
+    )
+    min_p: float | list[float] = Field(
+        0.0, description="leave out tokens under this share of the likeliest one's; or several values"
+    )
+    repetition_penalty: float | list[float] = Field(
+        1.0, description="above 1 makes tokens already seen less likely; or several values"
+    )
     max_new_tokens: int = Field(1024, ge=1, description="longest answer, in tokens")
     seed: int = Field(
         42, ge=0, description="each (prompt id, index) gets its own seed, derived from this one"
     )
     stop: list[str] = Field(default_factory=list, description="texts that end an answer (left out of it)")
+    json_schema: str | None = Field(
+        None, description="file with a JSON schema that every answer follows (vllm, openai)"
+    )
+    logprobs: bool = Field(False, description="put the log-probability of each token into the output")
+    split_reasoning: bool = Field(
+        False, description="put what stands in <think> ... </think> into a field of its own, 'reasoning'"
+    )
 
     limit: int | None = Field(None, ge=1, description="take only the first rows of the prompts")
     on_bad_row: Literal["stop", "quarantine"] = Field(
@@ -53,7 +90,23 @@ class InferConfig(EngineConfig):
         0.1, ge=0, le=1, description="exit code 1 when a larger share of answers failed"
     )
 
-    @field_validator("test_file", "stop", mode="before")
+    @field_validator(*_BOUNDS, mode="before")
+    @classmethod
+    def _one_or_a_sweep(cls, value: object, info: ValidationInfo) -> object:
+        values = value if isinstance(value, list | tuple) else [value]
+        numbers = [_number(str(info.field_name), each) for each in values]
+        if not numbers:
+            raise ValueError("at least one number is expected")
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("a value is given twice")
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    @field_validator("system_message", mode="before")
+    @classmethod
+    def _one_or_several_messages(cls, value: object) -> object:
+        return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+    @field_validator("test_file", "stop", "models", "few_shot_path", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
@@ -62,6 +115,14 @@ class InferConfig(EngineConfig):
     def _prompts_are_named(self) -> Self:
         if not self.test_file:
             raise ValueError("'test_file' is empty: give at least one file of prompts")
+        if self.system_message is not None and self.system_message_file is not None:
+            raise ValueError("'system_message' and 'system_message_file': give one of them")
+        if self.models and (self.model_path is not None or self.model_name is not None):
+            raise ValueError("'models' takes the place of 'model_path' and 'model_name'")
+        if self.models and self.output_file is not None and len(Path(self.output_file).parts) > 1:
+            raise ValueError(
+                "'output_file': several models can't share one file; give a name without a slash"
+            )
         return self
 
     @property
@@ -80,3 +141,26 @@ class InferConfig(EngineConfig):
         stem = stem.rsplit(".", 1)[0] if "." in stem else stem
         suffix = "jsonl" if self.output_format == "jsonl" else "json"
         return folder / f"{self.label.replace('/', '_')}_{stem}.{suffix}"
+
+    @property
+    def has_sweep(self) -> bool:
+        """Whether prompts are answered in several ways."""
+        swept = any(isinstance(getattr(self, name), list) for name in (*_BOUNDS, "system_message"))
+        return swept or self.system_message_file is not None or bool(self.few_shot_path)
+
+
+def _number(name: str, value: object) -> float:
+    """The value as a number within the bounds of `name`."""
+    least, highest = _BOUNDS[name]
+    whole = name == "top_k"
+    try:
+        number = int(str(value)) if whole else float(str(value))
+    except ValueError:
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{kind} is expected, or a list of them, found {value!r}") from None
+    too_low = number <= float(least) if isinstance(least, str) else number < least
+    if too_low or not number <= highest:
+        low = f"above {least}" if isinstance(least, str) else f"{least} or more"
+        high = "" if highest == inf else f", at most {highest:g}"
+        raise ValueError(f"{number:g} is out of range: {low}{high}")
+    return number

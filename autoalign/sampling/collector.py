@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from autoalign.records import Message, Sample
 from autoalign.sampling import output
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Prompt, PromptSpool, Refused
+from autoalign.sampling.reasoning import split_reasoning
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.worker import Answer
 
@@ -26,8 +27,9 @@ class Collector:
     `NAME.partial` after a job that did not finish and has answers.
     """
 
-    def __init__(self, config: InferConfig) -> None:
-        self._config, self._path = config, config.output_path
+    def __init__(self, config: InferConfig, recorded: Sequence[Mapping[str, Any]] = ()) -> None:
+        """`recorded`: what each way of a sweep puts into its rows."""
+        self._config, self._path, self._recorded = config, config.output_path, recorded
         folder, base = self._path.parent, f".{self._path.name}"
         folder.mkdir(parents=True, exist_ok=True)
         # First, since it refuses a second job at work on the same output.
@@ -151,12 +153,15 @@ class Collector:
             yield [json.loads(line)["text"] for line in lines if line is not None]
 
     def _row(self, prompt: Prompt, answer: Answer) -> dict[str, Any]:
+        reasoning, text = None, answer.text
+        if self._config.split_reasoning:
+            reasoning, text = split_reasoning(answer.text)
         row = Sample(
-            id=f"{prompt.id}-{answer.index}",
+            id=f"{prompt.key}-{answer.index}",
             prompt_id=prompt.id,
             index=answer.index,
             messages=(),
-            text=answer.text,
+            text=text,
             finish_reason=answer.finish_reason,
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
@@ -165,7 +170,13 @@ class Collector:
             source=self._config.label,
             extra=prompt.extra,
         ).to_dict()
-        row["messages"] = [*prompt.messages, Message("assistant", answer.text).to_dict()]
+        row["messages"] = [*prompt.own_messages, Message("assistant", text).to_dict()]
+        if reasoning is not None:
+            row["reasoning"] = reasoning
+        if prompt.variant is not None:
+            row["params"] = self._recorded[prompt.variant]
+        if answer.logprobs is not None:
+            row["logprobs"] = answer.logprobs
         return row
 
     def _write_error(

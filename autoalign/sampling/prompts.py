@@ -6,6 +6,7 @@ The prompts go to a file, not to a list, so memory does not grow with their numb
 
 from __future__ import annotations
 
+import itertools
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +16,11 @@ from typing import Any, Protocol
 
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, Message, Sample, messages_to_dicts
+from autoalign.sampling.sweep import Sweep, with_examples
 
 _REFUSED = -1
-_DUMPED = ("index", "id", "messages", "token_ids", "tools")
-_OF_A_SAMPLE = {each.name for each in fields(Sample)}
+_DUMPED = ("index", "id", "messages", "token_ids", "tools", "variant", "examples")
+_OF_A_SAMPLE = {each.name for each in fields(Sample)} | {"reference", "params", "reasoning", "logprobs"}
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -53,9 +55,14 @@ class PlainRenderer:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt; `index` is its place in the input, counted from 0; `renamed` marks a repeated id.
+    """One prompt in one of the ways it is answered.
 
-    `extra` is for the answers' rows alone: engines do not see it.
+    Attributes:
+        index: its place among all of them, counted from 0.
+        messages: what the model is shown; `examples` of them, behind the system message, are not its own.
+        renamed: another prompt has the same id.
+        extra: is for the answers' rows alone: engines do not see it.
+        variant: the number of the way; None where there is but one.
     """
 
     index: int
@@ -65,6 +72,19 @@ class Prompt:
     tools: tuple[Mapping[str, Any], ...] = ()
     renamed: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    variant: int | None = None
+    examples: int = 0
+
+    @property
+    def key(self) -> str:
+        """What no other prompt has: the id, and the way where there are several."""
+        return self.id if self.variant is None else f"{self.id}~{self.variant}"
+
+    @property
+    def own_messages(self) -> tuple[dict[str, Any], ...]:
+        """Without the examples."""
+        head = 1 if self.messages and self.messages[0]["role"] == "system" else 0
+        return (*self.messages[:head], *self.messages[head + self.examples :])
 
     def dumps(self) -> bytes:
         """One line of JSON."""
@@ -82,6 +102,8 @@ class Prompt:
             tuple(row["token_ids"]),
             tuple(row["tools"]),
             extra=row["extra"],
+            variant=row["variant"],
+            examples=row["examples"],
         )
 
 
@@ -133,19 +155,54 @@ class PromptSpool:
 
 
 def prepare(
-    conversations: Iterable[Conversation], renderer: Renderer, system_message: str | None
+    conversations: Iterable[Conversation],
+    renderer: Renderer,
+    system_message: str | None = None,
+    sweep: Sweep | None = None,
 ) -> Iterator[Prompt | Refused]:
-    """Render each conversation; a repeated id gets `#2`, `#3`, ... so that every prompt has its own seed."""
+    """Render each conversation; a repeated id gets `#2`, `#3`, ... so that every prompt has its own seed.
+
+    Args:
+        system_message: takes the place of the conversations' own.
+        sweep: the ways in which each is answered, in place of the one with `system_message`.
+    """
+    sweep = sweep or Sweep.single(system_message)
     seen: dict[str, int] = {}
-    for index, conversation in enumerate(conversations):
+    place = itertools.count()
+    for conversation in conversations:
         count = seen[conversation.id] = seen.get(conversation.id, 0) + 1
         prompt_id = conversation.id if count == 1 else f"{conversation.id}#{count}"
-        prompt = to_prompt(index, prompt_id, conversation, renderer, system_message)
-        yield prompt if count == 1 else replace(prompt, renamed=True)
+        for number, prompt in enumerate(_ways(conversation, prompt_id, renderer, sweep)):
+            yield replace(prompt, index=next(place), renamed=count > 1 and number == 0)
+
+
+def _ways(
+    conversation: Conversation, prompt_id: str, renderer: Renderer, sweep: Sweep
+) -> Iterator[Prompt | Refused]:
+    """What is the same in several ways is rendered once."""
+    rendered: dict[tuple[str | None, int | None], Prompt | Refused] = {}
+    for number, variant in enumerate(sweep.variants):
+        shown = (variant.system_message, variant.few_shot)
+        if shown not in rendered:
+            messages = with_system(conversation.messages, variant.system_message)
+            examples = sweep.drawn(prompt_id, variant.few_shot)
+            whole = replace(conversation, messages=with_examples(messages, examples))
+            prompt = to_prompt(0, prompt_id, whole, renderer)
+            rendered[shown] = prompt
+            if isinstance(prompt, Prompt):
+                rendered[shown] = replace(prompt, examples=len(whole.messages) - len(messages))
+        prompt = rendered[shown]
+        if sweep.recorded and isinstance(prompt, Prompt):
+            prompt = replace(prompt, variant=number)
+        yield prompt
 
 
 def to_prompt(
-    index: int, prompt_id: str, conversation: Conversation, renderer: Renderer, system_message: str | None
+    index: int,
+    prompt_id: str,
+    conversation: Conversation,
+    renderer: Renderer,
+    system_message: str | None = None,
 ) -> Prompt | Refused:
     """Render one conversation up to where the assistant is to speak."""
     messages = with_system(conversation.messages, system_message)
@@ -165,7 +222,7 @@ def carried(extra: Mapping[str, Any]) -> dict[str, Any]:
     """What an answer's row keeps of its prompt's: all other keys, of an earlier sample only its `extra`."""
     if "prompt_id" not in extra:
         return dict(extra)
-    own = {key: value for key, value in extra.items() if key not in _OF_A_SAMPLE | {"reference"}}
+    own = {key: value for key, value in extra.items() if key not in _OF_A_SAMPLE}
     inner = extra.get("extra")
     return {**own, **inner} if isinstance(inner, Mapping) else own
 

@@ -12,15 +12,17 @@ from typing import Any
 
 from autoalign.cluster import ray_session
 from autoalign.config.sample import InferConfig
-from autoalign.errors import DataError, JobFailed, StoppedEarly
+from autoalign.errors import ConfigError, DataError, JobFailed, StoppedEarly
 from autoalign.records import Conversation
 from autoalign.sampling import output, pipeline
 from autoalign.sampling.collector import Collector
+from autoalign.sampling.engines.base import require_support
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Renderer, prepare
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.setup import prepare_model
 from autoalign.sampling.stopping import stop_signals
+from autoalign.sampling.sweep import Sweep
 from autoalign.sampling.worker import WorkerSpec
 
 _PASSES = 3
@@ -39,13 +41,17 @@ def run(config: InferConfig) -> SampleReport:
     """
     started = time.time()
     output.refuse_existing(config.output_path, config.overwrite)
-    if config.n > 1 and config.temperature == 0:
+    if config.models:
+        raise ConfigError("'models': several models are for run_each")
+    if config.n > 1 and 0 in _listed(config.temperature):
         _warn(f"temperature 0 gives the same answer {config.n} times; give --temperature to vary them")
     options, params, renderer = prepare_model(config)
-    spec = WorkerSpec(config.backend, options, params, config.seed)
+    require_support(config.backend, params)
+    sweep = Sweep.of(config, params)
+    spec = WorkerSpec(config.backend, options, params, config.seed, sweep.params if sweep.recorded else ())
     try:
-        with Collector(config) as collector:
-            _read_prompts(config, renderer, collector)
+        with Collector(config, sweep.recorded) as collector:
+            _read_prompts(config, renderer, sweep, collector)
             if collector.missing:
                 _generate(config, spec, collector)
             report = collector.finish(started)
@@ -59,9 +65,29 @@ def run(config: InferConfig) -> SampleReport:
     return report
 
 
-def _read_prompts(config: InferConfig, renderer: Renderer, collector: Collector) -> None:
+def run_each(config: InferConfig) -> Iterator[SampleReport]:
+    """`run` for each of `config.models`, or for the one model."""
+    refused = [one.output_path for one in _of_each_model(config)]
+    for path in refused:
+        output.refuse_existing(path, config.overwrite)
+    if len(set(refused)) < len(refused):
+        raise ConfigError("'models': two of them have the same name, and would share an output folder")
+    for one in _of_each_model(config):
+        yield run(one)
+
+
+def _of_each_model(config: InferConfig) -> list[InferConfig]:
+    each = [config.model_copy(update={"model_path": path, "models": []}) for path in config.models]
+    return each or [config]
+
+
+def _listed(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
+def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collector: Collector) -> None:
     conversations = _conversations(config, collector.quarantine)
-    renamed = collector.expect(prepare(conversations, renderer, config.system_message))
+    renamed = collector.expect(prepare(conversations, renderer, sweep=sweep))
     if not collector.expected:
         raise DataError("no prompts in it", file=", ".join(config.test_file))
     if renamed:

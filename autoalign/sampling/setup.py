@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from autoalign import model_folder
 from autoalign.config.chat import ChatConfig
 from autoalign.config.engine import EngineConfig
+from autoalign.errors import ConfigError
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.prompts import PlainRenderer, Renderer
 from autoalign.sampling.renderer import ChatRenderer
+from autoalign.sampling.sweep import SWEPT
 
 
 class Setup(NamedTuple):
@@ -37,5 +41,24 @@ def prepare_model(config: EngineConfig | ChatConfig) -> Setup:
         options = replace(options, model=str(folder))
         renderer = ChatRenderer(folder, config.template, config.max_model_len, config.trust_remote_code)
     params = {field.name: given[field.name] for field in fields(SamplingParams) if field.name in given}
+    # Of a sweep the first value; `sweep.Sweep` makes the others.
+    params.update({name: value[0] for name in SWEPT if isinstance(value := params.get(name), list)})
+    if params.get("json_schema") is not None:
+        params["json_schema"] = _schema_text(Path(params["json_schema"]).expanduser())
     params["stop"] = (*given.get("stop", ()), *renderer.stop_strings)
     return Setup(options, SamplingParams(**params, stop_token_ids=renderer.stop_token_ids), renderer)
+
+
+def _schema_text(path: Path) -> str:
+    """The schema in a file, checked.
+
+    Raises:
+        ConfigError: it can't be read, or is no JSON schema.
+    """
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"json_schema {path}: {error}") from None
+    if not isinstance(schema, dict):
+        raise ConfigError(f'json_schema {path}: a JSON object is expected, such as {{"type": "object"}}')
+    return json.dumps(schema, ensure_ascii=False)

@@ -31,12 +31,20 @@ _TRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What an actor is made from. `seed` is the job's; each answer's own is derived from it."""
+    """What an actor is made from. `seed` is the job's; each answer's own is derived from it.
+
+    `sweep`: the parameters of each way to answer, where there are several (`Prompt.variant`).
+    """
 
     backend: str
     options: EngineOptions
     params: SamplingParams
     seed: int
+    sweep: tuple[SamplingParams, ...] = ()
+
+    def params_of(self, prompt: Prompt) -> SamplingParams:
+        """The parameters that this prompt is answered with."""
+        return self.params if prompt.variant is None else self.sweep[prompt.variant]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Answer:
     seed: int
     error: str | None
     engine_ready: float  # time.time() when the engine was ready
+    logprobs: tuple[float, ...] | None = None
 
 
 class EngineWorker:
@@ -107,10 +116,9 @@ class EngineWorker:
         error = ""
         for attempt in range(_TRIES):
             # An engine may still hold the id of a request that failed.
-            name = f"{prompt.id}-{index}" if attempt == 0 else f"{prompt.id}-{index}-again"
-            request = GenerationRequest(
-                name, prompt.messages, prompt.token_ids, self._spec.params, seed, prompt.tools
-            )
+            name = f"{prompt.key}-{index}" if attempt == 0 else f"{prompt.key}-{index}-again"
+            params = self._spec.params_of(prompt)
+            request = GenerationRequest(name, prompt.messages, prompt.token_ids, params, seed, prompt.tools)
             try:
                 done = await engine.generate(request)
             except RequestFailed as failure:
@@ -120,7 +128,7 @@ class EngineWorker:
                 continue
             return Answer(
                 prompt.index, index, done.text.strip(), done.finish_reason,
-                done.prompt_tokens, done.completion_tokens, seed, None, ready,
+                done.prompt_tokens, done.completion_tokens, seed, None, ready, done.logprobs,
             )  # fmt: skip
         return Answer(prompt.index, index, "", "error", len(prompt.token_ids), 0, seed, error, ready)
 
@@ -158,4 +166,5 @@ def _answers_type() -> Any:
     import pyarrow as pa
 
     kinds = {"int": pa.int64(), "float": pa.float64()}
+    kinds["tuple[float, ...] | None"] = pa.list_(pa.float64())
     return pa.list_(pa.struct([(f.name, kinds.get(str(f.type), pa.string())) for f in fields(Answer)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +33,7 @@ class Asker:
     """An engine on an event loop of its own, fed by the model's own template."""
 
     def __init__(self, backend: str, model: Path) -> None:
+        self.backend = backend
         self._renderer = ChatRenderer(model, None)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
@@ -116,6 +118,34 @@ def test_a_stop_text_ends_an_answer_and_is_left_out(asker: Asker) -> None:
 def test_a_filter_that_leaves_one_token_is_greedy(asker: Asker, only_one_is_left: dict[str, Any]) -> None:
     (answer,) = asker.ask(CAPITAL, params=replace(RANDOM, temperature=2.0, **only_one_is_left))
     assert answer.text == "The capital of France is Paris."
+
+
+def test_log_probs_are_those_of_the_models_own_scores(asker: Asker, demo_model: Path) -> None:
+    """Against one forward pass of transformers over prompt and answer, in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    params = replace(RANDOM, temperature=2.0, top_k=5, max_new_tokens=5, logprobs=True)
+    (answer,) = asker.ask(CAPITAL, params=params)
+    prompt = asker._renderer.encode([Message("user", CAPITAL)])
+    tokenizer = AutoTokenizer.from_pretrained(demo_model)
+    said = tokenizer(answer.text, add_special_tokens=False)["input_ids"]
+    model = AutoModelForCausalLM.from_pretrained(demo_model, dtype=torch.float32)
+    with torch.inference_mode():
+        scores = model(torch.tensor([prompt + said])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    expected = [float(row[token]) for row, token in zip(scores, said, strict=True)]
+    assert answer.logprobs is not None and len(answer.logprobs) == answer.completion_tokens
+    assert list(answer.logprobs[: len(said)]) == pytest.approx(expected, abs=0.02)
+
+
+def test_an_answer_follows_a_json_schema(asker: Asker) -> None:
+    if asker.backend == "hf":
+        pytest.skip("refused before a job starts: test_sampling_sweep.py")
+    value = {"enum": ["Paris"]}
+    schema = {"type": "object", "properties": {"city": value}, "required": ["city"]}
+    schema["additionalProperties"] = False
+    (answer,) = asker.ask(CAPITAL, params=replace(GREEDY, max_new_tokens=32, json_schema=json.dumps(schema)))
+    assert json.loads(answer.text) == {"city": "Paris"}
 
 
 def test_temperature_makes_answers_differ(asker: Asker) -> None:

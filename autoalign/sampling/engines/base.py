@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from autoalign import plugins
-from autoalign.errors import AutoAlignError, JobFailed
+from autoalign.errors import AutoAlignError, ConfigError, JobFailed
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to pick tokens; the same names and meanings as the config's keys."""
+    """How to pick tokens; the same names and meanings as the config's keys, but `json_schema` is the text."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -27,6 +27,8 @@ class SamplingParams:
     max_new_tokens: int = 1024
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    json_schema: str | None = None
+    logprobs: bool = False
 
     @property
     def greedy(self) -> bool:
@@ -48,12 +50,17 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `finish_reason` is `stop` (ended by itself) or `length` (cut off)."""
+    """One answer. `finish_reason` is `stop` (ended by itself) or `length` (cut off).
+
+    `logprobs`: natural logarithms of the model's probability of each token, before temperature and
+    filters, where they were asked for.
+    """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,28 @@ class RequestFailed(AutoAlignError, RuntimeError):
 
 class EngineDead(JobFailed):
     """The engine is gone, and the job with it."""
+
+
+OPTIONAL = ("json_schema", "logprobs")
+
+
+def require_support(backend: str, params: SamplingParams) -> None:
+    """An engine's file names in `SUPPORTS` which of `OPTIONAL` it can do; nothing is started for this.
+
+    Raises:
+        UnknownName: there is no such engine.
+        ConfigError: something is asked for that it can't do.
+    """
+    package = "autoalign.sampling.engines"
+    for option in OPTIONAL:
+        if not getattr(params, option) or option in _supports(package, backend):
+            continue
+        able = [name for name in plugins.names(package) if option in _supports(package, name)]
+        raise ConfigError(f"the {backend} backend has no {option}; use {' or '.join(able)}")
+
+
+def _supports(package: str, name: str) -> frozenset[str]:
+    return getattr(plugins.load(package, name), "SUPPORTS", frozenset())
 
 
 async def create_engine(backend: str, options: EngineOptions) -> Engine:

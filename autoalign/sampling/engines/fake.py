@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 
 from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, RequestFailed
 
+SUPPORTS = frozenset({"logprobs"})
+
 
 class FakeEngine:
     """Says back the last user turn, with the seed when the sampling is random."""
@@ -35,7 +37,9 @@ class FakeEngine:
         words = self._words(request)
         kept = words[: request.params.max_new_tokens]
         reason = "stop" if len(kept) == len(words) else "length"
-        return Completion(" ".join(kept), reason, len(request.token_ids), len(kept))
+        # Every word is certain.
+        logprobs = (0.0,) * len(kept) if request.params.logprobs else None
+        return Completion(" ".join(kept), reason, len(request.token_ids), len(kept), logprobs)
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
         """Word by word."""

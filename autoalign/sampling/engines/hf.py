@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autoalign.errors import MissingDependency, ModelError
 from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, RequestFailed
 
 _GATHER_SECONDS = 0.02
+SUPPORTS = frozenset({"logprobs"})
 _Job = tuple[GenerationRequest, "asyncio.Future[Completion]"]
 
 
@@ -102,11 +104,21 @@ class HfEngine:
         return batch
 
     def _generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
-        output = self._run(requests)
         width = max(len(request.token_ids) for request in requests)
-        return [self._completion(r, row[width:].tolist()) for r, row in zip(requests, output, strict=True)]
+        recorder = LogProbs(width) if requests[0].params.logprobs else None
+        output = self._run(requests, recorder)
+        answers = [self._completion(r, row[width:].tolist()) for r, row in zip(requests, output, strict=True)]
+        if recorder is None:
+            return answers
+        told = recorder.of(output)
+        return [
+            replace(answer, logprobs=tuple(row[: answer.completion_tokens]))
+            for answer, row in zip(answers, told, strict=True)
+        ]
 
-    def _run(self, requests: Sequence[GenerationRequest], **more: Any) -> Any:
+    def _run(
+        self, requests: Sequence[GenerationRequest], recorder: LogProbs | None = None, **more: Any
+    ) -> Any:
         """Token ids `(batch, width + new)`, prompts padded on the left to `width`."""
         import torch
 
@@ -124,7 +136,7 @@ class HfEngine:
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                logits_processor=_processors(requests, width),
+                logits_processor=_processors(requests, recorder),
                 max_new_tokens=min(params.max_new_tokens, room),
                 eos_token_id=self._end_ids(requests[0]),
                 pad_token_id=pad,
@@ -165,12 +177,44 @@ class HfEngine:
         return list(dict.fromkeys([*request.params.stop_token_ids, *more])) or [0]
 
 
-def _processors(requests: Sequence[GenerationRequest], width: int) -> Any:
+class LogProbs:
+    """Notes the model's log-probability of each token that was picked; holds one step's scores at a time.
+
+    First in the chain of processors, it sees the model's own scores; which token was picked it sees a
+    step later, at the end of the ids.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._scores: Any = None
+        self._picked: list[Any] = []
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Scores as they are."""
+        self._note(input_ids)
+        self._scores = scores.float().log_softmax(-1)
+        return scores
+
+    def of(self, output: Any) -> list[list[float]]:
+        """Those of each row, from all ids `(batch, width + new)`."""
+        import torch
+
+        self._note(output)
+        rows: list[list[float]] = torch.cat(self._picked, dim=1).tolist()
+        return rows
+
+    def _note(self, ids: Any) -> None:
+        if self._scores is not None:
+            place = self._width + len(self._picked)
+            self._picked.append(self._scores.gather(1, ids[:, place : place + 1]))
+
+
+def _processors(requests: Sequence[GenerationRequest], recorder: LogProbs | None) -> Any:
     """What turns scores into the next token's: the usual filters, then one seeded draw a row."""
     from transformers.generation import logits_process as lp
 
     params = requests[0].params
-    chain = lp.LogitsProcessorList()
+    chain = lp.LogitsProcessorList([recorder] if recorder is not None else [])
     if params.repetition_penalty != 1:
         chain.append(lp.RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
     if params.greedy:

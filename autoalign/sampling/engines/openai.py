@@ -6,6 +6,7 @@ Waits that grow between tries are the client library's own (it honours `Retry-Af
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,6 +23,7 @@ from autoalign.sampling.engines.base import (
 # A request with one of these can't succeed later; 401/403/404 hold for every request alike.
 _HOPELESS = frozenset({400, 409, 413, 415, 422})
 _WRONG_ENDPOINT = frozenset({401, 403, 404})
+SUPPORTS = frozenset({"json_schema", "logprobs"})
 
 
 class OpenAIEngine:
@@ -62,6 +64,7 @@ class OpenAIEngine:
             finish_reason=choice.finish_reason or "stop",
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
+            logprobs=_logprobs(choice) if request.params.logprobs else None,
         )
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
@@ -105,6 +108,11 @@ def _body(request: GenerationRequest) -> dict[str, Any]:
         body["stop"] = list(params.stop)
     if request.seed is not None:
         body["seed"] = request.seed
+    if params.logprobs:
+        body["logprobs"] = True
+    if params.json_schema is not None:
+        schema = {"name": "answer", "schema": json.loads(params.json_schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     extra = {
         "top_k": params.top_k if params.top_k > 0 else None,
         "min_p": params.min_p or None,
@@ -113,6 +121,12 @@ def _body(request: GenerationRequest) -> dict[str, Any]:
     if given := {key: value for key, value in extra.items() if value is not None}:
         body["extra_body"] = given
     return body
+
+
+def _logprobs(choice: Any) -> tuple[float, ...]:
+    if choice.logprobs is None or choice.logprobs.content is None:
+        raise RequestFailed("the endpoint sent no log-probs", retry=False)
+    return tuple(float(token.logprob) for token in choice.logprobs.content)
 
 
 def _reason(error: Any) -> str:

@@ -26,6 +26,7 @@ from autoalign.sampling.orphans import dismiss, guard_children
 # vLLM takes about half the machine's memory on a CPU unless told otherwise.
 _CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
 _LOG_TAIL = 1 << 17
+SUPPORTS = frozenset({"json_schema", "logprobs"})
 _ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
 _QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -68,6 +69,7 @@ class VllmEngine:
             finish_reason=answer.finish_reason or "stop",
             prompt_tokens=len(request.token_ids),
             completion_tokens=len(answer.token_ids),
+            logprobs=_logprobs(answer) if request.params.logprobs else None,
         )
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
@@ -125,7 +127,7 @@ def _engine_args(options: EngineOptions) -> dict[str, Any]:
 
 def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:
     from vllm import SamplingParams as VllmParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     return VllmParams(
         temperature=params.temperature,
@@ -138,8 +140,16 @@ def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:
         seed=None if params.greedy else seed,
         stop=list(params.stop) or None,
         stop_token_ids=list(params.stop_token_ids) or None,
+        logprobs=0 if params.logprobs else None,
+        structured_outputs=StructuredOutputsParams(json=params.json_schema) if params.json_schema else None,
         output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _logprobs(answer: Any) -> tuple[float, ...]:
+    """The sampled token's, out of the likeliest ones that come with it."""
+    pairs = zip(answer.token_ids, answer.logprobs or (), strict=True)
+    return tuple(float(each[token].logprob) for token, each in pairs)
 
 
 def _root_cause() -> str | None:
