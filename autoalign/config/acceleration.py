@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autoalign.config.train import TrainConfig
 
+_SHARES_ROWS = ("sft", "dpo")
+"""Jobs whose losses are made of single tokens, which ranks can put together."""
+
 
 def check(config: TrainConfig) -> None:
     """Refuse choices that contradict each other.
@@ -52,6 +55,10 @@ def _check_sequence_parallel(config: TrainConfig) -> None:
     size = config.sequence_parallel_size
     if size == 1:
         return
+    if config.job not in _SHARES_ROWS:
+        raise ValueError(
+            f"'sequence_parallel_size' is for {' and '.join(_SHARES_ROWS)}, not for {config.job}"
+        )
     if not config.padding_free or config.attn_implementation in ("sdpa", "eager"):
         raise ValueError(
             "'sequence_parallel_size' splits rows laid end to end: it needs 'padding_free' and "

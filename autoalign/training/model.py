@@ -69,10 +69,10 @@ def load_model(
     return model.train()
 
 
-def decoder_layers(model: Any) -> Any:
-    """The nn.ModuleList of a transformers model's decoder layers."""
-    body = getattr(model, model.base_model_prefix, model)
-    return body.layers
+def decoder_layers(model: Any) -> torch.nn.ModuleList:
+    """The decoder layers of a transformers model: its outermost list of modules, whatever its name."""
+    lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    return next(lists, torch.nn.ModuleList())
 
 
 def load_weights(config: TrainConfig, kind: ModelKind, path: str, **options: Any) -> Any:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 import autoalign
 from autoalign import manifest, model_folder
+from autoalign.config.acceleration import is_quantized
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.losses import preference
@@ -109,10 +110,12 @@ def _folder(task: TrainTask) -> Path:
 
 
 def _path(task: TrainTask, pairs: Pairs) -> Path:
-    """Named by model, rows (template and length are in their ids), number type, kernel and code."""
+    """Named by model, rows (template and length are in their ids), number type, bits, kernel and code."""
     config = task.config
     kernel = f"{config.bf16} {config.attn_implementation} {config.use_liger_kernel} {torch.__version__}"
-    parts = (_code_digest(), manifest.model_digest(_folder(task)), pairs.table.digest(), kernel)
+    parts = [_code_digest(), manifest.model_digest(_folder(task)), pairs.table.digest(), kernel]
+    if is_quantized(config):
+        parts.append("4 bits" if config.load_in_4bit else "8 bits")
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     folder = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
     return folder / "ref_logps" / f"{name}.npy"

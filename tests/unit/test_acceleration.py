@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from autoalign.cli.flags import config_from_args  # noqa: E402
 from autoalign.config.deepspeed import settings  # noqa: E402
+from autoalign.config.rm import RMConfig  # noqa: E402
 from autoalign.config.sft import SFTConfig  # noqa: E402
 from autoalign.errors import ConfigError, MissingDependency  # noqa: E402
 from autoalign.training.acceleration import flex, liger, offload, regions, ulysses, varlen  # noqa: E402
@@ -43,6 +44,11 @@ def parse(flags: str) -> SFTConfig:
 def test_choices_that_contradict_each_other_are_refused(flags: str, message: str):
     with pytest.raises(ConfigError, match=message):
         parse(flags)
+
+
+def test_a_reward_model_does_not_share_rows():
+    with pytest.raises(ConfigError, match="is for sft and dpo, not for rm"):
+        config_from_args(RMConfig, [*NEEDED, "--sequence_parallel_size", "2", "--num_workers", "2"], "rm")
 
 
 def test_deepspeed_is_told_where_to_offload():
