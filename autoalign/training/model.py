@@ -69,8 +69,8 @@ def load_model(
     return model.train()
 
 
-def decoder_layers(model: Any) -> torch.nn.ModuleList:
-    """The decoder layers of a transformers model: its outermost list of modules, whatever its name."""
+def decoder_layers(model: Any) -> Any:
+    """The nn.ModuleList of the decoder layers of a transformers model: its outermost list of modules, whatever its name."""
     lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
     return next(lists, torch.nn.ModuleList())
 
