@@ -70,7 +70,7 @@ def load_model(
 
 
 def decoder_layers(model: Any) -> Any:
-    """The nn.ModuleList of the decoder layers of a transformers model: its outermost list of modules, whatever its name."""
+    """The nn.ModuleList of a model's decoder layers: its outermost list of modules, whatever its name."""
     lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
     return next(lists, torch.nn.ModuleList())
 
