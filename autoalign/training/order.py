@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoalign.config.train import TrainConfig
+from autoalign.training.acceleration.sequence_parallel import replicas_of
 from autoalign.training.packing import Bin, cut, pack
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def data_order(
     config: TrainConfig, examples: Examples, world_size: int, padding_free: bool = True
 ) -> DataOrder:
     """The examples of every step; `sequence_parallel_size` of the `world_size` workers count as one."""
-    replicas = world_size // config.sequence_parallel_size
+    replicas = replicas_of(world_size, config.sequence_parallel_size)
     return DataOrder(
         lengths=examples.lengths,
         micro_batch_size=config.per_device_train_batch_size,

@@ -15,6 +15,7 @@ from autoalign.config.sft import SFTConfig  # noqa: E402
 from autoalign.errors import ConfigError, MissingDependency  # noqa: E402
 from autoalign.training.acceleration import flex, liger, offload, regions, ulysses, varlen  # noqa: E402
 from autoalign.training.acceleration.attention_choice import attention_name  # noqa: E402
+from autoalign.training.acceleration.sequence_parallel import replicas_of  # noqa: E402
 from autoalign.training.attention import attend_rows  # noqa: E402
 from autoalign.training.footprint import Architecture, MicroBatch, activation_bytes  # noqa: E402
 
@@ -44,6 +45,11 @@ def parse(flags: str) -> SFTConfig:
 def test_choices_that_contradict_each_other_are_refused(flags: str, message: str):
     with pytest.raises(ConfigError, match=message):
         parse(flags)
+
+
+def test_ranks_that_cannot_be_grouped_are_refused():
+    with pytest.raises(ConfigError, match=r"2 does not divide the 3 process\(es\) of this job"):
+        replicas_of(3, 2)
 
 
 def test_a_reward_model_does_not_share_rows():

@@ -66,18 +66,27 @@ class SequenceParallel:
         )
 
 
+def replicas_of(world_size: int, size: int) -> int:
+    """How many groups of `size` ranks there are.
+
+    Raises:
+        ConfigError: `size` does not divide the number of ranks.
+    """
+    if world_size % size:
+        raise ConfigError(
+            f"'sequence_parallel_size' {size} does not divide the {world_size} process(es) of this job"
+        )
+    return world_size // size
+
+
 def join(size: int, world: World) -> SequenceParallel:
     """This rank's place when each `size` ranks in a row share their rows. All ranks take part.
 
     Raises:
         ConfigError: `size` does not divide the number of ranks.
     """
-    if world.size % size:
-        raise ConfigError(
-            f"'sequence_parallel_size' {size} does not divide the {world.size} process(es) of this job"
-        )
+    replicas = replicas_of(world.size, size)
     replica, rank = divmod(world.rank, size)
-    replicas = world.size // size
     if size == 1:
         return SequenceParallel(replica=replica, replicas=replicas)
     # Every rank has to make every group.
