@@ -56,13 +56,17 @@ class Asker:
 
         return list(self._wait(pieces()))
 
-    def write_question(self, seed: int) -> Completion:
-        """The user's turn, after nothing but its opening."""
+    def write_questions(self, count: int) -> list[Completion]:
+        """User's turns, each after nothing but its opening."""
         ids, ends, stop = self._renderer.opening(())
         params = SamplingParams(temperature=0.7, max_new_tokens=64, stop=stop, stop_token_ids=ends)
-        request = GenerationRequest(f"q{seed}", (), tuple(ids), params, seed)
-        answer: Completion = self._wait(self._engine.generate(request))
-        return answer
+
+        async def together() -> list[Completion]:
+            requests = [GenerationRequest(f"q{i}", (), tuple(ids), params, i) for i in range(count)]
+            return await asyncio.gather(*map(self._engine.generate, requests))
+
+        questions: list[Completion] = self._wait(together())
+        return questions
 
     def close(self) -> None:
         self._wait(self._engine.close())
@@ -93,7 +97,7 @@ def test_the_likeliest_answer(asker: Asker) -> None:
 
 def test_a_model_writes_the_users_turn_too(asker: Asker) -> None:
     """Magpie (arXiv:2406.08464): one of four draws at least ends by itself, and none holds a marker."""
-    questions = [asker.write_question(seed) for seed in range(4)]
+    questions = asker.write_questions(4)
     assert any(question.finish_reason == "stop" and question.text.strip() for question in questions)
     assert not any("<|im_" in question.text for question in questions)
 
