@@ -36,11 +36,11 @@ _CUDA_ONLY = frozenset({"torchvision", "torchaudio", "torchcodec"})
 
 LOCKS = {
     "cpu": Lock(
-        "train,track,sample,serve,cpu,bench,dev",
+        "train,track,sample,score,serve,cpu,bench,dev",
         _CUDA_ONLY,
         "torchvision, torchaudio, torchcodec are left out: their builds link CUDA and break transformers.",
     ),
-    "gpu": Lock("train,track,sample,serve,gpu,bench,dev", frozenset(), ""),
+    "gpu": Lock("train,track,sample,score,serve,gpu,bench,dev", frozenset(), ""),
     "eval-cpu": Lock("eval", _CUDA_ONLY, ""),
 }
 # Needed by `pip install --no-build-isolation --editable .` and by torch's compiler of extensions.

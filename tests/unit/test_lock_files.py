@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-MAIN = ("train", "track", "sample", "serve", "bench", "dev")
+MAIN = ("train", "track", "sample", "score", "serve", "bench", "dev")
 USED_BY = {"cpu": (*MAIN, "cpu"), "gpu": (*MAIN, "gpu"), "eval-cpu": ("eval",)}
 
 

@@ -182,3 +182,53 @@ def test_an_unknown_scorer_names_the_others():
 def test_an_option_of_another_scorer_is_refused():
     with pytest.raises(ConfigError, match="'pattern' is no option of the scorers numeric"):
         judged("numeric", "x", pattern="x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        (r"So it is $\frac{1}{2}$.", "0.5", 1),
+        (r"\boxed{\{1, 2\}}", r"$\{2, 1\}$", 1),
+        ("$x^2 + 2x + 1$", "$(x + 1)^2$", 1),
+        (r"\boxed{3}", r"\frac{1}{2}", 0),
+        ("I don't know", "7", 0),
+    ],
+)
+def test_math_compares_formulas(answer, reference, right):
+    pytest.importorskip("math_verify")
+    assert value(judged("math", answer, {"reference": reference})) == right
+
+
+def test_language_is_the_prompts_or_the_one_asked_for():
+    pytest.importorskip("py3langid")
+    german = "Das ist eine sehr schöne Stadt, und ich wohne gern hier."
+    assert judged("language", german, languages=["de"]) == Score(1.0, {"found": "de", "expected": ["de"]})
+    outcome = judged("language", german)
+    assert outcome == Score(0.0, {"found": "de", "expected": ["en"]}) or value(outcome) == 0
+    assert isinstance(judged("language", " ", languages=["de"]), Unscorable)
+
+
+def test_an_unknown_language_is_refused():
+    pytest.importorskip("py3langid")
+    with pytest.raises(ConfigError, match="no code 'deu'"):
+        judged("language", "x", languages=["deu"])
+
+
+PROGRAM = "Here:\n```python\ndef double(x):\n    return 2 * x\n```\n"
+
+
+def test_code_scores_the_share_of_tests_that_pass():
+    row = {"extra": {"test_list": ["assert double(1) == 2", "assert double(1) == 3"]}}
+    details = {"passed": 1, "tests": 2, "error": "AssertionError: "}
+    assert judged("code", PROGRAM, row, timeout=60) == Score(0.5, details)
+
+
+def test_code_calls_humanevals_check():
+    row = {"test": "def check(candidate):\n    assert candidate(2) == 4", "entry_point": "double"}
+    assert judged("code", PROGRAM, row, timeout=60) == Score(1.0, {"passed": 1, "tests": 1})
+
+
+def test_code_without_tests_gives_no_score():
+    outcome = judged("code", PROGRAM, {}, timeout=60)
+    assert isinstance(outcome, Unscorable)
+    assert "no tests in the row" in outcome.reason

@@ -1,0 +1,1 @@
+"""What judges are asked and what they said: prompts filled in, verdicts read. No models."""

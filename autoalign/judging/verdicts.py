@@ -1,0 +1,49 @@
+"""Verdicts in a judge's text, the last one written; None where there is none."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Preference = Literal["A", "B", "tie"]
+
+_BOXED_GRADE = re.compile(r"\[\[\s*(\d{1,2}(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]")
+_NAMED_GRADE = re.compile(
+    r"(?:rating|score|grade|评分|得分|分数)\W{0,6}(?:is\s+|为|是)?\W{0,3}(\d{1,2}(?:\.\d+)?)(?![\d.]*\d)",
+    re.IGNORECASE,
+)
+_BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
+_NAMED_CHOICE = re.compile(
+    r"(?:verdict|winner|better answer|结论)\W{0,6}(?:is\s+|是)?\W{0,3}(?:assistant |answer )?(A|B|tie)\b",
+    re.IGNORECASE,
+)
+_LOWEST, _HIGHEST = 1.0, 10.0
+
+
+def read_grade(text: str) -> float | None:
+    """`[[7]]`, `[[7/10]]`, or `Rating: 7`; a grade outside 1 to 10 is none."""
+    for pattern in (_BOXED_GRADE, _NAMED_GRADE):
+        found = pattern.findall(text)
+        if found:
+            grade = float(found[-1])
+            return grade if _LOWEST <= grade <= _HIGHEST else None
+    return None
+
+
+def read_preference(text: str) -> Preference | None:
+    """`[[A]]`, `[[B]]`, `[[tie]]` (also `[[C]]`, which MT-Bench's judges write), or `Verdict: A`."""
+    for pattern in (_BOXED_CHOICE, _NAMED_CHOICE):
+        found = pattern.findall(text)
+        if found:
+            word = found[-1].upper()
+            return "A" if word == "A" else "B" if word == "B" else "tie"
+    return None
+
+
+def agreed(first: Preference, swapped: Preference) -> float:
+    """What the left answer gets of two verdicts, the second with the answers swapped.
+
+    1 where both prefer it, 0 where both prefer the other, 0.5 for ties and where they disagree: a judge that
+    prefers a place prefers no answer (arXiv:2306.05685).
+    """
+    return {("A", "B"): 1.0, ("B", "A"): 0.0}.get((first, swapped), 0.5)

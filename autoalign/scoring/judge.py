@@ -1,0 +1,118 @@
+"""A judge at work: questions to an engine, many at once, each asked again until its verdict can be read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from autoalign.errors import TemplateError
+from autoalign.records import Message
+from autoalign.sampling.engines.base import Engine, GenerationRequest, RequestFailed, derive_seed
+from autoalign.sampling.setup import Setup
+from autoalign.scoring.verdict_store import VerdictStore
+
+VerdictT = TypeVar("VerdictT", float, str)
+_RETRY_TEMPERATURE = 0.7  # the likeliest token would give the same text again
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a judge is asked; `about` goes into the file of verdicts."""
+
+    text: str
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How it is asked: `tries` for each verdict, `concurrency` at once, `seed` of all of them."""
+
+    model: str
+    tries: int = 3
+    concurrency: int = 32
+    seed: int = 42
+
+
+class Judge:
+    """An engine that gives verdicts.
+
+    Args:
+        start: makes the engine, in the event loop it is used from.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Coroutine[Any, Any, Engine]],
+        setup: Setup,
+        settings: JudgeSettings,
+        store: VerdictStore,
+    ) -> None:
+        self._setup, self._settings, self._store = setup, settings, store
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._engine = self._loop.run_until_complete(start())
+        except BaseException:  # whatever it is goes on up, once the loop is closed
+            self._loop.close()
+            raise
+
+    def ask(
+        self, questions: Sequence[Question], read: Callable[[str], VerdictT | None]
+    ) -> list[VerdictT | str | None]:
+        """The verdict of each question, in order; None where no try gave one that `read` can read."""
+        return self._loop.run_until_complete(self._ask(questions, read))
+
+    def close(self) -> None:
+        """End the engine."""
+        self._loop.run_until_complete(self._engine.close())
+        self._loop.close()
+        self._store.close()
+
+    async def _ask(self, questions: Sequence[Question], read: Callable[[str], Any]) -> list[Any]:
+        slots = asyncio.Semaphore(self._settings.concurrency)
+
+        async def one(question: Question) -> Any:
+            async with slots:
+                return await self._verdict(question, read)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(question)) for question in questions]
+        return [task.result() for task in tasks]
+
+    async def _verdict(self, question: Question, read: Callable[[str], Any]) -> Any:
+        for attempt in range(self._settings.tries):
+            key = self._key(question, attempt)
+            text = self._store.get(key)
+            if text is None:
+                text = await self._text(question, key, attempt)
+                if text is None:
+                    continue
+                row = {"judge": self._settings.model, "attempt": attempt, **question.about}
+                self._store.add(key, {**row, "verdict": read(text), "text": text})
+            if (verdict := read(text)) is not None:
+                return verdict
+        return None
+
+    async def _text(self, question: Question, key: str, attempt: int) -> str | None:
+        messages = (Message("user", question.text),)
+        params = self._setup.params
+        if attempt and params.greedy:
+            params = replace(params, temperature=_RETRY_TEMPERATURE)
+        try:
+            token_ids = tuple(self._setup.renderer.encode(messages))
+            request = GenerationRequest(
+                f"{key[:16]}-{attempt}",
+                tuple(message.to_dict() for message in messages),
+                token_ids,
+                params,
+                derive_seed(self._settings.seed, question.text, attempt),
+            )
+            return (await self._engine.generate(request)).text
+        except (RequestFailed, TemplateError):
+            return None
+
+    def _key(self, question: Question, attempt: int) -> str:
+        given = (self._settings.model, self._settings.seed, self._setup.params, attempt, question.text)
+        return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()

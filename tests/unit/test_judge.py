@@ -1,0 +1,167 @@
+"""Verdicts read from text, and a judge whose answers are scripted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoalign.curation.answers import Answer
+from autoalign.errors import ConfigError
+from autoalign.judging.prompts import JudgePrompt
+from autoalign.judging.verdicts import agreed, read_grade, read_preference
+from autoalign.records import Conversation, Message
+from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, SamplingParams
+from autoalign.sampling.prompts import PlainRenderer
+from autoalign.sampling.setup import Setup
+from autoalign.scoring.judge import Judge, JudgeSettings
+from autoalign.scoring.scorer import Score, Unscorable
+from autoalign.scoring.scorers.judge import JudgeScorer, Options
+from autoalign.scoring.verdict_store import VerdictStore
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Good. [[7]]", 7), ("[[3]] no, rather [[8.5]]", 8.5), ("[[ 9/10 ]]", 9), ("Rating: 6", 6),
+        ("**Score**: 4/10", 4), ("评分：8", 8), ("[[11]]", None), ("[[0]]", None), ("fine", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_grade_is_read(text, grade):
+    assert read_grade(text) == grade
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("[[A]]", "A"), ("first [[A]], then [[B]]", "B"), ("[[C]]", "tie"), ("[[Tie]]", "tie"),
+        ("Verdict: B", "B"), ("A is fine, B too.", None), ("[[D]]", None),
+    ],
+)  # fmt: skip
+def test_a_preference_is_read(text, choice):
+    assert read_preference(text) == choice
+
+
+@given(st.text(alphabet="[]AB tie019./:rating", max_size=80))
+def test_no_text_breaks_the_readers(text):
+    assert read_preference(text) in ("A", "B", "tie", None)
+    grade = read_grade(text)
+    assert grade is None or 1 <= grade <= 10
+
+
+def test_only_both_orders_together_decide():
+    assert agreed("A", "B") == 1
+    assert agreed("B", "A") == 0
+    assert agreed("A", "A") == agreed("B", "B") == agreed("tie", "A") == agreed("tie", "tie") == 0.5
+
+
+class Scripted:
+    """Says what a function makes of the judge's question and of how often it was asked."""
+
+    def __init__(self, says: Callable[[str, int], str]) -> None:
+        self._says, self.asked = says, 0
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        self.asked += 1
+        attempt = int(request.id.rsplit("-", 1)[1])
+        return Completion(self._says(str(request.messages[0]["content"]), attempt), "stop", 1, 1)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def scorer(path: Path, engine: Scripted, **options) -> JudgeScorer:
+    async def start():
+        return engine
+
+    setup = Setup(EngineOptions("m"), SamplingParams(), PlainRenderer())
+    judge = Judge(start, setup, JudgeSettings("m"), VerdictStore(path))
+    return JudgeScorer(judge, Options(judge_model="m", **options))
+
+
+def answers(*texts: str, group: str = "g") -> list[Answer]:
+    return [
+        Answer(Conversation(f"a{i}", (Message("user", "Q?"), Message("assistant", text))), 1, {}, group=group)
+        for i, text in enumerate(texts)
+    ]
+
+
+def longer(question: str, attempt: int) -> str:
+    """Prefers the longer of two answers, and A of equal ones."""
+    a, b = (question.split(f"<answer_{x}>\n")[1].split(f"\n</answer_{x}>")[0] for x in "ab")
+    return "[[B]]" if len(b) > len(a) else "[[A]]"
+
+
+def test_a_grade_is_the_score_and_every_verdict_is_kept(tmp_path):
+    judge = scorer(tmp_path / "v.jsonl", Scripted(lambda question, attempt: "Well. [[7]]"))
+    assert judge.score(answers("x")) == [Score(7.0)]
+    judge.close()
+    row = json.loads((tmp_path / "v.jsonl").read_text())
+    assert (row["id"], row["verdict"], row["text"], row["attempt"]) == ("a0", 7.0, "Well. [[7]]", 0)
+
+
+def test_a_verdict_that_cannot_be_read_is_asked_for_again(tmp_path):
+    engine = Scripted(lambda question, attempt: "[[5]]" if attempt == 2 else "hm")
+    judge = scorer(tmp_path / "v.jsonl", engine)
+    assert judge.score(answers("x")) == [Score(5.0)]
+    assert [json.loads(line)["verdict"] for line in (tmp_path / "v.jsonl").read_text().splitlines()] == [
+        None, None, 5.0
+    ]  # fmt: skip
+    judge.close()
+
+
+def test_no_verdict_at_all_leaves_the_answer_unscored(tmp_path):
+    judge = scorer(tmp_path / "v.jsonl", Scripted(lambda question, attempt: "hm"))
+    assert judge.score(answers("x")) == [Unscorable("no verdict could be had or read in 3 tries")]
+    judge.close()
+
+
+def test_pairwise_counts_wins_and_ties(tmp_path):
+    judge = scorer(tmp_path / "v.jsonl", Scripted(longer), judge_mode="pairwise")
+    assert judge.score(answers("xxx", "x", "y")) == [
+        Score(1.0, {"won": 2, "tied": 0, "lost": 0}),
+        Score(0.25, {"won": 0, "tied": 1, "lost": 1}),
+        Score(0.25, {"won": 0, "tied": 1, "lost": 1}),
+    ]
+    judge.close()
+
+
+def test_rounds_limit_the_comparisons(tmp_path):
+    engine = Scripted(longer)
+    judge = scorer(tmp_path / "v.jsonl", engine, judge_mode="pairwise", judge_rounds=1)
+    judge.score(answers(*"abcdef"))
+    assert engine.asked == 6 * 2
+    judge.close()
+
+
+def test_an_answer_alone_has_no_opponent(tmp_path):
+    judge = scorer(tmp_path / "v.jsonl", Scripted(longer), judge_mode="pairwise")
+    (outcome,) = judge.score(answers("x"))
+    assert isinstance(outcome, Unscorable)
+    judge.close()
+
+
+def test_a_second_run_asks_only_for_what_is_missing(tmp_path):
+    path = tmp_path / "v.jsonl"
+    first = scorer(path, Scripted(lambda question, attempt: "[[7]]"))
+    first.score(answers("x"))
+    first.close()
+    path.write_bytes(path.read_bytes() + b'{"key": "torn')
+    engine = Scripted(lambda question, attempt: "[[2]]")
+    second = scorer(path, engine)
+    assert second.score(answers("x", "new")) == [Score(7.0), Score(2.0)]
+    assert engine.asked == 1
+    second.close()
+
+
+def test_a_prompt_of_ones_own(tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("{{ answer }}|{{ nothing }}")
+    with pytest.raises(ConfigError, match="'nothing' is undefined; there are: answer"):
+        JudgePrompt(str(file)).fill(answer="x")
+    with pytest.raises(ConfigError, match="give a file, or one of pairwise, rubric"):
+        JudgePrompt("rubrik")
