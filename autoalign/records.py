@@ -66,6 +66,20 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledAnswer:
+    """One prompt with one continuation that is good (`label` true) or bad."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    label: bool
+    source: str = ""
+    line: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One generated answer, as `infer` writes it; `messages` includes the answer.
 

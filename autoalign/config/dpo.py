@@ -6,18 +6,26 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from autoalign.config.train import TrainConfig
+from autoalign.config.train import DataKind, TrainConfig
 
 Weight = Annotated[float, Field(ge=0)]
 
-_LOSS_OPTIONS = ("beta", "label_smoothing", "discopop_tau", "simpo_gamma", "cpo_alpha", "reward_shift")
+_LOSS_OPTIONS = (
+    "beta",
+    "label_smoothing",
+    "discopop_tau",
+    "simpo_gamma",
+    "cpo_alpha",
+    "reward_shift",
+    "desirable_weight",
+    "undesirable_weight",
+)
 
 
 class DPOConfig(TrainConfig):
-    """Train a model on preference pairs: DPO and its kin."""
+    """Train a model on preference pairs, or on answers that are good or bad: DPO, KTO and their kin."""
 
     job: ClassVar[str] = "dpo"
-    learns_from_pairs: ClassVar[bool] = True
 
     learning_rate: float = Field(5e-7, gt=0, description="peak learning rate")
     loss_type: list[str] = Field(
@@ -36,10 +44,19 @@ class DPOConfig(TrainConfig):
     simpo_gamma: float | None = Field(None, ge=0, description="simpo's target margin over beta")
     cpo_alpha: float | None = Field(None, ge=0, description="weight of cpo's NLL; none: its default")
     reward_shift: bool | None = Field(None, description="bco_pair's running mean of rewards; none: off")
+    desirable_weight: float | None = Field(None, gt=0, description="weight of good single answers; none: 1")
+    undesirable_weight: float | None = Field(None, gt=0, description="weight of bad single answers; none: 1")
     ref_model: str | None = Field(None, description="reference model; none: the model as it is at the start")
     precompute_ref_log_probs: bool = Field(
         True, description="work out the reference's log-probs once and cache them; false: keep it in memory"
     )
+
+    @property
+    def data_kind(self) -> DataKind:
+        """Single answers for the losses that are of these; pairs otherwise."""
+        from autoalign.losses import preference
+
+        return "unpaired" if preference.build(self.loss_type).unpaired else "preference"
 
     @property
     def loss_options(self) -> dict[str, Any]:
@@ -53,9 +70,13 @@ class DPOConfig(TrainConfig):
         objective = preference.build(
             self.loss_type, loss_weights=self.loss_weights, rpo_alpha=self.rpo_alpha, **self.loss_options
         )
-        if objective.unpaired:
-            raise ValueError(f"'loss_type': {', '.join(self.loss_type)} learns from single answers")
         micro_batches = self.gradient_accumulation_steps * self.num_workers
+        if objective.unpaired and self.ld_alpha != 1.0:
+            raise ValueError("'ld_alpha' compares a pair's lengths; single answers have none")
+        if objective.unpaired and self.per_device_train_batch_size * micro_batches == 1:
+            raise ValueError(
+                f"'loss_type': {', '.join(self.loss_type)} crosses a step's answers: it needs two or more"
+            )
         if objective.couples_rows and (micro_batches > 1 or self.max_tokens_per_batch):
             raise ValueError(
                 f"'loss_type': {', '.join(self.loss_type)} sorts the rewards of a whole step: set "

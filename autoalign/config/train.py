@@ -11,6 +11,7 @@ from autoalign.config import acceleration
 from autoalign.config.base import JobConfig
 
 Positive = Annotated[int, Field(gt=0)]
+DataKind = Literal["sft", "preference", "unpaired"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -18,8 +19,6 @@ class TrainConfig(JobConfig):
     """Model, data, optimisation, parallelism and files of a training job."""
 
     job: ClassVar[str] = "train"
-    learns_from_pairs: ClassVar[bool] = False
-    """Its rows are preference pairs instead of conversations."""
 
     model_name_or_path: str = Field(description="model folder, or ORG/NAME on the Hugging Face hub")
     data_path: list[str] = Field(
@@ -158,6 +157,16 @@ class TrainConfig(JobConfig):
     cache_dir: str | None = Field(
         None, description="tokenised data is kept here (default: ~/.cache/autoalign)"
     )
+
+    @property
+    def data_kind(self) -> DataKind:
+        """Which rows it learns from."""
+        return "sft"
+
+    @property
+    def learns_from_pairs(self) -> bool:
+        """Its rows are preference pairs."""
+        return self.data_kind == "preference"
 
     @field_validator("report_to", mode="before")
     @classmethod

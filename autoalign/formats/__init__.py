@@ -2,9 +2,9 @@
 
 A format is a module here without a leading underscore. It declares
 
-- `KIND`: "sft" or "preference";
+- `KIND`: "sft", "preference" or "unpaired";
 - `FIELDS`: the row's keys for messages, in the order question, answer (sft) or
-  prompt, chosen, rejected (preference); for error messages;
+  prompt, chosen, rejected (preference), prompt, completion (unpaired); for error messages;
 - `matches(row)`: whether the row's keys are this format's;
 - `parse(row)`: the row as a record (`id`, `source` and `line` are filled in by the reader);
 - `dump(record)`: the record as a row; DataError where the format cannot hold it.
@@ -12,12 +12,15 @@ A format is a module here without a leading underscore. It declares
 Adding a format is adding a file.
 """
 
+from autoalign.formats._blocks import Block, Split, read_block, split
+from autoalign.formats._files import parse_sources
 from autoalign.formats._load import Dataset, Report, check, iter_records, iter_rows, load, names
 from autoalign.formats._read import read_rows
 from autoalign.formats._types import Format, Kind, Purpose, RawRow, Record
 from autoalign.formats._write import convert, write_rows
 
 __all__ = [
+    "Block",
     "Dataset",
     "Format",
     "Kind",
@@ -25,12 +28,16 @@ __all__ = [
     "RawRow",
     "Record",
     "Report",
+    "Split",
     "check",
     "convert",
     "iter_records",
     "iter_rows",
     "load",
     "names",
+    "parse_sources",
+    "read_block",
     "read_rows",
+    "split",
     "write_rows",
 ]

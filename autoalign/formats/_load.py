@@ -27,8 +27,8 @@ class Dataset(Sequence[Record]):
     """Records in the files' order, with what they came from.
 
     Attributes:
-        records: conversations, or preference pairs.
-        kind: "sft" or "preference"; prompts are "sft".
+        records: conversations, preference pairs, or labelled answers.
+        kind: "sft", "preference" or "unpaired"; prompts are "sft".
         format: the files' format; several are joined by ", ".
         paths: the files, without weights.
         digest: sha256 (hex) over the files' bytes and weights.
@@ -89,7 +89,7 @@ def load(
 
     Args:
         paths: `PATH` or `PATH@WEIGHT`, one or several; JSON, JSONL, CSV or Parquet, local or fsspec URL.
-        kind: refuse files of the other kind.
+        kind: refuse files of another kind; "unpaired" takes pairs apart.
         format: a format's name; found by the rows' keys where not given.
         purpose: "train", or "prompts" to answer: the answers at the end are left out.
         on_bad_row: "stop" raises after reading, with the first 20; "quarantine" leaves them out.
@@ -107,10 +107,8 @@ def load(
         records = list(stream.records(problems.add))
     problems.check(stream.rows, nothing_left=not records)
     if len(stream.kinds) > 1 and purpose == "train":
-        raise DataError(
-            "SFT and preference rows are mixed: "
-            f"{stream.kinds['sft']} is sft, {stream.kinds['preference']} is preference"
-        )
+        places = ", ".join(f"{path} is {name}" for name, path in stream.kinds.items())
+        raise DataError(f"rows of different kinds are mixed: {places}")
     found: Kind = "sft" if purpose == "prompts" else next(iter(stream.kinds))
     read = tuple(source.path for source in sources)
     names_found = ", ".join(stream.formats)
@@ -142,7 +140,9 @@ class Stream:
             self.rows += reader.rows
             if reader.format is not None:
                 self.formats[short_name(reader.format)] = None
-                self.kinds.setdefault(reader.format.KIND, source.path)
+                # Pairs are taken apart where single answers are wanted.
+                kind = "unpaired" if self.wanted.kind == "unpaired" else reader.format.KIND
+                self.kinds.setdefault(kind, source.path)
 
 
 def iter_records(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NoReturn
 
 import orjson
 
 from autoalign.errors import DataError
-from autoalign.formats._files import open_content, suffix
+from autoalign.formats._files import open_content, open_raw, suffix
 from autoalign.formats._json import document_rows
 from autoalign.formats._types import RawRow
 
@@ -22,6 +23,20 @@ JSON_COLUMNS = frozenset(
         *("chosen", "rejected", "preferred_output", "non_preferred_output"),
     }
 )
+
+
+def read_lines(path: str, start: int, end: int, first_line: int) -> Iterator[RawRow]:
+    """The rows of a JSONL file between two bytes, both at a line's beginning; lines count from `first_line`."""
+    with open_raw(path) as handle:
+        handle.seek(start)
+        data = handle.read(end - start)
+    yield from _jsonl_rows(io.BytesIO(data if start else data.removeprefix(BOM)), path, first_line, start)
+
+
+def read_row_groups(path: str, groups: Sequence[int], first_row: int) -> Iterator[RawRow]:
+    """The rows of some row groups of a Parquet file; rows count from `first_row`."""
+    with open_raw(path) as handle:
+        yield from _parquet_rows(handle, path, groups, first_row)
 
 
 def read_rows(path: str) -> Iterator[RawRow]:
@@ -72,9 +87,8 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _jsonl_rows(lines: Iterable[bytes], path: str) -> Iterator[RawRow]:
-    offset = 0
-    for number, line in enumerate(lines, 1):
+def _jsonl_rows(lines: Iterable[bytes], path: str, first: int = 1, offset: int = 0) -> Iterator[RawRow]:
+    for number, line in enumerate(lines, first):
         if line.strip():
             try:
                 yield RawRow(number, orjson.loads(line))
@@ -146,16 +160,18 @@ def _cell(key: str, cell: str) -> object:
     return cell
 
 
-def _parquet_rows(handle: BinaryIO, path: str) -> Iterator[RawRow]:
+def _parquet_rows(
+    handle: BinaryIO, path: str, groups: Sequence[int] | None = None, first: int = 1
+) -> Iterator[RawRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        number = 0
-        for batch in pq.ParquetFile(handle).iter_batches(batch_size=1024):
+        number = first
+        for batch in pq.ParquetFile(handle).iter_batches(batch_size=1024, row_groups=groups):
             for value in batch.to_pylist():
-                number += 1
                 yield RawRow(number, without_nulls(value))
+                number += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"not a readable Parquet file: {error}", file=path) from None
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from autoalign.errors import DataError
 from autoalign.formats._turns import dump_openai, parse_objects
-from autoalign.formats._types import Row, describe
-from autoalign.records import Conversation, Message, PreferencePair
+from autoalign.formats._types import Record, Row, describe
+from autoalign.records import Conversation, LabelledAnswer, Message, PreferencePair
+
+_WORDS = {"true": True, "false": False}  # of a CSV cell
 
 
 def conversation(row: Row, messages: tuple[Message, ...], used: tuple[str, ...]) -> Conversation:
@@ -33,6 +35,44 @@ def pair(
     )
 
 
+def label_of(row: Row) -> bool | None:
+    """Whether an answer is good, as `label` says; None where it says nothing of the kind."""
+    value = row.get("label")
+    if isinstance(value, str):
+        return _WORDS.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
+
+
+def has_label(row: Row) -> bool:
+    """An answer that is marked good or bad."""
+    return label_of(row) is not None and ("completion" in row or "messages" in row) and "rejected" not in row
+
+
+def labelled(
+    row: Row, turns: tuple[tuple[Message, ...], tuple[Message, ...]], label: bool, used: tuple[str, ...]
+) -> LabelledAnswer:
+    """An answer of `turns` = prompt, completion."""
+    tools = tuple(parse_objects(row.get("tools"), "tools"))
+    return LabelledAnswer(row_id(row), *turns, label, tools=tools, extra=_extra(row, (*used, "id", "tools")))
+
+
+def taken_apart(pair: PreferencePair) -> tuple[LabelledAnswer, LabelledAnswer]:
+    """A pair as two answers: the chosen one is good, the rejected one bad."""
+    chosen, rejected = (
+        LabelledAnswer(
+            f"{pair.id}:{side}",
+            pair.prompt,
+            answer,
+            side == "chosen",
+            pair.source,
+            pair.line,
+            extra=pair.extra,
+        )
+        for side, answer in (("chosen", pair.chosen), ("rejected", pair.rejected))
+    )
+    return chosen, rejected
+
+
 def row_id(row: Row) -> str:
     """The row's own id as text; empty where there is none."""
     value = row.get("id")
@@ -51,13 +91,13 @@ def _margin(value: object) -> float | None:
     raise DataError(f"a number is expected, found {describe(value)}", field="margin")
 
 
-def base_row(record: Conversation | PreferencePair) -> dict[str, Any]:
+def base_row(record: Record) -> dict[str, Any]:
     """The keys that every format writes the same way."""
     row: dict[str, Any] = {"id": record.id} if record.id else {}
     row.update(record.extra)
     if isinstance(record, PreferencePair) and record.margin is not None:
         row["margin"] = record.margin
-    if isinstance(record, Conversation) and record.tools:
+    if not isinstance(record, PreferencePair) and record.tools:
         row["tools"] = [dict(tool) for tool in record.tools]
     return row
 

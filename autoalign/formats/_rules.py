@@ -8,7 +8,7 @@ from typing import Any
 
 from autoalign.errors import DataError
 from autoalign.formats._types import Format, Record, Row
-from autoalign.records import Conversation, Message, PreferencePair
+from autoalign.records import Conversation, LabelledAnswer, Message, PreferencePair
 
 
 def check_for_training(record: Record, row: Row, format_: Format) -> None:
@@ -16,6 +16,9 @@ def check_for_training(record: Record, row: Row, format_: Format) -> None:
     places = _Places(row, format_.FIELDS)
     if isinstance(record, PreferencePair):
         _check_pair(record, places)
+    elif isinstance(record, LabelledAnswer):
+        _check_prompt(record.prompt, places)
+        _check_answer(record.completion, places, part=1)
     else:
         _check_conversation(record.messages, places)
 
@@ -28,7 +31,8 @@ def check_for_judging(record: Record, format_: Format) -> None:
             if not answer or answer[-1].role != "assistant":
                 raise DataError("an answer to score is expected", field=format_.FIELDS[part])
         return
-    last = record.messages[-1].role if record.messages else "nobody"
+    messages = record.messages if isinstance(record, Conversation) else record.completion
+    last = messages[-1].role if messages else "nobody"
     if last != "assistant":
         raise DataError(
             f"the last turn is the {last}'s; an answer to score is expected", field=format_.FIELDS[-1]
@@ -41,7 +45,7 @@ def as_prompt(record: Record, row: Row, format_: Format) -> Conversation:
     Raises:
         DataError: nothing is asked.
     """
-    messages = record.prompt if isinstance(record, PreferencePair) else record.messages
+    messages = record.messages if isinstance(record, Conversation) else record.prompt
     size = len(messages)
     while size and messages[size - 1].role == "assistant":
         size -= 1
@@ -50,8 +54,9 @@ def as_prompt(record: Record, row: Row, format_: Format) -> Conversation:
     if not asked or asked[-1].role not in ("user", "tool"):
         raise DataError("nothing to answer: no user turn at the end", field=format_.FIELDS[0])
     _check_order(asked, places, part=0, total=len(messages))
-    if isinstance(record, PreferencePair):
-        return Conversation(record.id, asked, extra=record.extra)
+    if not isinstance(record, Conversation):
+        tools = record.tools if isinstance(record, LabelledAnswer) else ()
+        return Conversation(record.id, asked, tools=tools, extra=record.extra)
     if "reference" in record.extra or size == len(messages):
         return dataclasses.replace(record, messages=asked)
     # The answer that is left out is what the new ones may be held against.
@@ -101,10 +106,14 @@ def _check_conversation(messages: tuple[Message, ...], places: _Places) -> None:
         )
 
 
-def _check_pair(pair: PreferencePair, places: _Places) -> None:
-    if not any(message.role == "user" for message in pair.prompt):
+def _check_prompt(prompt: tuple[Message, ...], places: _Places) -> None:
+    if not any(message.role == "user" for message in prompt):
         raise DataError("the prompt asks nothing: no user turn", field=places.fields[0])
-    _check_order(pair.prompt, places, part=0, total=len(pair.prompt))
+    _check_order(prompt, places, part=0, total=len(prompt))
+
+
+def _check_pair(pair: PreferencePair, places: _Places) -> None:
+    _check_prompt(pair.prompt, places)
     for part, answer in ((1, pair.chosen), (2, pair.rejected)):
         _check_answer(answer, places, part)
     if pair.chosen == pair.rejected:

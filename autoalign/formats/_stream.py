@@ -9,6 +9,7 @@ from typing import Any
 from autoalign.errors import DataError
 from autoalign.formats._files import stem
 from autoalign.formats._read import read_rows
+from autoalign.formats._records import taken_apart
 from autoalign.formats._rules import as_prompt, check_for_judging, check_for_training
 from autoalign.formats._types import (
     Format,
@@ -22,6 +23,7 @@ from autoalign.formats._types import (
     get_format,
     short_name,
 )
+from autoalign.records import PreferencePair
 
 OnProblem = Callable[[DataError, RawRow], None]
 
@@ -42,12 +44,16 @@ class FileReader:
         path: local path or fsspec URL.
         wanted: kind, format and purpose.
         on_problem: called with each bad row, which is then left out.
+        rows: a part of the file's rows; None reads all.
     """
 
-    def __init__(self, path: str, wanted: Wanted, on_problem: OnProblem) -> None:
+    def __init__(
+        self, path: str, wanted: Wanted, on_problem: OnProblem, rows: Iterator[RawRow] | None = None
+    ) -> None:
         self.path, self.wanted, self.on_problem = path, wanted, on_problem
         self.format = get_format(wanted.format) if wanted.format else None
         self.rows = 0
+        self._raw = rows
         if self.format:
             self._check_kind(self.format)
 
@@ -62,7 +68,7 @@ class FileReader:
     def pairs(self) -> Iterator[tuple[RawRow, Record]]:
         """The good rows, each as it stands in the file and as a record; raises as `records` does."""
         prefix = stem(self.path)
-        for raw in read_rows(self.path):
+        for raw in read_rows(self.path) if self._raw is None else self._raw:
             self.rows += 1
             try:
                 if raw.problem is not None:
@@ -74,7 +80,11 @@ class FileReader:
                 self.on_problem(DataError(error.message, self.path, error.line or raw.line, error.field), raw)
                 continue
             name = record.id or f"{prefix}-{self.rows}"
-            yield raw, dataclasses.replace(record, id=name, source=self.path, line=raw.line)
+            placed = dataclasses.replace(record, id=name, source=self.path, line=raw.line)
+            if self.wanted.kind == "unpaired" and isinstance(placed, PreferencePair):
+                yield from ((raw, answer) for answer in taken_apart(placed))
+            else:
+                yield raw, placed
 
     def _record(self, value: Any) -> Record:
         if isinstance(value, str) and self.wanted.purpose == "prompts":
@@ -102,14 +112,15 @@ class FileReader:
         theirs, ours = short_name(found), short_name(self.format)
         if found.KIND != self.format.KIND:
             raise _WrongFile(
-                f"SFT and preference rows are mixed: this row is {theirs} ({found.KIND}), the rows "
+                f"rows of different kinds are mixed: this row is {theirs} ({found.KIND}), the rows "
                 f"before it are {ours} ({self.format.KIND}); put them in two files"
             )
         raise DataError(f"this row is {theirs}, the rows before it are {ours}; put them in two files")
 
     def _check_kind(self, format_: Format) -> None:
         wanted = self.wanted
-        if wanted.purpose == "train" and wanted.kind is not None and wanted.kind != format_.KIND:
+        fits = (wanted.kind, "preference") if wanted.kind == "unpaired" else (wanted.kind,)
+        if wanted.purpose == "train" and wanted.kind is not None and format_.KIND not in fits:
             raise _WrongFile(
                 f"{wanted.kind} rows are expected; {short_name(format_)} holds {format_.KIND} rows", self.path
             )

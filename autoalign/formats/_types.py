@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from autoalign import plugins
 from autoalign.errors import DataError
-from autoalign.records import Conversation, PreferencePair
+from autoalign.records import Conversation, LabelledAnswer, PreferencePair
 
-Kind = Literal["sft", "preference"]
+Kind = Literal["sft", "preference", "unpaired"]
 Purpose = Literal["train", "prompts", "answers"]
-Record = Conversation | PreferencePair
+Record = Conversation | PreferencePair | LabelledAnswer
 Row = Mapping[str, Any]
 
 

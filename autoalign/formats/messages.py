@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoalign.formats._records import base_row, conversation
+from autoalign.formats._records import base_row, conversation, has_label
 from autoalign.formats._turns import dump_openai, parse_turns
 from autoalign.formats._types import Kind, Row
 from autoalign.records import Conversation
@@ -21,8 +21,8 @@ FIELDS = ("messages",)
 
 
 def matches(row: Row) -> bool:
-    """`messages` without a preference."""
-    return "messages" in row and "rejected" not in row
+    """`messages` without a preference or a label."""
+    return "messages" in row and "rejected" not in row and not has_label(row)
 
 
 def parse(row: Row) -> Conversation:

@@ -14,7 +14,7 @@ import dataclasses
 from typing import Any
 
 from autoalign.errors import DataError
-from autoalign.formats._records import base_row, conversation, text_or_turns
+from autoalign.formats._records import base_row, conversation, has_label, text_or_turns
 from autoalign.formats._turns import parse_turns
 from autoalign.formats._types import Kind, Row
 from autoalign.records import Conversation
@@ -24,8 +24,8 @@ FIELDS = ("prompt", "completion")
 
 
 def matches(row: Row) -> bool:
-    """`prompt`, with or without `completion`, without a preference."""
-    return "prompt" in row and "rejected" not in row
+    """`prompt`, with or without `completion`, without a preference or a label."""
+    return "prompt" in row and "rejected" not in row and not has_label(row)
 
 
 def parse(row: Row) -> Conversation:

@@ -34,6 +34,8 @@ class Batch:
         mean_chosen_tokens: scalar, mean length of the step's chosen answers over all workers.
         margins: (pairs,) float32, by how much the chosen answers are known to be better, if given.
         share: which stretch of a batch this is, where ranks share one.
+        desirable: (rows,) bool, which of the single answers are good.
+        kl: scalar, the step's estimate of the KL divergence from the reference.
     """
 
     input_ids: Tensor
@@ -49,6 +51,8 @@ class Batch:
     margins: Tensor | None = None
     share: Share | None = None
     shared_lengths: tuple[int, ...] | None = None
+    desirable: Tensor | None = None
+    kl: Tensor | None = None
 
     @property
     def last_tokens(self) -> Tensor:

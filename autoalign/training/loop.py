@@ -161,8 +161,13 @@ class Trainer:
     def _batches(self, examples: Examples, parts: list[list[int]]) -> Iterator[Batch]:
         """This rank's micro-batches: every replicas-th part, or its share of one."""
         step = [example for part in parts for example in part]
-        for part in parts[self.sequence.replica :: self.sequence.replicas]:
-            yield self.sequence.share(examples.batch(part, self.layout, step))
+        mine = parts[self.sequence.replica :: self.sequence.replicas]
+        shared = self.objective.shared(self._evaluated, examples, mine, step, self.layout, self.world)
+        batches = (replace(examples.batch(part, self.layout, step), **shared) for part in mine)
+        return map(self.sequence.share, batches)
+
+    def _evaluated(self, batch: Batch) -> float:
+        return self.engine.evaluate(self.sequence.share(batch))
 
     def _log(self, figures: _Figures, lr: float, grad_norm: float, writer: MetricsWriter | None) -> None:
         measured = self._figures()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
 
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.train import TrainConfig
+from autoalign.training.batches import Batch
 from autoalign.training.examples import Examples, Layout
 from autoalign.training.model import ModelKind
 from autoalign.training.task import Tables, TrainTask
@@ -39,12 +43,34 @@ class Objective(Protocol):
             whole_head: this rank holds the output layer whole (not under ZeRO-3).
         """
 
+    def shared(
+        self,
+        evaluate: Callable[[Batch], float],
+        examples: Examples,
+        parts: Sequence[Sequence[int]],
+        step: Sequence[int],
+        layout: Layout,
+        world: World,
+    ) -> Mapping[str, Tensor]:
+        """Fields of `Batch` that all micro-batches of a step share, found before them; all ranks take part.
+
+        Args:
+            evaluate: the module's sum over a batch, without gradients.
+            parts: this rank's micro-batches.
+            step: the examples of the whole step, over all workers.
+        """
+
     def figures(self, module: TrainedModule, world: World) -> dict[str, float]:
         """Means of what `module` measured since the last call, over all ranks."""
 
 
 def objective_of(config: TrainConfig) -> Objective:
     """The objective that a config asks for."""
+    if isinstance(config, DPOConfig) and config.data_kind == "unpaired":
+        from autoalign.losses import preference
+        from autoalign.training.unpaired import UnpairedObjective
+
+        return UnpairedObjective(preference.build(config.loss_type).needs_kl)
     if isinstance(config, DPOConfig):
         from autoalign.training.preference import PreferenceObjective
 

@@ -71,6 +71,8 @@ _DECISIVE = (
     "simpo_gamma",
     "cpo_alpha",
     "reward_shift",
+    "desirable_weight",
+    "undesirable_weight",
     "ref_model",
     "center_rewards_coefficient",
 )

@@ -197,7 +197,7 @@ def _walk(config: TrainConfig, path: str, order: DataOrder, table: TokenTable, s
 
 def _rows(config: TrainConfig, examples: Sequence[int]) -> list[int]:
     """A pair is two rows of the table."""
-    if not isinstance(config, DPOConfig):
+    if not config.learns_from_pairs:
         return list(examples)
     return [row for pair in examples for row in (2 * pair, 2 * pair + 1)]
 

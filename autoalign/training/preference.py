@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
@@ -108,15 +108,9 @@ class PreferenceModel(nn.Module):
     def _reference_logps(self, batch: Batch, shared: list[int]) -> Tensor:
         if batch.ref_logps is not None:
             return batch.ref_logps
-        with torch.no_grad(), self._without_adapter():
+        with torch.no_grad(), reference.adapter_off(self.model, self._reference):
             logps = (self._reference or self._policy)(batch)
         return sum_answers(logps, batch.answer_lengths, shared_lengths=shared, ld_alpha=self._ld_alpha)
-
-    def _without_adapter(self) -> AbstractContextManager[Any]:
-        if self._reference is None and hasattr(self.model, "disable_adapter"):
-            context: AbstractContextManager[Any] = self.model.disable_adapter()
-            return context
-        return nullcontext()
 
     def _measure(self, pairs: PairLogps) -> None:
         measured = reward_metrics(self._objective.rewards(pairs))
@@ -147,6 +141,10 @@ class PreferenceObjective:
         assert isinstance(config, DPOConfig)
         frozen = reference.load(task) if reference.is_kept(config) else None
         return PreferenceModel(model, config, whole_head, frozen)
+
+    def shared(self, *_: Any) -> Mapping[str, Tensor]:
+        """Nothing: a micro-batch needs no more than its own rows."""
+        return {}
 
     def figures(self, module: PreferenceModel, world: World) -> dict[str, float]:
         """Means over the pairs of all ranks: rewards, margins, accuracy, log-probs."""

@@ -11,7 +11,7 @@ from typing import Any
 from autoalign import chat, formats, manifest, model_folder
 from autoalign.config.train import TrainConfig
 from autoalign.errors import TemplateError
-from autoalign.records import Conversation, Message, PreferencePair
+from autoalign.records import Conversation, LabelledAnswer, Message
 from autoalign.training import output
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask
@@ -88,7 +88,7 @@ class _Reader:
         began = time.monotonic()
         dataset = formats.load(
             paths,
-            kind="preference" if config.learns_from_pairs else "sft",
+            kind=config.data_kind,
             format=config.format,
             on_bad_row=config.on_bad_row,
             errors_path=self.bad_rows,
@@ -119,6 +119,7 @@ class _Reader:
             Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir(),
             config.trust_remote_code,
             rows_per_example=2 if config.learns_from_pairs else 1,
+            labelled=config.data_kind == "unpaired",
         )
 
     def _warn_unless_served_alike(self, conversations: Sequence[Conversation]) -> None:
@@ -137,14 +138,17 @@ class _Reader:
                 return
 
 
-def _rows_of(record: Conversation | PreferencePair) -> Sequence[Conversation]:
-    """A conversation as it is; a pair as two, which learn from nothing but their answers.
+def _rows_of(record: formats.Record) -> Sequence[Conversation]:
+    """A conversation as it is; a pair as two, and a labelled answer, with a prompt that is not learned from.
 
-    A pair's margin goes along in their `extra`.
+    A pair's margin and an answer's label go along in `extra`.
     """
     if isinstance(record, Conversation):
         return (record,)
     prompt = tuple(_untrained(message) for message in record.prompt)
+    if isinstance(record, LabelledAnswer):
+        turns, extra = (*prompt, *record.completion), {"label": record.label}
+        return (Conversation(record.id, turns, record.source, record.line, record.tools, extra),)
     margin = {} if record.margin is None else {"margin": record.margin}
     return [
         Conversation(f"{record.id}:{side}", (*prompt, *answer), record.source, record.line, extra=margin)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +19,14 @@ from autoalign.config.acceleration import is_quantized
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.losses import preference
+from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
 from autoalign.training.model import load_model
 from autoalign.training.task import TrainTask
 from autoalign.training.tokens import default_cache_dir
 from autoalign.training.world import World
 
-_PAIRS_AT_ONCE = 8
+_ROWS_AT_ONCE = 16
 _COMPUTED_BY = (
     "training/attention.py",
     "training/blocked_attention.py",
@@ -65,37 +67,72 @@ def with_logps(
     task: TrainTask, sets: Sequence[Pairs | None], world: World, layout: Layout
 ) -> list[Pairs | None]:
     """Each set with the reference's log-probs, from the cache or computed by all ranks together."""
-    paths = [None if pairs is None else _path(task, pairs) for pairs in sets]
-    present = [path is None or path.is_file() for path in paths]
-    if not world.any(not all(present)):
-        return [
-            None if pairs is None or path is None else pairs.with_reference(np.load(path))
-            for pairs, path in zip(sets, paths, strict=True)
-        ]
+    given = [pairs for pairs in sets if pairs is not None]
+    wanted = [
+        Wanted(
+            pairs.table.digest(),
+            len(pairs.lengths),
+            lambda group, pairs=pairs: pairs.batch(group, layout, group),  # type: ignore[misc]
+            rows_per_example=2,
+        )
+        for pairs in given
+    ]
+    found = iter(logps(task, wanted, world))
+    return [None if pairs is None else pairs.with_reference(next(found)) for pairs in sets]
+
+
+class Wanted(NamedTuple):
+    """Rows whose answers' log-probs are wanted.
+
+    Attributes:
+        digest: of the tokenised rows.
+        count: examples.
+        batch: some of the examples as a batch.
+        which: what else tells these rows from others that are made of the same table.
+        rows_per_example: 2 for pairs.
+    """
+
+    digest: str
+    count: int
+    batch: Callable[[Sequence[int]], Batch]
+    which: bytes = b""
+    rows_per_example: int = 1
+
+
+def logps(task: TrainTask, wanted: Sequence[Wanted], world: World) -> list[np.ndarray]:
+    """(rows,) float32 summed log-probs of each set, from the cache or computed by all ranks together."""
+    paths = [_path(task, rows) for rows in wanted]
+    if not world.any(not all(path.is_file() for path in paths)):
+        return [np.load(path) for path in paths]
     from autoalign.training.preference import AnswerLogps
 
     module = AnswerLogps(load(task).to(world.device))
-    computed = [None if pairs is None else _compute(module, pairs, world, layout) for pairs in sets]
+    computed = [_compute(module, rows, world) for rows in wanted]
     if world.is_main:
-        for path, logps in zip(paths, computed, strict=True):
-            if path is not None and logps is not None:
-                _store(path, logps)
-    return [
-        None if pairs is None or logps is None else pairs.with_reference(logps)
-        for pairs, logps in zip(sets, computed, strict=True)
-    ]
+        for path, values in zip(paths, computed, strict=True):
+            _store(path, values)
+    return computed
+
+
+def adapter_off(model: Any, frozen: Any | None) -> AbstractContextManager[Any]:
+    """Without a frozen reference, the model with its adapter switched off is the reference."""
+    if frozen is None and hasattr(model, "disable_adapter"):
+        context: AbstractContextManager[Any] = model.disable_adapter()
+        return context
+    return nullcontext()
 
 
 @torch.no_grad()
-def _compute(module: Any, pairs: Pairs, world: World, layout: Layout) -> np.ndarray:
-    """(rows,) summed log-probs; each rank takes every world_size-th group of pairs."""
-    count = len(pairs.lengths)
-    logps = np.zeros(2 * count, np.float64)
-    groups = [range(start, min(start + _PAIRS_AT_ONCE, count)) for start in range(0, count, _PAIRS_AT_ONCE)]
+def _compute(module: Any, rows: Wanted, world: World) -> np.ndarray:
+    """(rows,) summed log-probs; each rank takes every world_size-th group of examples."""
+    count, each = rows.count, rows.rows_per_example
+    logps = np.zeros(each * count, np.float64)
+    at_once = _ROWS_AT_ONCE // each
+    groups = [range(start, min(start + at_once, count)) for start in range(0, count, at_once)]
     for group in groups[world.rank :: world.size]:
-        batch = pairs.batch(group, layout, group).to(world.device)
+        batch = rows.batch(group).to(world.device)
         answers = torch.split(module(batch), list(batch.answer_lengths))
-        logps[2 * group[0] : 2 * group[-1] + 2] = [float(answer.sum()) for answer in answers]
+        logps[each * group[0] : each * (group[-1] + 1)] = [float(answer.sum()) for answer in answers]
     if world.size > 1:
         shared = torch.from_numpy(logps).to(world.device)
         dist.all_reduce(shared)
@@ -109,14 +146,14 @@ def _folder(task: TrainTask) -> Path:
     return model_folder.find(config.ref_model, fetch=True) if config.ref_model else Path(task.model_path)
 
 
-def _path(task: TrainTask, pairs: Pairs) -> Path:
+def _path(task: TrainTask, rows: Wanted) -> Path:
     """Named by model, rows (template and length are in their ids), number type, bits, kernel and code."""
     config = task.config
     kernel = f"{config.bf16} {config.attn_implementation} {config.use_liger_kernel} {torch.__version__}"
-    parts = [_code_digest(), manifest.model_digest(_folder(task)), pairs.table.digest(), kernel]
+    parts = [_code_digest(), manifest.model_digest(_folder(task)), rows.digest, kernel]
     if is_quantized(config):
         parts.append("4 bits" if config.load_in_4bit else "8 bits")
-    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    name = hashlib.sha256("\n".join(parts).encode() + rows.which).hexdigest()[:32]
     folder = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
     return folder / "ref_logps" / f"{name}.npy"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -52,6 +53,10 @@ class RewardObjective:
         config = task.config
         assert isinstance(config, RMConfig)
         return RewardModel(model, reward.Options(config.center_rewards_coefficient))
+
+    def shared(self, *_: Any) -> Mapping[str, Tensor]:
+        """Nothing: a micro-batch needs no more than its own rows."""
+        return {}
 
     def figures(self, module: RewardModel, world: World) -> dict[str, float]:
         """Means over the pairs of all ranks: rewards, margins, accuracy."""

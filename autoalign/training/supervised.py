@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -47,6 +48,10 @@ class SupervisedObjective:
     def module(self, task: TrainTask, model: Any, whole_head: bool) -> SupervisedModel:
         """The model with its cross-entropy."""
         return SupervisedModel(model, whole_head)
+
+    def shared(self, *_: Any) -> Mapping[str, Tensor]:
+        """Nothing: a micro-batch needs no more than its own rows."""
+        return {}
 
     def figures(self, module: Any, world: World) -> dict[str, float]:
         """Nothing but the loss."""

@@ -23,7 +23,7 @@ from autoalign.records import Conversation
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CACHE_VERSION = "4"
+CACHE_VERSION = "5"
 _BATCH = 512
 _POOL_FROM = 32 * _BATCH
 """Rows from which processes pay for their start; the tokenizer uses all cores below that too."""
@@ -94,6 +94,11 @@ class TokenTable:
             return None
         return np.array(column.fill_null(0.0).to_numpy())
 
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(rows,) bool, which answers are good; for labelled answers alone."""
+        return np.array(self.table["label"].to_numpy(), bool)
+
     def digest(self) -> str:
         """SHA-256 (hex) of the ids and of what is supervised."""
         digest = hashlib.sha256()
@@ -114,6 +119,8 @@ class TokenizeOptions:
     trust_remote_code: bool = False
     rows_per_example: int = 1
     """2 for preference pairs: both rows stay, or neither."""
+    labelled: bool = False
+    """Rows are answers that are good or bad."""
 
 
 def default_cache_dir() -> Path:
@@ -157,7 +164,7 @@ def _key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
     tokenizer_digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     special = f"{tokenizer.bos_token}|{tokenizer.eos_token}"
     parts = (CACHE_VERSION, digest, options.template.digest, tokenizer_digest, special)
-    limits = (str(options.max_length), options.overlong, str(options.rows_per_example))
+    limits = (str(options.max_length), options.overlong, str(options.rows_per_example), str(options.labelled))
     return hashlib.sha256("\n".join([*parts, *limits]).encode()).hexdigest()[:32]
 
 
@@ -208,6 +215,7 @@ def _encode_in_worker(batch: Sequence[Conversation]) -> _Encoded:
 def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> _Encoded:
     kept: list[TokenRow] = []
     margins: list[float | None] = []
+    labels: list[bool | None] = []
     truncated = dropped = 0
     rows = [_as_row(encoded) for encoded in _checked(batch, tokenizer, options.template)]
     for start in range(0, len(rows), options.rows_per_example):
@@ -223,10 +231,11 @@ def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOpti
         truncated += overlong
         kept += cut
         margins += [batch[start].extra.get("margin") if options.rows_per_example == 2 else None] * len(cut)
+        labels += [batch[start].extra["label"] if options.labelled else None] * len(cut)
     tokens = sum(len(row.input_ids) for row in kept)
     supervised = sum(int(row.supervised[1:].sum()) for row in kept)
     return _Encoded(
-        _record_batch(kept, margins), TokenCounts(len(kept), truncated, dropped, tokens, supervised)
+        _record_batch(kept, margins, labels), TokenCounts(len(kept), truncated, dropped, tokens, supervised)
     )
 
 
@@ -234,15 +243,18 @@ def _as_row(encoded: chat.Encoded) -> TokenRow:
     return TokenRow(np.asarray(encoded.input_ids, np.int32), np.asarray(encoded.labels) != chat.IGNORED)
 
 
-def _record_batch(rows: Sequence[TokenRow], margins: Sequence[float | None]) -> pa.RecordBatch:
+def _record_batch(
+    rows: Sequence[TokenRow], margins: Sequence[float | None], labels: Sequence[bool | None]
+) -> pa.RecordBatch:
     import pyarrow as pa
 
     columns = [
         pa.array([row.input_ids for row in rows], pa.large_list(pa.int32())),
         pa.array([row.supervised for row in rows], pa.large_list(pa.bool_())),
         pa.array(margins, pa.float32()),
+        pa.array(labels, pa.bool_()),
     ]
-    return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised", "margin"])
+    return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised", "margin", "label"])
 
 
 def _checked(
@@ -280,7 +292,7 @@ def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
     counts = TokenCounts()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        schema = _record_batch([], []).schema
+        schema = _record_batch([], [], []).schema
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch, more in encoded:
                 writer.write_batch(batch)

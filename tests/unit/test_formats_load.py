@@ -11,6 +11,7 @@ import pytest
 
 from autoalign.errors import ConfigError, DataError, UnknownName
 from autoalign.formats import check, convert, iter_records, load
+from autoalign.records import LabelledAnswer
 
 
 def rows_file(path: Path, *rows: Any) -> str:
@@ -136,7 +137,7 @@ def test_another_answer_to_bad_rows_is_refused(tmp_path: Path) -> None:
 
 def test_sft_and_preference_rows_in_one_file_are_refused_even_in_quarantine(tmp_path: Path) -> None:
     path = rows_file(tmp_path / "a.jsonl", *qa(1), PAIR)
-    with pytest.raises(DataError, match=r"a\.jsonl:2: SFT and preference rows are mixed"):
+    with pytest.raises(DataError, match=r"a\.jsonl:2: rows of different kinds are mixed"):
         load(path, on_bad_row="quarantine", errors_path=tmp_path / "errors.jsonl")
 
 
@@ -229,3 +230,12 @@ def test_convert_refuses_rows_that_do_not_fit(tmp_path: Path) -> None:
         convert(path, "question_answer", tmp_path / "o.jsonl")
     with pytest.raises(DataError, match="preference rows are expected"):
         convert(path, "trl", tmp_path / "o.jsonl")
+
+
+def test_pairs_are_taken_apart_where_single_answers_are_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"id": "a", "prompt": "2+3?", "chosen": "5", "rejected": "6"}\n')
+    good, bad = load(path, kind="unpaired").records
+    assert isinstance(good, LabelledAnswer) and isinstance(bad, LabelledAnswer)
+    assert (good.id, good.completion[0].content, good.label) == ("a:chosen", "5", True)
+    assert (bad.id, bad.completion[0].content, bad.label) == ("a:rejected", "6", False)

@@ -12,7 +12,7 @@ from autoalign.errors import DataError, UnknownName
 from autoalign.formats import names
 from autoalign.formats._stream import detect
 from autoalign.formats._types import get_format, short_name
-from autoalign.records import Conversation, Message, PreferencePair
+from autoalign.records import Conversation, LabelledAnswer, Message, PreferencePair
 
 FORMATS = names()
 USER = Message("user", "Tell me about Beethoven.")
@@ -30,7 +30,7 @@ def docstring_rows(name: str) -> list[Any]:
 def test_the_formats_are_found_by_their_file_names() -> None:
     sft = ["alpaca", "messages", "prompt_completion", "question_answer", "sharegpt"]
     preference = ["autoalign", "hh_rlhf", "openai_preference", "sharegpt_preference", "trl"]
-    assert sorted(sft + preference) == FORMATS
+    assert sorted([*sft, *preference, "trl_unpaired"]) == FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -39,8 +39,8 @@ def test_a_docstring_example_is_detected_and_parsed(name: str) -> None:
     assert rows
     for row in rows:
         assert short_name(detect(row)) == name
-        kind = PreferencePair if get_format(name).KIND == "preference" else Conversation
-        assert isinstance(get_format(name).parse(row), kind)
+        kinds = {"sft": Conversation, "preference": PreferencePair, "unpaired": LabelledAnswer}
+        assert isinstance(get_format(name).parse(row), kinds[get_format(name).KIND])
 
 
 @pytest.mark.parametrize("name", [n for n in FORMATS if get_format(n).KIND == "preference" and n != "trl"])
@@ -170,6 +170,20 @@ def test_pairs_that_part_at_a_question_keep_both_ends() -> None:
     pair = parsed("hh_rlhf", row)
     assert [m.content for m in pair.prompt] == ["a"]
     assert [m.content for m in pair.rejected] == ["b", "x", "y"]
+
+
+def test_of_labelled_messages_the_turns_after_the_last_question_are_the_answer() -> None:
+    turns = [("user", "2+3?"), ("assistant", "5"), ("user", "And 2+4?"), ("assistant", "6")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    record = parsed("trl_unpaired", {"messages": messages, "label": "False"})
+    assert (len(record.prompt), record.completion, record.label) == (3, (Message("assistant", "6"),), False)
+
+
+def test_a_label_that_is_no_truth_value_is_a_key_like_others() -> None:
+    row = {"prompt": "2+3?", "completion": "5", "label": "arithmetic"}
+    assert short_name(detect(row)) == "prompt_completion"
+    with pytest.raises(DataError, match="label: true or false is expected, found text"):
+        parsed("trl_unpaired", row)
 
 
 def test_keys_of_no_format_list_the_formats() -> None:

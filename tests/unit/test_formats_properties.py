@@ -17,7 +17,7 @@ from autoalign.errors import InputError
 from autoalign.formats import load, names
 from autoalign.formats._stream import detect
 from autoalign.formats._types import get_format, short_name
-from autoalign.records import Conversation, Message, PreferencePair
+from autoalign.records import Conversation, LabelledAnswer, Message, PreferencePair
 
 words = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 extras = st.dictionaries(st.sampled_from(["topic", "difficulty"]), st.integers(0, 9) | words)
@@ -97,6 +97,11 @@ RECORDS = {
     name: pairs(alternating(), words)
     for name in ("autoalign", "sharegpt_preference", "openai_preference", "trl")
 }
+RECORDS["trl_unpaired"] = st.builds(
+    lambda pair, label: LabelledAnswer(pair.id, pair.prompt, pair.chosen, label, extra=pair.extra),
+    pairs(alternating(), words),
+    st.booleans(),
+)
 RECORDS["hh_rlhf"] = pairs(transcript, stripped)
 
 

@@ -21,7 +21,9 @@ def file_parser(command: str, description: str, several: bool = False) -> Parser
 
 def add_kind(parser: Parser) -> None:
     """`--kind`."""
-    parser.add_argument("--kind", choices=("sft", "preference"), help="refuse rows of the other kind")
+    parser.add_argument(
+        "--kind", choices=("sft", "preference", "unpaired"), help="refuse rows of another kind"
+    )
 
 
 def add_bad_rows(parser: Parser) -> None:

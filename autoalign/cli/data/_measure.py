@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from autoalign.formats import Record
-from autoalign.records import Conversation, Message
+from autoalign.records import Conversation, LabelledAnswer, Message
 
 BATCH = 256
 CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]")
@@ -34,11 +34,12 @@ class Summary(NamedTuple):
 
 @dataclass
 class Measures:
-    """What `measure` found; `lengths` by part: turns, prompt, answer (or chosen, rejected)."""
+    """What `measure` found; `lengths` by part: turns, prompt, answer (or completion, or chosen, rejected)."""
 
     rows: int = 0
     lengths: dict[str, list[int]] = field(default_factory=dict)
     roles: Counter[str] = field(default_factory=Counter)
+    labels: Counter[bool] = field(default_factory=Counter)
     same_rows: int = 0
     same_prompts: int = 0
     cjk_rows: int = 0
@@ -70,6 +71,8 @@ def _parts(record: Record) -> dict[str, str]:
         answers = [message for message in record.messages if message.role == "assistant"]
         asked = [message for message in record.messages if message.role != "assistant"]
         return {"prompt": _text(asked), "answer": _text(answers)}
+    if isinstance(record, LabelledAnswer):
+        return {"prompt": _text(record.prompt), "completion": _text(record.completion)}
     return {
         "prompt": _text(record.prompt),
         "chosen": _text(record.chosen),
@@ -82,7 +85,9 @@ def _text(messages: Iterable[Message]) -> str:
 
 
 def _turns(record: Record) -> tuple[Message, ...]:
-    return record.messages if isinstance(record, Conversation) else record.prompt + record.chosen
+    if isinstance(record, Conversation):
+        return record.messages
+    return record.prompt + (record.completion if isinstance(record, LabelledAnswer) else record.chosen)
 
 
 def _note(found: Measures, record: Record, part: dict[str, str]) -> None:
@@ -91,6 +96,8 @@ def _note(found: Measures, record: Record, part: dict[str, str]) -> None:
     cjk, letters = len(CJK.findall(text)), len(LETTER.findall(text))
     found.rows += 1
     found.lengths.setdefault("turns", []).append(len(turns))
+    if isinstance(record, LabelledAnswer):
+        found.labels[record.label] += 1
     found.roles.update(message.role for message in turns)
     found.cjk_letters += cjk
     found.letters += letters

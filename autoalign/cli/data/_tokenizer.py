@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoalign.errors import ConfigError
-from autoalign.records import Conversation, Message, PreferencePair
+from autoalign.records import Conversation, LabelledAnswer, Message, PreferencePair
 
 if TYPE_CHECKING:
     from autoalign.chat import Encoded, Template
@@ -44,11 +44,14 @@ class Encoder(NamedTuple):
             record.messages, self.tokenizer, self.template, self.max_length, tools=record.tools or None
         )
 
-    def sides(self, record: Conversation | PreferencePair) -> dict[str, Encoded]:
-        """What training sees of a record: one conversation, or `chosen` and `rejected`."""
+    def sides(self, record: Conversation | PreferencePair | LabelledAnswer) -> dict[str, Encoded]:
+        """What training sees of a record: one conversation, `good` or `bad`, or `chosen` and `rejected`."""
         if isinstance(record, Conversation):
             return {"": self.encode(record)}
         prompt = untrained(record.prompt)
+        if isinstance(record, LabelledAnswer):
+            whole = Conversation(record.id, prompt + record.completion, tools=record.tools)
+            return {"good" if record.label else "bad": self.encode(whole)}
         return {
             "chosen": self.encode(Conversation(record.id, prompt + record.chosen)),
             "rejected": self.encode(Conversation(record.id, prompt + record.rejected)),
@@ -56,7 +59,7 @@ class Encoder(NamedTuple):
 
 
 def untrained(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The prompt of a pair: its earlier answers are given, not preferred."""
+    """The prompt of a pair or a labelled answer: its earlier answers are given, not learned from."""
     import dataclasses
 
     return tuple(dataclasses.replace(m, train=m.role != "assistant") for m in messages)

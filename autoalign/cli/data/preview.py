@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autoalign import formats
 from autoalign.cli.data import _flags
 from autoalign.cli.data._tokenizer import Encoder, encoder
-from autoalign.records import Conversation, Message
+from autoalign.records import Conversation, LabelledAnswer, Message
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -74,6 +74,9 @@ def _show_text(record: formats.Record, console: Console) -> None:
         console.print(_turns(record.messages))
         return
     console.print(_turns(record.prompt))
+    if isinstance(record, LabelledAnswer):
+        _side_by_side({"good" if record.label else "bad": _turns(record.completion)}, console)
+        return
     _side_by_side({"chosen": _turns(record.chosen), "rejected": _turns(record.rejected)}, console)
 
 

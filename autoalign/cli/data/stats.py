@@ -63,6 +63,8 @@ def report(found: Measures, unit: str) -> Iterator[str]:
     """The lines that are printed."""
     yield f"rows        {found.rows:,}"
     yield f"roles       {', '.join(f'{role} {count:,}' for role, count in found.roles.most_common())}"
+    if found.labels:
+        yield f"labels      {found.labels[True]:,} good, {found.labels[False]:,} bad"
     yield f"duplicates  {found.same_rows:,} rows, {found.same_prompts:,} prompts"
     share = found.cjk_letters / found.letters if found.letters else 0.0
     yield (

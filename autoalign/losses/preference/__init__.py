@@ -4,6 +4,7 @@ A file holds `Options` (a frozen dataclass, its own options alone), `NEEDS_REFER
 `loss(logps: PairLogps, options: Options) -> Tensor (batch,)`. It may also hold:
 
 - `UNPAIRED = True`: `loss` takes a `KTOBatch`;
+- `NEEDS_KL = True`: of that, it looks at `kl`;
 - `COUPLES_ROWS = True`: a row's loss depends on the other rows of its batch;
 - `PER_TOKEN_REWARDS = True`: its reward is the mean over tokens, not the sum;
 - `initial_state()`: `loss` then takes a state as its third argument and returns `Stateful`.

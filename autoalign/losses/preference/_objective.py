@@ -72,6 +72,11 @@ class Objective:
         return self.terms[0].has("UNPAIRED")
 
     @property
+    def needs_kl(self) -> bool:
+        """Whether an estimate of the KL divergence must be given."""
+        return any(term.has("NEEDS_KL") for term in self.terms)
+
+    @property
     def couples_rows(self) -> bool:
         """Whether a row's loss depends on the rest of its batch, so that batches may not be re-cut."""
         return any(term.has("COUPLES_ROWS") for term in self.terms)

@@ -19,6 +19,7 @@ from autoalign.losses.option_checks import require_positive
 
 NEEDS_REFERENCE = True
 UNPAIRED = True
+NEEDS_KL = True
 
 
 @dataclass(frozen=True)
