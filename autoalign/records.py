@@ -78,6 +78,11 @@ class LabelledAnswer:
     tools: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Prompt and completion."""
+        return self.prompt + self.completion
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -102,7 +102,7 @@ def _write_data(settings: Settings, kind: str) -> None:
     if len(wanted) < size * settings.total_steps:
         raise SystemExit(f"{source}: {len(rows)} rows are too few for {settings.total_steps} steps of {size}")
     config = config_of(settings, kind, Path(settings.folder) / "prepare")
-    order = data_order(config, SimpleNamespace(lengths=[1] * len(wanted)), 1)
+    order = data_order(config, SimpleNamespace(lengths=[1] * len(wanted), shard_sizes=None), 1)
     placed: list[Row] = [{}] * len(wanted)
     for step in range(settings.total_steps):
         places = [row for part in order.step(step) for row in part]

@@ -30,6 +30,11 @@ class TrainConfig(JobConfig):
     on_bad_row: Literal["stop", "quarantine"] = Field(
         "stop", description="a bad row stops the job, or goes to OUTPUT_DIR/errors.jsonl"
     )
+    streaming: bool | None = Field(
+        None,
+        description="tokenise files block by block into shards, for data larger than memory; "
+        "none: where they are over 1 GiB",
+    )
     max_train_samples: Positive | None = Field(None, description="train on the first N rows alone")
     conv_template_name: str | None = Field(
         None, description="chat template: a name, a .jinja file, or none for the tokenizer's own"
@@ -222,6 +227,8 @@ class TrainConfig(JobConfig):
             )
         if self.attn_implementation == "flex_attention" and not self.padding_free:
             raise ValueError("'attn_implementation' flex_attention needs 'padding_free': it tells rows apart")
+        if self.streaming and self.max_train_samples:
+            raise ValueError("'max_train_samples' reads the first rows alone, so there is nothing to stream")
         if self.eval_steps and not self.eval_data_path:
             raise ValueError("'eval_steps' is given without 'eval_data_path'")
         return self

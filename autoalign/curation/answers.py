@@ -12,7 +12,7 @@ from typing import Any
 from autoalign import formats
 from autoalign.errors import DataError
 from autoalign.formats import RawRow
-from autoalign.records import Conversation, Message, messages_to_dicts
+from autoalign.records import Conversation, LabelledAnswer, Message, messages_to_dicts
 
 # Where a row may hold the answer that is known to be right, in the order of search.
 REFERENCE_KEYS = ("reference", "extra.reference", "extra.answer", "extra.solution")
@@ -100,6 +100,8 @@ def prompt_key(messages: Sequence[Message]) -> str:
 
 
 def _answers(record: formats.Record, row: Mapping[str, Any]) -> tuple[Answer, ...]:
+    if isinstance(record, LabelledAnswer):
+        record = Conversation(record.id, record.messages, record.source, record.line, record.tools)
     if isinstance(record, Conversation):
         key = prompt_key(record.messages[:-1])
         return (Answer(record, 1, row, group=key),)

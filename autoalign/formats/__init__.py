@@ -15,6 +15,7 @@ Adding a format is adding a file.
 from autoalign.formats._blocks import Block, Split, read_block, split
 from autoalign.formats._files import parse_sources
 from autoalign.formats._load import Dataset, Report, check, iter_records, iter_rows, load, names
+from autoalign.formats._problems import Problems
 from autoalign.formats._read import read_rows
 from autoalign.formats._types import Format, Kind, Purpose, RawRow, Record
 from autoalign.formats._write import convert, write_rows
@@ -24,6 +25,7 @@ __all__ = [
     "Dataset",
     "Format",
     "Kind",
+    "Problems",
     "Purpose",
     "RawRow",
     "Record",

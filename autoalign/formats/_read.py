@@ -26,7 +26,7 @@ JSON_COLUMNS = frozenset(
 
 
 def read_lines(path: str, start: int, end: int, first_line: int) -> Iterator[RawRow]:
-    """The rows of a JSONL file between two bytes, both at a line's beginning; lines count from `first_line`."""
+    """The rows of a JSONL file between two bytes, each where a line begins; lines count from `first_line`."""
     with open_raw(path) as handle:
         handle.seek(start)
         data = handle.read(end - start)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from autoalign.training.batches import Batch, collate
-from autoalign.training.tokens import TokenTable
+from autoalign.training.shards import sizes_of
+from autoalign.training.tokens import RowTable
 
 
 class Layout(NamedTuple):
@@ -34,6 +35,10 @@ class Examples(Protocol):
     def padded_lengths(self) -> Sequence[int]:
         """Tokens that each example takes up when its rows are padded to its longest."""
 
+    @property
+    def shard_sizes(self) -> Sequence[int] | None:
+        """Examples of each shard, where they lie in shards."""
+
     def divisor(self, wanted: Sequence[int]) -> float:
         """What the summed loss of `wanted` is divided by."""
 
@@ -52,7 +57,7 @@ class Examples(Protocol):
 class Rows:
     """Every row is an example; the loss is a mean over supervised tokens."""
 
-    table: TokenTable
+    table: RowTable
 
     @property
     def lengths(self) -> Sequence[int]:
@@ -61,6 +66,10 @@ class Rows:
     @property
     def padded_lengths(self) -> Sequence[int]:
         return self.table.lengths
+
+    @property
+    def shard_sizes(self) -> Sequence[int] | None:
+        return sizes_of(self.table)
 
     def divisor(self, wanted: Sequence[int]) -> float:
         return float(self.supervised_tokens(wanted))
@@ -81,20 +90,24 @@ class Pairs:
             model works them out, or no loss needs them.
     """
 
-    table: TokenTable
+    table: RowTable
     ref_logps: np.ndarray | None = None
 
     @cached_property
-    def lengths(self) -> list[int]:
+    def lengths(self) -> Sequence[int]:
         """Tokens of each pair, its prompt counted twice."""
-        rows = self.table.lengths
-        return [chosen + rejected for chosen, rejected in zip(rows[::2], rows[1::2], strict=True)]
+        rows = np.asarray(self.table.lengths)
+        return _like(rows[::2] + rows[1::2], self.table.lengths)
 
     @property
-    def padded_lengths(self) -> list[int]:
+    def padded_lengths(self) -> Sequence[int]:
         """Twice the longer row of each pair."""
-        rows = self.table.lengths
-        return [2 * max(pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
+        rows = np.asarray(self.table.lengths)
+        return _like(2 * np.maximum(rows[::2], rows[1::2]), self.table.lengths)
+
+    @property
+    def shard_sizes(self) -> Sequence[int] | None:
+        return sizes_of(self.table, rows_per_example=2)
 
     def divisor(self, wanted: Sequence[int]) -> float:
         return float(len(wanted))
@@ -122,3 +135,9 @@ class Pairs:
     @staticmethod
     def _rows(wanted: Sequence[int]) -> list[int]:
         return [row for pair in wanted for row in (2 * pair, 2 * pair + 1)]
+
+
+def _like(values: np.ndarray, lengths: Sequence[int]) -> Sequence[int]:
+    """`values` as `lengths` are kept: an array of a table in shards, which may be long, or a list."""
+    kept: Any = values if isinstance(lengths, np.ndarray) else values.tolist()
+    return kept  # type: ignore[no-any-return]

@@ -134,7 +134,7 @@ class Trainer:
 
         result = self.engine.train_step(self._batches(self.examples, parts), divisor, lr, accept)
         is_skipped = self.guard.problem is not None
-        tokens = sum(self.examples.lengths[example] for example in wanted)
+        tokens = int(sum(self.examples.lengths[example] for example in wanted))
         self.progress = Progress(
             step + 1,
             self.progress.tokens + tokens,

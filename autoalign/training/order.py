@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +52,7 @@ def data_order(
 ) -> DataOrder:
     """The examples of every step; `sequence_parallel_size` of the `world_size` workers count as one."""
     replicas = replicas_of(world_size, config.sequence_parallel_size)
-    return DataOrder(
+    order = DataOrder(
         lengths=examples.lengths,
         micro_batch_size=config.per_device_train_batch_size,
         micro_batches=config.gradient_accumulation_steps * replicas,
@@ -61,6 +61,12 @@ def data_order(
         group_by_length=config.group_by_length,
         budget=_budget(config, examples, replicas, padding_free),
     )
+    if examples.shard_sizes is None:
+        return order
+    from autoalign.training.windows import WindowedOrder
+
+    given = {part.name: getattr(order, part.name) for part in fields(order) if part.init}
+    return WindowedOrder(**given, shard_sizes=examples.shard_sizes)
 
 
 def evaluation_parts(
@@ -72,7 +78,7 @@ def evaluation_parts(
     if budget is not None:
         return budget.parts(everything)
     size = config.per_device_eval_batch_size
-    parts = [everything[i : i + size] for i in range(0, len(everything), size)]
+    parts = _cut_into(everything, size)
     return parts + [[] for _ in range(-len(parts) % replicas)]
 
 
@@ -124,13 +130,16 @@ class DataOrder:
 
     def step(self, step: int) -> list[list[int]]:
         """Row indices of each of the step's micro-batches (some empty, so that workers have as many)."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        bins = self._epoch_bins(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        bins = self._bins_of(*divmod(step, self.steps_per_epoch))
         if self.budget is not None:
             return self.budget.parts([row for bin_ in bins for row in bin_])
         return [
             sorted(part) for part in balance(bins, self.lengths, self.micro_batches, self.micro_batch_size)
         ]
+
+    def _bins_of(self, epoch: int, index: int) -> list[Bin]:
+        """The bins of an epoch's step."""
+        return self._epoch_bins(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _epoch_bins(self, epoch: int) -> list[Bin]:
         if self._epoch is None or self._epoch[0] != epoch:
@@ -144,8 +153,17 @@ class DataOrder:
             bins = self._packed_bins(rows)
             return [bins[index] for index in rng.permutation(len(bins))]
         if self.group_by_length:
-            rows = _grouped(rows, self, rng)
+            rows = self._grouped(rows, rng)
         return [[row] for row in rows]
+
+    def _grouped(self, rows: list[int], rng: np.random.Generator) -> list[int]:
+        """Sort by length inside large groups, then shuffle the batches cut from them."""
+        batches: list[list[int]] = []
+        for group in _cut_into(rows, self.batch_size * _GROUPS_PER_SORT):
+            batches += _cut_into(sorted(group, key=lambda row: -self.lengths[row]), self.batch_size)
+        whole = [batch for batch in batches if len(batch) == self.batch_size]
+        partial = [row for batch in batches if len(batch) < self.batch_size for row in batch]
+        return [row for index in rng.permutation(len(whole)) for row in whole[index]] + partial
 
     def _packed_bins(self, rows: list[int]) -> list[Bin]:
         """Bins of the same lengths in every epoch, so that epochs have as many steps; rows change places."""
@@ -159,16 +177,8 @@ class DataOrder:
         return [[by_length[self.lengths[row]].pop() for row in bin_] for bin_ in self._packed]
 
 
-def _grouped(rows: list[int], order: DataOrder, rng: np.random.Generator) -> list[int]:
-    """Sort by length inside large groups, then shuffle the batches cut from them."""
-    group = order.batch_size * _GROUPS_PER_SORT
-    batches: list[list[int]] = []
-    for start in range(0, len(rows), group):
-        ordered = sorted(rows[start : start + group], key=lambda row: -order.lengths[row])
-        batches += [ordered[i : i + order.batch_size] for i in range(0, len(ordered), order.batch_size)]
-    whole = [batch for batch in batches if len(batch) == order.batch_size]
-    partial = [row for batch in batches if len(batch) < order.batch_size for row in batch]
-    return [row for index in rng.permutation(len(whole)) for row in whole[index]] + partial
+def _cut_into(rows: Sequence[int], size: int) -> list[list[int]]:
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
 def balance(bins: Sequence[Bin], lengths: Sequence[int], parts: int, room: int) -> list[list[int]]:

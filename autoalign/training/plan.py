@@ -22,7 +22,7 @@ from autoalign.training import space
 from autoalign.training.footprint import Footprint, MicroBatch, footprint, read_architecture
 from autoalign.training.metrics import METRICS_NAME, read_metrics
 from autoalign.training.order import DataOrder
-from autoalign.training.tokens import TokenCounts, TokenTable
+from autoalign.training.tokens import RowTable, TokenCounts
 
 GIB = 2**30
 CUDA_CONTEXT = GIB // 2
@@ -153,7 +153,7 @@ def _advice(plan: Plan) -> str:
     return "try --use_lora, or --deepspeed zero3 with more --num_workers"
 
 
-def _read(config: TrainConfig, folder: Path, bad_rows: Path) -> tuple[TokenTable, int]:
+def _read(config: TrainConfig, folder: Path, bad_rows: Path) -> tuple[RowTable, int]:
     """The rows, and how many were put aside."""
     from autoalign.training.prepare import read_training_rows
     from autoalign.training.reporting import Display
@@ -168,7 +168,7 @@ class _Walk(NamedTuple):
     tokens: list[int]
 
 
-def _walk(config: TrainConfig, path: str, order: DataOrder, table: TokenTable, steps: int) -> _Walk:
+def _walk(config: TrainConfig, path: str, order: DataOrder, table: RowTable, steps: int) -> _Walk:
     """Every step of the first epoch: its tokens, and the micro-batch that is the largest of all."""
     from autoalign.training.batches import collate
     from autoalign.training.model import is_padding_free, shares_prompts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from autoalign import chat, formats, manifest, model_folder
 from autoalign.config.train import TrainConfig
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, LabelledAnswer, Message
-from autoalign.training import output
+from autoalign.training import output, stream
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask
-from autoalign.training.tokens import TokenCounts, TokenizeOptions, TokenTable, default_cache_dir, tokenize
+from autoalign.training.tokens import RowTable, TokenCounts, TokenizeOptions, default_cache_dir, tokenize
 
 
 @dataclass(frozen=True)
 class _Data:
-    table: TokenTable
+    table: RowTable
     digest: str
     paths: tuple[str, ...]
 
@@ -57,7 +58,7 @@ def prepare(
     return task, Tables(data.table, evaluation.table if evaluation else None)
 
 
-def read_training_rows(config: TrainConfig, model_path: str, bad_rows: Path, display: Display) -> TokenTable:
+def read_training_rows(config: TrainConfig, model_path: str, bad_rows: Path, display: Display) -> RowTable:
     """The tokenised training rows alone, for whoever plans a job; arguments and errors as in `prepare`."""
     return _reader(config, model_path, bad_rows, display).load(config, config.data_path).table
 
@@ -69,8 +70,8 @@ def _reader(config: TrainConfig, model_path: str, bad_rows: Path, display: Displ
 
 
 def _for_evaluation(config: TrainConfig) -> TrainConfig:
-    """The same config without `max_train_samples`, which is not for the evaluation set."""
-    return config.model_copy(update={"max_train_samples": None})
+    """The same config with the evaluation set in memory, and all of it."""
+    return config.model_copy(update={"max_train_samples": None, "streaming": False})
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class _Reader:
 
     def load(self, config: TrainConfig, paths: list[str]) -> _Data:
         """The rows of `paths`; quarantined ones are added to `bad_rows`."""
+        if config.streaming or (config.streaming is None and _is_to_be_streamed(config, paths)):
+            return self._stream(config, paths)
         began = time.monotonic()
         dataset = formats.load(
             paths,
@@ -109,6 +112,29 @@ class _Reader:
         seconds = time.monotonic() - began
         self.display.note(_describe(paths, table.counts, dataset.bad_rows, config, seconds))
         return _Data(table, digest, dataset.paths)
+
+    def _stream(self, config: TrainConfig, paths: list[str]) -> _Data:
+        """The rows of `paths` in shards; at no time are all of them in memory."""
+        began = time.monotonic()
+        sources = formats.parse_sources(paths)
+        kind, format, seed = config.data_kind, config.format, config.seed
+        split = formats.split(sources, kind, format)
+        first = islice(formats.read_block(split.blocks[0], kind, format, seed, lambda *_: None), 8)
+        self._warn_unless_served_alike([row for record in first for row in _rows_of(record)])
+        digest = f"{split.digest}:{format}:{seed}:shards"
+        quarantines = config.on_bad_row == "quarantine"
+        prepared = stream.prepare(
+            split,
+            stream.Reading(kind, format, seed, quarantines, self._options(config), _rows_of),
+            self.tokenizer,
+            digest,
+            formats.Problems(config.on_bad_row, self.bad_rows),
+            with_ray=config.launcher == "ray",
+            progress=lambda done: self.display.count("tokenising", done),
+        )
+        seconds = time.monotonic() - began
+        self.display.note(_describe(paths, prepared.table.counts, prepared.bad_rows, config, seconds))
+        return _Data(prepared.table, digest, tuple(source.path for source in sources))
 
     def _options(self, config: TrainConfig) -> TokenizeOptions:
         return TokenizeOptions(
@@ -136,6 +162,10 @@ class _Reader:
                     "(docs/chat-templates.md)"
                 )
                 return
+
+
+def _is_to_be_streamed(config: TrainConfig, paths: list[str]) -> bool:
+    return config.max_train_samples is None and stream.is_large(paths)
 
 
 def _rows_of(record: formats.Record) -> Sequence[Conversation]:

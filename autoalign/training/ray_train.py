@@ -18,6 +18,7 @@ from autoalign.training import output
 from autoalign.training.loop import train, use_threads
 from autoalign.training.mailbox import Mailbox
 from autoalign.training.reporting import Display, stop_on_signals
+from autoalign.training.shards import served
 from autoalign.training.task import Tables, TrainReport, TrainTask
 from autoalign.training.world import World
 
@@ -55,6 +56,7 @@ def run(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
         cpus = config.cpus_per_worker or _fair_share(cluster, config.num_workers)
         _require_room(task, cluster, use_gpu, cpus)
         announce(task, tables, config.num_workers, display)
+        tables = served(tables)
         try:
             report = _Driver(task, tables, display, _Share(use_gpu, cpus)).run()
         finally:

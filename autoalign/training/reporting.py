@@ -48,10 +48,11 @@ class Display:
         """Print one line."""
         self._bar.say(text)
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def count(self, what: str, done: int, total: int | None = None) -> None:
         """Show how far a preparation is, where it takes long enough to be seen."""
-        if done < total:
-            self._bar.update(done, lambda: f"{what}: {done} of {total} rows")
+        if done != total:
+            of = f" of {total}" if total else ""
+            self._bar.update(done, lambda: f"{what}: {done}{of} rows")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

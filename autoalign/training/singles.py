@@ -10,7 +10,8 @@ import torch
 
 from autoalign.training.batches import Batch, collate
 from autoalign.training.examples import Layout
-from autoalign.training.tokens import TokenRow, TokenTable
+from autoalign.training.shards import sizes_of
+from autoalign.training.tokens import RowTable, TokenRow
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Singles:
         mismatched_ref_logps: the same of the other prompts' answers.
     """
 
-    table: TokenTable
+    table: RowTable
     max_length: int
     ref_logps: np.ndarray | None = None
     mismatched_ref_logps: MismatchedLogps | None = None
@@ -51,6 +52,10 @@ class Singles:
     @property
     def padded_lengths(self) -> Sequence[int]:
         return self.table.lengths
+
+    @property
+    def shard_sizes(self) -> Sequence[int] | None:
+        return sizes_of(self.table)
 
     def divisor(self, wanted: Sequence[int]) -> float:
         return float(len(wanted))

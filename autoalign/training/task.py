@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from autoalign import chat
 from autoalign.config.train import TrainConfig
-from autoalign.training.tokens import TokenTable
+from autoalign.training.tokens import RowTable
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class TrainTask:
 class Tables(NamedTuple):
     """The tokenised rows."""
 
-    train: TokenTable
-    evaluation: TokenTable | None = None
+    train: RowTable
+    evaluation: RowTable | None = None
 
 
 @dataclass(frozen=True)

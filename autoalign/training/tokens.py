@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -48,6 +48,38 @@ class TokenCounts(NamedTuple):
     def plus(self, other: TokenCounts) -> TokenCounts:
         """Field by field."""
         return TokenCounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class RowTable(Protocol):
+    """Tokenised rows, in one piece (`TokenTable`) or in shards (`shards.ShardedTable`)."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def counts(self) -> TokenCounts:
+        """What happened to the rows."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each row."""
+
+    @property
+    def supervised_counts(self) -> np.ndarray:
+        """(rows,) tokens the loss covers in each row."""
+
+    @property
+    def margins(self) -> np.ndarray | None:
+        """(rows,) float32 margin of each row's pair; None where no pair has one."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(rows,) bool, which answers are good; for labelled answers alone."""
+
+    def row(self, index: int) -> TokenRow:
+        """Row `index`."""
+
+    def digest(self) -> str:
+        """SHA-256 (hex) that tells the rows from others."""
 
 
 @dataclass(frozen=True)
@@ -146,21 +178,27 @@ def tokenize(
         DataError: the template refuses a row (file and line are named), or nothing is left.
         TemplateError: the masks leave out the answers or their end token.
     """
-    path = options.cache_dir / "tokens" / f"{_key(tokenizer, options, digest)}.arrow"
+    path = options.cache_dir / "tokens" / f"{cache_key(tokenizer, options, digest)}.arrow"
     counts_path = path.with_suffix(".json")
     if not (path.is_file() and counts_path.is_file()):
         _write(path, counts_path, _encode_all(conversations, tokenizer, options, progress))
     counts = TokenCounts(**json.loads(counts_path.read_text(encoding="utf-8")))
     if not counts.rows:
-        raise DataError(
-            f"no row is left to train on: all {counts.dropped} are over model_max_length {options.max_length}"
-            if counts.dropped
-            else "no row is left to train on: the files' weights (PATH@WEIGHT) leave none"
-        )
+        raise no_row_left(counts, options)
     return TokenTable(_memory_map(path), counts)
 
 
-def _key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
+def no_row_left(counts: TokenCounts, options: TokenizeOptions) -> DataError:
+    """Why there is nothing to train on."""
+    return DataError(
+        f"no row is left to train on: all {counts.dropped} are over model_max_length {options.max_length}"
+        if counts.dropped
+        else "no row is left to train on: the files' weights (PATH@WEIGHT) leave none"
+    )
+
+
+def cache_key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
+    """The name that rows of this content, made by these options, have in the cache."""
     tokenizer_digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     special = f"{tokenizer.bos_token}|{tokenizer.eos_token}"
     parts = (CACHE_VERSION, digest, options.template.digest, tokenizer_digest, special)
@@ -168,9 +206,19 @@ def _key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
     return hashlib.sha256("\n".join([*parts, *limits]).encode()).hexdigest()[:32]
 
 
-class _Encoded(NamedTuple):
+class Encoded(NamedTuple):
+    """Some rows, and what happened to them."""
+
     batch: pa.RecordBatch
     counts: TokenCounts
+
+
+def encode_rows(
+    conversations: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions
+) -> Iterator[Encoded]:
+    """Encode in batches, in order, in this process; no rows at all give one empty batch."""
+    for start in range(0, max(1, len(conversations)), _BATCH):
+        yield _encode(conversations[start : start + _BATCH], tokenizer, options)
 
 
 def _encode_all(
@@ -178,7 +226,7 @@ def _encode_all(
     tokenizer: Any,
     options: TokenizeOptions,
     progress: Callable[[int], None],
-) -> Iterator[_Encoded]:
+) -> Iterator[Encoded]:
     """Encode in batches, in order; large data on all cores."""
     batches = [conversations[start : start + _BATCH] for start in range(0, len(conversations), _BATCH)]
     done = 0
@@ -190,7 +238,7 @@ def _encode_all(
 
 def _map(
     batches: Sequence[Sequence[Conversation]], tokenizer: Any, options: TokenizeOptions
-) -> Iterator[_Encoded]:
+) -> Iterator[Encoded]:
     if len(batches) * _BATCH < _POOL_FROM:
         yield from map(partial(_encode, tokenizer=tokenizer, options=options), batches)
         return
@@ -207,12 +255,12 @@ def _start_worker(options: TokenizeOptions) -> None:
     _worker = (model_folder.load_tokenizer(options.model_path, options.trust_remote_code), options)
 
 
-def _encode_in_worker(batch: Sequence[Conversation]) -> _Encoded:
+def _encode_in_worker(batch: Sequence[Conversation]) -> Encoded:
     assert _worker is not None
     return _encode(batch, *_worker)
 
 
-def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> _Encoded:
+def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> Encoded:
     kept: list[TokenRow] = []
     margins: list[float | None] = []
     labels: list[bool | None] = []
@@ -234,7 +282,7 @@ def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOpti
         labels += [batch[start].extra["label"] if options.labelled else None] * len(cut)
     tokens = sum(len(row.input_ids) for row in kept)
     supervised = sum(int(row.supervised[1:].sum()) for row in kept)
-    return _Encoded(
+    return Encoded(
         _record_batch(kept, margins, labels), TokenCounts(len(kept), truncated, dropped, tokens, supervised)
     )
 
@@ -284,7 +332,7 @@ def _name_refused(batch: Sequence[Conversation], tokenizer: Any, template: chat.
     return DataError(f"template '{template.name}' refuses a row")
 
 
-def _write(path: Path, counts_path: Path, encoded: Iterator[_Encoded]) -> None:
+def _write(path: Path, counts_path: Path, encoded: Iterator[Encoded]) -> None:
     """Write batches as they come: memory holds one of them."""
     import pyarrow as pa
 

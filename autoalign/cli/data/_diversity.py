@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from autoalign.diversity import diversity
 from autoalign.formats import Record
-from autoalign.records import Conversation
+from autoalign.records import PreferencePair
 
 _MOST = 1000
 
@@ -23,7 +23,7 @@ class AnswerSample:
     def of(self, records: Iterable[Record]) -> Iterator[Record]:
         """The same records."""
         for record in records:
-            answers = record.messages if isinstance(record, Conversation) else record.chosen
+            answers = record.chosen if isinstance(record, PreferencePair) else record.messages
             said = "\n".join(message.content for message in answers if message.role == "assistant")
             if said:
                 self._keep(said)
