@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor
-
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.train import TrainConfig
@@ -51,7 +49,7 @@ class Objective(Protocol):
         step: Sequence[int],
         layout: Layout,
         world: World,
-    ) -> Mapping[str, Tensor]:
+    ) -> Mapping[str, Any]:
         """Fields of `Batch` that all micro-batches of a step share, found before them; all ranks take part.
 
         Args:

@@ -142,7 +142,7 @@ class PreferenceObjective:
         frozen = reference.load(task) if reference.is_kept(config) else None
         return PreferenceModel(model, config, whole_head, frozen)
 
-    def shared(self, *_: Any) -> Mapping[str, Tensor]:
+    def shared(self, *_: Any) -> Mapping[str, Any]:
         """Nothing: a micro-batch needs no more than its own rows."""
         return {}
 

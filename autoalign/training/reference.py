@@ -86,14 +86,14 @@ class Wanted(NamedTuple):
 
     Attributes:
         digest: of the tokenised rows.
-        count: examples.
+        examples: how many there are.
         batch: some of the examples as a batch.
         which: what else tells these rows from others that are made of the same table.
         rows_per_example: 2 for pairs.
     """
 
     digest: str
-    count: int
+    examples: int
     batch: Callable[[Sequence[int]], Batch]
     which: bytes = b""
     rows_per_example: int = 1
@@ -125,7 +125,7 @@ def adapter_off(model: Any, frozen: Any | None) -> AbstractContextManager[Any]:
 @torch.no_grad()
 def _compute(module: Any, rows: Wanted, world: World) -> np.ndarray:
     """(rows,) summed log-probs; each rank takes every world_size-th group of examples."""
-    count, each = rows.count, rows.rows_per_example
+    count, each = rows.examples, rows.rows_per_example
     logps = np.zeros(each * count, np.float64)
     at_once = _ROWS_AT_ONCE // each
     groups = [range(start, min(start + at_once, count)) for start in range(0, count, at_once)]

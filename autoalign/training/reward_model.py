@@ -54,7 +54,7 @@ class RewardObjective:
         assert isinstance(config, RMConfig)
         return RewardModel(model, reward.Options(config.center_rewards_coefficient))
 
-    def shared(self, *_: Any) -> Mapping[str, Tensor]:
+    def shared(self, *_: Any) -> Mapping[str, Any]:
         """Nothing: a micro-batch needs no more than its own rows."""
         return {}
 

@@ -123,8 +123,9 @@ def served(tables: Tables) -> Tables:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(ShardServer)
-    return tables._replace(train=replace(tables.train, server=actor.remote(str(tables.train.folder))))
+    actor: Any = ray.remote(ShardServer)
+    server = actor.options(num_cpus=0, scheduling_strategy=here).remote(str(tables.train.folder))
+    return tables._replace(train=replace(tables.train, server=server))
 
 
 def shard_path(folder: Path, shard: int) -> Path:

@@ -49,7 +49,7 @@ class SupervisedObjective:
         """The model with its cross-entropy."""
         return SupervisedModel(model, whole_head)
 
-    def shared(self, *_: Any) -> Mapping[str, Tensor]:
+    def shared(self, *_: Any) -> Mapping[str, Any]:
         """Nothing: a micro-batch needs no more than its own rows."""
         return {}
 

@@ -119,7 +119,7 @@ class UnpairedObjective:
             keys = train.crossings(steps if self._needs_kl else ())
             train = _with_reference(task, train, keys, world, layout)
             if evaluation is not None:
-                parts = evaluation_parts(config, evaluation, world.size, layout.padding_free)
+                parts = evaluation_parts(config, evaluation, 1, layout.padding_free)
                 whole = [example for part in parts for example in part]
                 keys = evaluation.crossings([whole] if self._needs_kl else ())
                 evaluation = _with_reference(task, evaluation, keys, world, layout)
@@ -140,7 +140,7 @@ class UnpairedObjective:
         step: Sequence[int],
         layout: Layout,
         world: World,
-    ) -> Mapping[str, Tensor]:
+    ) -> Mapping[str, Any]:
         """The KL divergence, from the prompts of the whole step with each other's answers."""
         if not self._needs_kl:
             return {}
