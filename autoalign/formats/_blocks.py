@@ -11,7 +11,6 @@ from typing import BinaryIO, NamedTuple
 from autoalign.errors import DataError
 from autoalign.formats._files import CHUNK, Source, open_content, open_raw, suffix
 from autoalign.formats._load import repeat
-from autoalign.formats._problems import Problems
 from autoalign.formats._read import BOM, read_lines, read_row_groups, read_rows
 from autoalign.formats._stream import FileReader, OnProblem, Wanted
 from autoalign.formats._types import Kind, RawRow, Record, get_format, short_name
@@ -25,7 +24,7 @@ class Block:
 
     Attributes:
         source: the file, and how often its rows count.
-        format: the format of the file's first good row.
+        format: the format of the file's first good row; empty where it has none.
         start, end: bytes of JSONL, or row groups of Parquet; 0 and 0 for a whole file.
         first_line: the line (in Parquet, the row) it begins with.
     """
@@ -59,7 +58,7 @@ def split(sources: Sequence[Source], kind: Kind, format: str | None, size: int =
     JSONL is cut at line ends and Parquet at row groups; other files, and packed ones, are one block.
 
     Raises:
-        DataError: a file can't be read, holds no good row, or rows of another kind.
+        DataError: a file can't be read, or holds rows of another kind.
     """
     blocks: list[Block] = []
     formats: dict[str, None] = {}
@@ -81,7 +80,7 @@ def read_block(
     A fractional weight picks its share of every block by the seed and the block's place.
     """
     reader = FileReader(block.source.path, Wanted(kind, format), on_problem, block.rows())
-    reader.format = get_format(block.format)
+    reader.format = get_format(block.format) if block.format else None
     place = block.source._replace(path=f"{block.source.path} {block.start}")
     yield from repeat(reader.records(), place, seed)
 
@@ -89,12 +88,7 @@ def read_block(
 def _first_format(path: str, wanted: Wanted) -> str:
     reader = FileReader(path, wanted, lambda problem, raw: None)
     next(iter(islice(reader.records(), 1)), None)
-    if reader.format is None:
-        # Nothing but bad rows: say which.
-        reader = FileReader(path, wanted, Problems("stop").stop)
-        next(iter(reader.records()), None)
-        raise DataError("the file holds no row of any format", file=path)
-    return short_name(reader.format)
+    return short_name(reader.format) if reader.format else ""
 
 
 def _scan(path: str, size: int) -> tuple[str, list[tuple[int, int, int]]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from autoalign import formats
 from autoalign.errors import ConfigError, DataError
 from autoalign.formats import Record
-from autoalign.records import Conversation, PreferencePair
+from autoalign.records import PreferencePair
 from autoalign.synthesis import Method, Seed
 
 _TEXT_KEYS = {"texts": ("text", "output"), "personas or texts": ("persona", "text"), "instructions": ()}
@@ -64,11 +64,7 @@ def _of_records(path: str, answers: bool) -> Iterator[Seed]:
 
 
 def _text(record: Record, role: str) -> str:
-    if isinstance(record, Conversation):
-        messages = record.messages
-    else:
-        answer = record.chosen if isinstance(record, PreferencePair) else record.completion
-        messages = (*record.prompt, *answer)
+    messages = (*record.prompt, *record.chosen) if isinstance(record, PreferencePair) else record.messages
     said = [message.content for message in messages if message.role == role and message.content.strip()]
     if not said:
         raise DataError(f"no {role}'s turn", record.source, record.line)

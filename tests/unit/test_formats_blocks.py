@@ -92,8 +92,12 @@ def test_a_weight_counts_in_every_block(tmp_path: Path):
     assert len(records) == 80
 
 
-def test_a_file_of_bad_rows_alone_names_the_first(tmp_path: Path):
+@pytest.mark.parametrize("row", [{"question": "Who?", "answer": ""}, {"kind": "of no format"}])
+def test_a_file_of_bad_rows_alone_is_read_as_that(tmp_path: Path, row: dict[str, str]):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"question": "Who?", "answer": ""}\n')
-    with pytest.raises(DataError, match=r"a\.jsonl:1: answer: the answer is empty"):
-        formats.split(formats.parse_sources(path), "sft", None)
+    path.write_text(json.dumps(row))
+    problems: list[str] = []
+    assert read(path, problems)[:2] == (1, [])
+    with pytest.raises(DataError) as whole:
+        formats.load(path)
+    assert problems == [str(whole.value)]
