@@ -75,7 +75,9 @@ def test_merging_in_lines(always, capsys):
     assert capsys.readouterr().err.startswith("merge: 0.50 of 2.00 GB, ")
 
 
-def test_scoring_in_lines(always, capsys):
-    with ScoreProgress(8) as bar:
+def test_scoring_in_lines(always, capsys, tmp_path):
+    rows = tmp_path / "answers.jsonl"
+    rows.write_text("{}\n" * 8)
+    with ScoreProgress([str(rows)]) as bar:
         bar.advance(2)
-    assert capsys.readouterr().err.startswith("score: 2 of 8 answers  ")
+    assert capsys.readouterr().err.startswith("score: 2 of 8 rows  ")
