@@ -141,6 +141,8 @@ def _memory_lines(made: Plan) -> Iterator[Line]:
     yield Line("optimizer", _gib(memory.optimizer), "both moments, and float32 masters where they are kept")
     yield Line("activations", _gib(memory.activations), f"largest micro-batch: {largest.tokens} tokens")
     yield Line("logits", _gib(memory.logits), f"of {largest.supervised} supervised tokens, in chunks")
+    if memory.snapshot:
+        yield Line("copy for a checkpoint", _gib(memory.snapshot), "written while training goes on")
     yield Line(
         "peak of a worker", _gib(memory.peak), f"{memory.peak_moment}; not all parts are there at once"
     )

@@ -155,6 +155,24 @@ class TrainConfig(JobConfig):
     project: str = Field("autoalign", min_length=1, description="W&B project, MLflow experiment")
     save_steps: Positive | None = Field(None, description="checkpoint every N steps; none: at the end alone")
     save_total_limit: Positive | None = Field(None, description="keep the newest N checkpoints")
+    storage_path: str | None = Field(
+        None, description="URL (s3://, gs://, ...) or folder that checkpoints and the model are copied to"
+    )
+    storage_timeout: float = Field(
+        300.0, gt=0, description="seconds without headway after which the job's end stops copying there"
+    )
+    metric_for_best_model: str | None = Field(
+        None, description="evaluation figure, such as loss or rewards/accuracies: its best checkpoint is kept"
+    )
+    greater_is_better: bool | None = Field(
+        None, description="whether that figure is better when greater; none: unless its name ends with loss"
+    )
+    load_best_model_at_end: bool = Field(
+        False, description="the final model is the best checkpoint (by loss when no metric is given)"
+    )
+    async_save: bool = Field(
+        True, description="write checkpoints beside training, from a copy in memory where there is room"
+    )
     resume: str = Field(
         "auto", description="auto: go on from OUTPUT_DIR's last checkpoint; never; or a checkpoint's path"
     )
@@ -207,6 +225,20 @@ class TrainConfig(JobConfig):
             )
         if self.launcher == "local" and self.max_failures:
             raise ValueError("'max_failures' is for launcher ray; run the command again to go on instead")
+        return self
+
+    @model_validator(mode="after")
+    def _check_best(self) -> TrainConfig:
+        asked = "load_best_model_at_end" if self.load_best_model_at_end else "metric_for_best_model"
+        if not (self.load_best_model_at_end or self.metric_for_best_model):
+            return self
+        if not self.eval_steps or not self.save_steps:
+            raise ValueError(f"'{asked}' needs 'eval_data_path', 'eval_steps' and 'save_steps'")
+        if self.save_steps % self.eval_steps:
+            raise ValueError(
+                f"'{asked}' evaluates each checkpoint: 'save_steps' ({self.save_steps}) has to be a "
+                f"multiple of 'eval_steps' ({self.eval_steps})"
+            )
         return self
 
     @model_validator(mode="after")

@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from autoalign import manifest
 from autoalign.errors import ConfigError
+from autoalign.training.best import Best
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 STATE_FOLDER = "trainer"
@@ -40,6 +41,11 @@ class Progress:
     """What `loss_spike_factor` compares with."""
 
 
+def is_name(name: str) -> bool:
+    """Whether this is a finished checkpoint's name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def find_checkpoints(output_dir: Path) -> list[Path]:
     """Finished checkpoints, oldest first; half-written ones carry another name."""
     found = [path for path in output_dir.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
@@ -54,19 +60,57 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
-def newest_whole(output_dir: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint whose files match their hashes; damaged ones are named and passed over."""
-    for checkpoint in reversed(find_checkpoints(output_dir)):
-        damaged = manifest.damaged_files(checkpoint)
-        if not damaged:
-            return checkpoint
-        warn(f"{checkpoint} is damaged ({', '.join(damaged[:3])}); trying the one before it")
+def newest_whole(
+    output_dir: Path,
+    warn: Callable[[str], None],
+    elsewhere: Collection[int] = (),
+    fetch: Callable[[str], str | None] = lambda name: None,
+) -> Path | None:
+    """The newest checkpoint whose files match their hashes; damaged ones are named and passed over.
+
+    Args:
+        elsewhere: steps of checkpoints that `fetch` can bring to `output_dir`.
+        fetch: takes a checkpoint's name; says what went wrong, or nothing.
+    """
+    here = {step_of(path) for path in find_checkpoints(output_dir)}
+    for step in sorted(here.union(elsewhere), reverse=True):
+        checkpoint = output_dir / f"checkpoint-{step}"
+        if step in here:
+            damaged = manifest.damaged_files(checkpoint)
+            if not damaged:
+                return checkpoint
+            other = "its copy in storage_path" if step in elsewhere else "the one before it"
+            warn(f"{checkpoint} is damaged ({', '.join(damaged[:3])}); trying {other}")
+        if step in elsewhere:
+            problem = fetch(checkpoint.name)
+            if problem is None:
+                return checkpoint
+            warn(f"{problem}; trying the one before it")
     return None
 
 
 def read_progress(checkpoint: Path) -> Progress:
     """The progress stored in a checkpoint."""
-    return Progress(**json.loads((checkpoint / STATE_FOLDER / "state.json").read_text(encoding="utf-8")))
+    return Progress(**{key: value for key, value in _state(checkpoint).items() if key != "best"})
+
+
+def read_best(checkpoint: Path) -> Best | None:
+    """The best evaluation up to a checkpoint."""
+    best = _state(checkpoint).get("best")
+    return None if best is None else Best(*best)
+
+
+def read_best_step(checkpoint: Path) -> int | None:
+    """The step of that evaluation."""
+    best = read_best(checkpoint)
+    return None if best is None else best.step
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        (checkpoint / STATE_FOLDER / "state.json").read_text(encoding="utf-8")
+    )
+    return content
 
 
 def begin(output_dir: Path, name: str) -> Path:
@@ -77,15 +121,23 @@ def begin(output_dir: Path, name: str) -> Path:
     return temporary
 
 
-def commit(temporary: Path, progress: Progress, made_by: Mapping[str, Any]) -> Path:
+def commit(temporary: Path, progress: Progress, made_by: Mapping[str, Any], best: Best | None = None) -> Path:
     """Write progress and hashes, then give the folder its name: from now on it counts."""
-    manifest.write_json(temporary / STATE_FOLDER / "state.json", asdict(progress))
+    manifest.write_json(temporary / STATE_FOLDER / "state.json", {**asdict(progress), "best": best})
     manifest.write(temporary, made_by)
     final = temporary.with_name(temporary.name.removeprefix(".").removesuffix(".tmp"))
     if final.exists():
-        shutil.rmtree(final)
+        drop(final)
     temporary.rename(final)
     return final
+
+
+def drop(checkpoint: Path) -> None:
+    """Delete a checkpoint under another name: killed half-way, no torn one is left behind."""
+    hidden = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
+    shutil.rmtree(hidden, ignore_errors=True)
+    checkpoint.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def remove_unfinished(output_dir: Path) -> None:
@@ -97,18 +149,32 @@ def remove_unfinished(output_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def prune(output_dir: Path, keep: int | None) -> None:
-    """Delete all but the newest `keep` checkpoints."""
-    if keep is None:
-        return
-    for checkpoint in find_checkpoints(output_dir)[:-keep]:
-        shutil.rmtree(checkpoint)
+def prune(
+    output_dir: Path,
+    keep: int | None,
+    best: int | None = None,
+    let_go: Callable[[str], bool] = lambda name: True,
+) -> None:
+    """Delete all but the newest `keep` checkpoints and the best one.
+
+    Args:
+        best: its step.
+        let_go: whether a checkpoint of this name may be deleted now.
+    """
+    for checkpoint in find_checkpoints(output_dir)[:-keep] if keep else []:
+        if step_of(checkpoint) != best and let_go(checkpoint.name):
+            drop(checkpoint)
 
 
 def finish(temporary: Path, output_dir: Path, made_by: Mapping[str, Any]) -> None:
-    """Hash a finished model's files and move them up into `output_dir`, the manifest last."""
+    """Hash a finished model's files and move them up into `output_dir`."""
     shutil.rmtree(temporary / STATE_FOLDER, ignore_errors=True)
     manifest.write(temporary, made_by)
+    move_up(temporary, output_dir)
+
+
+def move_up(temporary: Path, output_dir: Path) -> None:
+    """Move a finished model's files up into `output_dir`, the manifest last."""
     for path in sorted(temporary.iterdir(), key=lambda path: path.name == manifest.MANIFEST_NAME):
         target = output_dir / path.name
         if target.is_dir():

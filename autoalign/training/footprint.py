@@ -2,7 +2,8 @@
 
 Four moments can be the highest: the loss (activations and logits are there), the end of the
 backward pass (every gradient in the model's type), the update (float32 gradients beside weights,
-masters and moments), and, in the host's memory, a save (copies of what is written).
+masters and moments), and, in the host's memory, a save (copies of what is written). A checkpoint
+written in the background keeps its copy of weights, masters and moments while training goes on.
 
 **Activations** are what autograd keeps for the backward pass. Per token and layer of a
 Llama-like decoder, with `e` bytes a number (2 in bf16, 4 in fp32), width `h`, MLP width `i`,
@@ -132,6 +133,8 @@ class Footprint:
     logits: int
     saving: int
     """More than weights and optimizer while a model or a checkpoint is written."""
+    snapshot: int
+    """Rank 0's copy of a checkpoint that is written in the background, steps going on."""
     accumulates: bool
     """Whether the float32 gradients of earlier micro-batches are there in later ones."""
 
@@ -140,10 +143,11 @@ class Footprint:
         """Bytes held at each moment that may be the highest."""
         held = self.libraries + self.weights + self.reference + self.optimizer
         earlier = self.gradients if self.accumulates else 0
+        step = held + self.snapshot
         return {
-            "at the loss": held + earlier + self.activations + self.logits,
-            "after the backward pass": held + earlier + self.raw_gradients,
-            "at the update": held + self.gradients,
+            "at the loss": step + earlier + self.activations + self.logits,
+            "after the backward pass": step + earlier + self.raw_gradients,
+            "at the update": step + self.gradients,
             "at the save": held + self.saving,
         }
 
@@ -292,6 +296,7 @@ def footprint(
         activations=activations,
         logits=logits,
         saving=0 if on_gpu else max(merging, _copied_bytes(config, whole, trained)),
+        snapshot=0 if on_gpu else _snapshot_bytes(config, whole, trained),
         accumulates=config.gradient_accumulation_steps > 1,
     )
 
@@ -321,9 +326,17 @@ def _held_weights(weights: int, config: TrainConfig) -> int:
 
 
 def _copied_bytes(config: TrainConfig, whole: int, trained: int) -> int:
-    """Rank 0 copies the weights and, for a checkpoint, a shard of masters and moments."""
+    """Rank 0 copies the weights and, for a checkpoint, masters and moments: a shard, or all of them."""
+    if snapshot := _snapshot_bytes(config, whole, trained):
+        return snapshot
     weights = 4 * trained if config.use_lora else _width(config) * whole
     return weights + (min(_SHARD_BYTES, 12 * trained) if config.save_steps else 0)
+
+
+def _snapshot_bytes(config: TrainConfig, whole: int, trained: int) -> int:
+    if not (config.save_steps and config.async_save):
+        return 0
+    return (4 * trained if config.use_lora else _width(config) * whole) + 12 * trained
 
 
 def _zero(config: TrainConfig, workers: int) -> _Sharding:

@@ -15,7 +15,7 @@ import torch
 from autoalign.config import deepspeed as deepspeed_settings
 from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.model_folder import load_tokenizer
-from autoalign.training import checkpoint, space
+from autoalign.training import best, checkpoint, resuming, space, stored_run
 from autoalign.training.acceleration import offload, sequence_parallel
 from autoalign.training.bad_steps import BadStepGuard
 from autoalign.training.batches import Batch
@@ -41,9 +41,15 @@ def train(task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> 
         StoppedEarly: a stop was asked for; a checkpoint was written first.
         JobFailed: the loss is no longer finite, or the disk is full.
     """
+    if world.is_main:
+        checkpoint.remove_unfinished(task.output_dir)
     try:
         with space.full_disk_ends_the_job(task.output_dir):
-            return Trainer(task, tables, world, reporter).run()
+            trainer = Trainer(task, tables, world, reporter)
+            try:
+                return trainer.run()
+            finally:
+                trainer.saver.close()
     finally:
         if world.is_main:
             checkpoint.remove_unfinished(task.output_dir)
@@ -68,12 +74,13 @@ class Trainer:
         self.examples, self.evaluation = self.objective.examples(task, tables, world, self.layout)
         self.order = data_order(config, self.examples, world.size, self.layout.padding_free)
         self.total = total_steps(config, self.order)
-        start = self._find_start()
+        storage = stored_run.storage_of(config)
+        start = resuming.find_start(task, world, storage, self._note)
         self.engine = self._build_engine(start)
-        self.saver = Saver(task, world, self.engine, self.tokenizer, self.objective.kind)
-        self.progress = Progress()
+        self.saver = Saver(task, world, self.engine, self.tokenizer, self.objective.kind, storage)
+        self.progress, self.best = Progress(), None
         if start is not None:
-            self.progress = checkpoint.read_progress(start)
+            self.progress, self.best = checkpoint.read_progress(start), checkpoint.read_best(start)
             updates = self.progress.step - self.progress.skipped_steps
             self.engine.load_state(ShardReader(start / checkpoint.STATE_FOLDER), updates)
             self._note(f"going on from {start} (step {self.progress.step} of {self.total})")
@@ -96,18 +103,22 @@ class Trainer:
                     continue  # nothing is saved, nor stopped with, before a step is good again
                 if self.world.any(self.world.is_main and self.reporter.should_stop()):
                     if step < self.total:
-                        saved = self.saver.checkpoint(self.progress)
-                        raise StoppedEarly(f"stopped at step {step} of {self.total}; saved {saved}")
+                        raise self._stopped(self.saver.checkpoint(self.progress, self.best))
                 elif is_save_due and step < self.total:
-                    self._note(f"saved {self.saver.checkpoint(self.progress)}")
+                    self.saver.checkpoint(self.progress, self.best)
                     is_save_due = False
+                self._tell()
         finally:
             if writer is not None:
                 writer.close()
         self._require_a_good_step()
         loss = self.guard.loss
         metrics = {"loss": loss, "eval_loss": None if math.isnan(eval_loss) else eval_loss}
-        self.saver.final({"steps": self.progress.step, "metrics": metrics})
+        self.saver.wait()
+        self._tell()
+        self._export(metrics)
+        problem = self.saver.finish_uploads()
+        self._tell()
         return TrainReport(
             self.task.output_dir,
             self.progress.step,
@@ -115,7 +126,26 @@ class Trainer:
             self.progress.seconds,
             loss,
             metrics["eval_loss"],
+            problem,
         )
+
+    def _export(self, metrics: dict[str, float | None]) -> None:
+        """The final model: the last step's, or the best checkpoint's."""
+        step, name, found = self.progress.step, best.metric_name(self.config), self.best
+        made_by: dict[str, Any] = {"steps": step, "metrics": metrics}
+        if found is not None:
+            made_by["best"] = {"step": found.step, "metric": name, "value": found.value}
+            where = f"checkpoint-{found.step}" if found.step < step else "the last step"
+            self._note(f"best {name}: {found.value:.4f} at {where}")
+        is_loaded = self.config.load_best_model_at_end and found is not None and found.step < step
+        self.saver.final(made_by, found, takes_best=is_loaded)
+
+    def _stopped(self, saved: Path) -> StoppedEarly:
+        """The end of a job that was asked to stop, once its checkpoint is there."""
+        self.saver.wait()
+        problem = self.saver.finish_uploads(is_stopping=True)
+        missing = f"; not in storage_path: {problem}" if problem else ""
+        return StoppedEarly(f"stopped at step {self.progress.step} of {self.total}; saved {saved}{missing}")
 
     def _one_step(self, window: _Window, writer: MetricsWriter | None) -> None:
         """One optimizer step, or one that the guard passes over."""
@@ -205,12 +235,18 @@ class Trainer:
             sum(self.engine.evaluate(batch) for batch in self._batches(examples, parts))
         )
         loss = loss_sum / max(1.0, examples.divisor(range(len(examples.lengths))))
-        figures = self._figures()
+        named = {f"eval_{name}": value for name, value in self._figures().items()}
+        self._compare_with_best({"eval_loss": loss, **named})
         if writer is not None:
-            named = {f"eval_{name}": value for name, value in figures.items()}
             self._write({"step": self.progress.step, "eval_loss": loss, **named}, writer)
             self._note(f"step {self.progress.step}: evaluation loss {loss:.4f}")
         return loss
+
+    def _compare_with_best(self, figures: dict[str, float]) -> None:
+        step = self.progress.step
+        is_saved = self._is_due(self.config.save_steps) or step == self.total
+        if is_saved and not self.guard.in_a_row:
+            self.best = best.better_of(self.config, self.best, step, figures)
 
     def _figures(self) -> dict[str, float]:
         """What the objective measured since it was last asked, as means over all ranks."""
@@ -235,10 +271,9 @@ class Trainer:
         if self.world.is_main:
             self.reporter.emit({"kind": "note", "text": text})
 
-    def _find_start(self) -> Path | None:
-        if self.task.resume_from is not None:
-            return Path(self.task.resume_from)
-        return checkpoint.newest_whole(self.task.output_dir, self._note)
+    def _tell(self) -> None:
+        for text in self.saver.news():
+            self._note(text)
 
     def _build_engine(self, start: Path | None) -> Engine:
         config, path = self.config, self.task.model_path

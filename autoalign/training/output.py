@@ -75,6 +75,9 @@ _DECISIVE = (
     "undesirable_weight",
     "ref_model",
     "center_rewards_coefficient",
+    "metric_for_best_model",
+    "greater_is_better",
+    "load_best_model_at_end",
 )
 
 
@@ -139,7 +142,7 @@ def finished(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
     """
     folder = Path(config.output_dir)
     if config.resume not in ("auto", "never"):
-        _compare(manifest.read(Path(config.resume)).get("fingerprint", {}), mine, config.resume)
+        compare(manifest.read(Path(config.resume)).get("fingerprint", {}), mine, config.resume)
     path = folder / RUN_NAME
     if not path.is_file() or config.overwrite_output_dir:
         return None
@@ -149,7 +152,7 @@ def finished(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
             f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go "
             "on with it, --overwrite_output_dir to delete it, or another --output_dir"
         )
-    _compare(before["fingerprint"], mine, str(folder))
+    compare(before["fingerprint"], mine, str(folder))
     if before.get("report"):
         return TrainReport(**{**before["report"], "output_dir": folder})
     return None
@@ -204,17 +207,27 @@ def mark_done(folder: Path, report: TrainReport) -> None:
     """Note in run.json that the job is done, with its figures."""
     content = json.loads((folder / RUN_NAME).read_text(encoding="utf-8"))
     figures = {**asdict(report), "output_dir": str(report.output_dir)}
+    del figures["storage_problem"]
     manifest.write_json(folder / RUN_NAME, {**content, "report": figures})
 
 
-def _compare(before: dict[str, Any], now: dict[str, Any], place: str) -> None:
+def compare(before: dict[str, Any], now: dict[str, Any], place: str, flag: str = "--output_dir") -> None:
+    """Refuse another job's run.
+
+    Args:
+        before, now: fingerprints.
+        flag: what names the place.
+
+    Raises:
+        ConfigError: they differ; the message shows how.
+    """
     keys = [key for key in now if before.get(key) != now[key]]
     if not keys:
         return
     lines = "\n".join(f"  {key}: was {before.get(key)!r}, is {now[key]!r}" for key in keys)
     raise ConfigError(
         f"{place} holds another run:\n{lines}\n"
-        "give another --output_dir, or --overwrite_output_dir to delete that run"
+        f"give another {flag}, or --overwrite_output_dir to delete that run"
     )
 
 

@@ -6,11 +6,11 @@ and the headers of its safetensors files are read, and no weight.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
 from autoalign.training import space
 from autoalign.training.footprint import Footprint, MicroBatch, footprint, read_architecture
+from autoalign.training.memory import free_memory
 from autoalign.training.metrics import METRICS_NAME, read_metrics
 from autoalign.training.order import DataOrder
 from autoalign.training.tokens import RowTable, TokenCounts
@@ -29,8 +30,6 @@ CUDA_CONTEXT = GIB // 2
 """What a process takes on a GPU before its first tensor, about."""
 LIBRARIES = 700 * 2**20
 """A CPU worker after its imports (0.53 to 0.56 GiB measured), with room for what the allocator keeps."""
-_MEMORY_INFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 class Room(NamedTuple):
@@ -103,16 +102,21 @@ def make_plan(
     steps = total_steps(config, order)
     walk = _walk(config, str(folder), order, table, steps)
     speed, source = _speed(config, tokens_per_second)
-    memory = footprint(
-        config,
-        space.weight_shapes(folder),
-        read_architecture(folder),
-        walk.largest,
+    memory_of = partial(
+        footprint,
+        shapes=space.weight_shapes(folder),
+        sizes=read_architecture(folder),
+        batch=walk.largest,
         workers=workers,
         libraries=CUDA_CONTEXT if gpu_memory_gib else LIBRARIES,
         keeps_reference=_keeps_reference(config),
         on_gpu=gpu_memory_gib is not None,
     )
+    saving = _saving(config, steps)
+    memory = memory_of(saving)
+    if memory.peak > room.bytes:
+        # The job sees that there is no room for a snapshot, and writes without one.
+        memory = memory_of(saving.model_copy(update={"async_save": False}))
     return Plan(
         memory=memory,
         room=room,
@@ -202,6 +206,12 @@ def _rows(config: TrainConfig, examples: Sequence[int]) -> list[int]:
     return [row for pair in examples for row in (2 * pair, 2 * pair + 1)]
 
 
+def _saving(config: TrainConfig, steps: int) -> TrainConfig:
+    """The config without `save_steps` where the job ends before its first checkpoint."""
+    is_short = config.save_steps is not None and config.save_steps >= steps
+    return config.model_copy(update={"save_steps": None}) if is_short else config
+
+
 def _keeps_reference(config: TrainConfig) -> bool:
     if not isinstance(config, DPOConfig):
         return False
@@ -225,17 +235,3 @@ def _room(config: TrainConfig, gpu_memory_gib: float | None) -> Room:
     if config.use_gpu:
         raise ConfigError("'use_gpu' is true: say how large the GPU is: --gpu_memory_gib N")
     return Room(free_memory(), "this machine's free memory")
-
-
-def free_memory() -> int:
-    """Bytes that this machine has left, or its container (cgroup v2), where that is less."""
-    if not _MEMORY_INFO.is_file():
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    lines = dict(line.split(":") for line in _MEMORY_INFO.read_text(encoding="ascii").splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used, stat = (_CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
-        figures = dict(line.split() for line in stat.read_text().splitlines())
-        # Files' pages are given back when memory is wanted.
-        free = min(free, int(most) - int(used.read_text()) + int(figures.get("inactive_file", 0)))
-    return free

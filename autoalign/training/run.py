@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from autoalign import model_folder
 from autoalign.config import deepspeed
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, InputError
-from autoalign.training import output, space, tracking
+from autoalign.training import output, space, stored_run, tracking
 from autoalign.training.examples import Pairs, Rows
 from autoalign.training.loop import train, use_threads
 from autoalign.training.order import data_order, total_steps
@@ -43,13 +44,19 @@ def run(config: TrainConfig) -> TrainReport:
         if report is not None:
             display.note(f"{config.output_dir} holds this job's finished model; nothing to do")
             return report
+        storage = stored_run.storage_of(config) if is_first_process() else None
         try:
             with space.full_disk_ends_the_job(task.output_dir), _tracked(config, display):
-                return _start(task, tables, display)
+                report = _start(task, tables, display)
         except InputError:
             if is_first_process():
                 output.release(task.output_dir, was_there)
+            if storage is not None:
+                stored_run.release(storage)
             raise
+        if storage is not None:
+            stored_run.mark_done(storage, report)
+        return report
     finally:
         display.close()
 
@@ -66,11 +73,25 @@ def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
     if not is_first_process():
         # Rank 0 claims the folder for all, and its claim is nothing to refuse.
         return output.finished(config.model_copy(update={"resume": "auto"}), mine)
-    report = output.finished(config, mine)
+    report, storage = output.finished(config, mine), stored_run.storage_of(config)
+    if storage is not None:
+        there = stored_run.read(config, mine, storage)
+        if report is None:
+            report = stored_run.finished(config, there, storage)
+        else:
+            problem = stored_run.copy_missing(config, storage)
+            stored_run.mark_done(storage, replace(report, storage_problem=problem))
     if report is None:
         stale = output.stale_paths(task.output_dir) if config.overwrite_output_dir else []
         space.require(config, task.model_path, reclaimed=sum(map(space.size_of, stale)))
+        was_there = task.output_dir.is_dir()
         output.claim(config, mine)
+        try:
+            if storage is not None:
+                stored_run.claim(config, storage)
+        except InputError:
+            output.release(task.output_dir, was_there)
+            raise
         output.keep_bad_rows(task.output_dir, bad_rows)
     return report
 
@@ -95,6 +116,8 @@ def _start(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Ray's workers have another working directory."""
     paths = {"output_dir": config.output_dir}
+    if config.storage_path is not None and "://" not in config.storage_path:
+        paths["storage_path"] = config.storage_path
     if config.deepspeed.endswith(".json"):
         paths["deepspeed"] = config.deepspeed
     if config.resume not in ("auto", "never"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, JobFailed
-from autoalign.training import checkpoint
+from autoalign.training import best, checkpoint
 
 FreeBytes = Callable[[Path], int]
 
@@ -45,7 +45,7 @@ def bytes_needed(config: TrainConfig, parameters: int) -> int:
     if config.use_lora or config.save_steps is None:
         return weights
     checkpoint = parameters * 14 if config.bf16 else parameters * 12
-    kept = min((config.save_total_limit or 2) + 1, 3)
+    kept = min((config.save_total_limit or 2) + 1, 3) + (1 if best.metric_name(config) else 0)
     return weights + kept * checkpoint
 
 

@@ -47,3 +47,5 @@ class TrainReport:
     seconds: float
     loss: float
     eval_loss: float | None = None
+    storage_problem: str | None = None
+    """What did not get to storage_path, and why."""

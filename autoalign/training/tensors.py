@@ -11,11 +11,17 @@ from torch import Tensor
 _SHARD_BYTES = 4 << 30
 
 
-def write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]], is_main: bool) -> None:
-    """Write `tensors` as `folder/state-00001.safetensors`... and an index.
+def copied(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor as a copy of its own in the CPU's memory, made when it is asked for."""
+    for key, tensor in tensors:
+        yield key, tensor.detach().to("cpu", copy=True).contiguous()
 
-    Every rank has to exhaust the iterable, since making a tensor whole may be a
-    collective; rank 0 alone keeps and writes. No more than one shard is held at a time.
+
+def write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Write `tensors` as `folder/state-00001.safetensors`... and an index; one shard is held at a time.
+
+    Args:
+        tensors: contiguous, in the CPU's memory.
     """
     from safetensors.torch import save_file
 
@@ -32,16 +38,13 @@ def write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]], is_main: b
         shard, size = {}, 0
 
     for key, tensor in tensors:
-        if not is_main:
-            continue
-        shard[key] = tensor.detach().to("cpu", copy=True).contiguous()
+        shard[key] = tensor
         size += tensor.nbytes
         if size >= _SHARD_BYTES:
             flush()
-    if is_main:
-        if shard:
-            flush()
-        (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    if shard:
+        flush()
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 class ShardReader(Mapping[str, Tensor]):

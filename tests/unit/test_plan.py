@@ -168,6 +168,11 @@ def test_a_checkpoint_copies_weights_and_state():
     assert memory(save_steps=5).moments["at the save"] == (14 + 2 + 12) * WEIGHTS
 
 
+def test_a_checkpoint_in_the_background_is_held_beside_a_step():
+    written_at_once = memory(save_steps=5, async_save=False).moments
+    assert memory(save_steps=5).moments["at the update"] == written_at_once["at the update"] + 14 * WEIGHTS
+
+
 def test_an_adapter_is_merged_into_a_second_base():
     part = memory(**LORA)
     assert part.moments["at the save"] == part.moments["at the loss"] + 2 * WEIGHTS
