@@ -156,8 +156,9 @@ def test_a_best_checkpoint_that_is_damaged_is_not_loaded(
         (saver._task.output_dir / f"checkpoint-{best.step}" / "model.safetensors").write_bytes(b"")
         final(saver, made_by, best, takes_best)
 
-    monkeypatch.setattr(saving.Saver, "final", after_damage)
-    run = sft.fresh(**evaluated, load_best_model_at_end=True)
+    with monkeypatch.context() as patches:
+        patches.setattr(saving.Saver, "final", after_damage)
+        run = sft.fresh(**evaluated, load_best_model_at_end=True)
     assert "the best checkpoint, is gone or damaged" in capsys.readouterr().err
     assert distance(run.weights, sft(max_steps=5, learning_rate=3.0).weights) == 0.0
 
@@ -222,7 +223,7 @@ def test_a_finished_model_is_fetched_and_not_trained_again(sft: Runner, tmp_path
 def test_another_jobs_storage_is_refused_with_the_difference(sft: Runner, tmp_path: Path):
     there = str(tmp_path / "there")
     sft.fresh(storage_path=there)
-    with pytest.raises(ConfigError, match=r"seed: was 42, is 7\n.*--storage_path"):
+    with pytest.raises(ConfigError, match=r"(?s)seed: was 42, is 7\n.*--storage_path"):
         sft.fresh(storage_path=there, seed=7, output_dir=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
