@@ -147,7 +147,6 @@ def test_a_resumed_run_ends_at_the_same_weights(config, tmp_path: Path):
     ("flags", "message"),
     [
         (["--loss_type", "sigmoyd"], "no preference plugin is named 'sigmoyd'"),
-        (["--loss_type", "kto"], "learns from single answers"),
         (["--loss_type", "ipo", "--label_smoothing", "0.1"], "label_smoothing is no option of loss_type ipo"),
         (["--packing"], "'packing' is for sft"),
     ],
