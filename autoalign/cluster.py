@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+from autoalign import orphans
 from autoalign.errors import ConfigError
 
 _OBJECT_STORE_BYTES = 512 << 20
+_PATIENCE = 5.0  # seconds that Ray's processes get to end by themselves
 
 
 class Cluster(NamedTuple):
@@ -39,14 +41,32 @@ def ray_session(address: str | None = None, min_cpus: int = 1) -> Iterator[Clust
 
     mine = not ray.is_initialized()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if mine:
-        _init(address, min_cpus)
-    try:
+    with ExitStack() as ending:
+        if mine and address == "local":
+            ending.enter_context(_nothing_left(address, min_cpus))
+        elif mine:
+            _init(address, min_cpus)
+            ending.callback(ray.shutdown)
         resources = ray.cluster_resources()
         yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), mine and address == "local")
+
+
+@contextmanager
+def _nothing_left(address: str, min_cpus: int) -> Iterator[None]:
+    """A cluster in processes of this one's own: none of them is left, however this process ends."""
+    import ray
+
+    guard = orphans.guard_children()
+    others = orphans.children()
+    try:
+        _init(address, min_cpus)
+        yield
     finally:
-        if mine:
-            ray.shutdown()
+        roots = [child for child in orphans.children() if child not in others]
+        family = orphans.family_of(roots)
+        ray.shutdown()
+        orphans.end(family, _PATIENCE)
+        orphans.dismiss(guard)
 
 
 def _init(address: str, min_cpus: int) -> None:

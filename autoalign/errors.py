@@ -9,6 +9,7 @@
     │   ├── MissingDependency (ImportError)
     │   └── UnknownName (LookupError)   a plugin that does not exist
     ├── JobFailed (RuntimeError)        exit code 1: the work itself failed
+    │   └── ResourcesMissing            the cluster never had room for it
     └── StoppedEarly (RuntimeError)     exit code 3: stopped, with its state saved
 
 A message says what was found, where, and what to do. All of them survive
@@ -80,6 +81,10 @@ class UnknownName(InputError, LookupError):
 
 class JobFailed(AutoAlignError, RuntimeError):
     """The job ran and failed."""
+
+
+class ResourcesMissing(JobFailed):
+    """The job waited for a cluster's resources in vain; nothing of it ran."""
 
 
 class StoppedEarly(AutoAlignError, RuntimeError):

@@ -64,7 +64,13 @@ def _check_sequence_parallel(config: TrainConfig) -> None:
             "'sequence_parallel_size' splits rows laid end to end: it needs 'padding_free' and "
             "attn_implementation auto, rows, flash_attention_2 or flex_attention"
         )
-    if config.launcher == "ray" and config.num_workers % size:
+    if config.launcher != "ray":
+        return
+    if config.min_workers != config.max_workers:
+        raise ValueError(
+            f"'sequence_parallel_size' {size} needs a fixed 'num_workers', not {config.num_workers}"
+        )
+    if config.max_workers % size:
         raise ValueError(
             f"'sequence_parallel_size' {size} does not divide 'num_workers' {config.num_workers}"
         )

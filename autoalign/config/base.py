@@ -88,12 +88,14 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise ConfigError(f"{path}: a mapping of keys to values is expected")
     where: dict[str, str] = {}
-    for key_node, _ in node.value:
+    for key_node, value_node in node.value:
         key = str(key_node.value)
         place = f"{path}:{key_node.start_mark.line + 1}"
         if key in where:
             raise ConfigError(f"{place}: key '{key}' is given twice (first at {where[key]})")
         where[key] = place
+        if isinstance(values.get(key), int) and ":" in str(value_node.value):
+            values[key] = value_node.value  # YAML 1.1 reads 1:2 as 62, in base 60
     return {str(key): value for key, value in values.items()}, where
 
 

@@ -57,10 +57,11 @@ def _check_stage(given: dict[str, Any], name: str) -> None:
 
 
 def _from_job(config: TrainConfig, world_size: int) -> dict[str, Any]:
-    per_worker = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    accumulation = config.accumulation(world_size)
+    per_worker = config.per_device_train_batch_size * accumulation
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "gradient_accumulation_steps": accumulation,
         "train_batch_size": per_worker * world_size,
         "gradient_clipping": config.max_grad_norm,
         "bf16": {"enabled": config.bf16},

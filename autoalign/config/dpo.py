@@ -70,7 +70,7 @@ class DPOConfig(TrainConfig):
         objective = preference.build(
             self.loss_type, loss_weights=self.loss_weights, rpo_alpha=self.rpo_alpha, **self.loss_options
         )
-        micro_batches = self.gradient_accumulation_steps * self.num_workers
+        micro_batches = self.micro_batches(world_size=1)
         if objective.unpaired and self.ld_alpha != 1.0:
             raise ValueError("'ld_alpha' compares a pair's lengths; single answers have none")
         if objective.unpaired and self.per_device_train_batch_size * micro_batches == 1:

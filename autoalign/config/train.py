@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from autoalign.config import acceleration
 from autoalign.config.base import JobConfig
@@ -13,6 +14,20 @@ from autoalign.config.base import JobConfig
 Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["sft", "preference", "unpaired"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _worker_count(value: Any) -> int | str:
+    """A number above 0, or `MIN:MAX` as it is."""
+    text = "" if isinstance(value, bool) else str(value).strip()
+    fewest, colon, most = text.partition(":")
+    if not fewest.isdecimal() or (colon and not most.isdecimal()):
+        raise ValueError("a number of workers, or MIN:MAX, is expected")
+    if int(fewest) < 1 or (colon and int(most) < int(fewest)):
+        raise ValueError("at least 1 worker is needed, and MAX is not below MIN")
+    return text if colon else int(fewest)
+
+
+WorkerCount = Annotated[int | str, BeforeValidator(_worker_count)]
 
 
 class TrainConfig(JobConfig):
@@ -134,13 +149,21 @@ class TrainConfig(JobConfig):
     launcher: Literal["ray", "local"] = Field(
         "ray", description="ray: Ray Train workers; local: this process, or torchrun's"
     )
-    num_workers: Positive = Field(1, description="Ray Train workers")
+    num_workers: WorkerCount = Field(
+        1, description="Ray Train workers; MIN:MAX: as many as fit, with the global batch of MAX"
+    )
     use_gpu: bool | None = Field(None, description="one GPU a worker; none: when the machine has one")
     cpus_per_worker: Positive | None = Field(
         None, description="CPUs and threads a worker; none: a fair share"
     )
     max_failures: int = Field(
         0, ge=-1, description="restarts from the last checkpoint after a failure; -1: no end"
+    )
+    schedule_timeout: float = Field(
+        1800.0, gt=0, description="seconds to wait for the cluster's resources; what is missing is said"
+    )
+    hang_timeout: float = Field(
+        1800.0, gt=0, description="seconds without progress of any worker after which the job counts as hung"
     )
 
     eval_data_path: list[str] | None = Field(None, description="evaluation data")
@@ -182,6 +205,29 @@ class TrainConfig(JobConfig):
     )
 
     @property
+    def min_workers(self) -> int:
+        """The fewest workers that the job may go on with."""
+        return int(str(self.num_workers).split(":")[0])
+
+    @property
+    def max_workers(self) -> int:
+        """The workers that the job asks for; the global batch is theirs, however many there are."""
+        return int(str(self.num_workers).split(":")[-1])
+
+    def micro_batches(self, world_size: int) -> int:
+        """Micro-batches in a step over all workers: those of `max_workers`, or of torchrun's processes.
+
+        `sequence_parallel_size` workers count as one, here and in `accumulation`.
+        """
+        sharing = max(self.max_workers, world_size) // self.sequence_parallel_size
+        return self.gradient_accumulation_steps * sharing
+
+    def accumulation(self, world_size: int) -> int:
+        """Micro-batches in a step of each of `world_size` workers, of which some may be empty."""
+        sharing = max(1, world_size // self.sequence_parallel_size)
+        return math.ceil(self.micro_batches(world_size) / sharing)
+
+    @property
     def data_kind(self) -> DataKind:
         """Which rows it learns from."""
         return "sft"
@@ -218,10 +264,10 @@ class TrainConfig(JobConfig):
 
     @model_validator(mode="after")
     def _check_launcher(self) -> TrainConfig:
-        if self.launcher == "local" and self.num_workers > 1:
+        if self.launcher == "local" and self.num_workers != 1:
             raise ValueError(
                 "'num_workers' is for launcher ray; with launcher local, start the command with "
-                f"torchrun --nproc_per_node {self.num_workers} -m autoalign.cli COMMAND"
+                f"torchrun --nproc_per_node {self.max_workers} -m autoalign.cli COMMAND"
             )
         if self.launcher == "local" and self.max_failures:
             raise ValueError("'max_failures' is for launcher ray; run the command again to go on instead")

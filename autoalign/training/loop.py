@@ -189,8 +189,9 @@ class Trainer:
             )
 
     def _batches(self, examples: Examples, parts: list[list[int]]) -> Iterator[Batch]:
-        """This rank's micro-batches: every replicas-th part, or its share of one."""
+        """This rank's micro-batches: every replicas-th part, or its share of one; as many on every rank."""
         step = [example for part in parts for example in part]
+        parts = parts + [[]] * (-len(parts) % self.sequence.replicas)
         mine = parts[self.sequence.replica :: self.sequence.replicas]
         shared = self.objective.shared(self._evaluated, examples, mine, step, self.layout, self.world)
         batches = (replace(examples.batch(part, self.layout, step), **shared) for part in mine)

@@ -55,7 +55,7 @@ def data_order(
     order = DataOrder(
         lengths=examples.lengths,
         micro_batch_size=config.per_device_train_batch_size,
-        micro_batches=config.gradient_accumulation_steps * replicas,
+        micro_batches=config.micro_batches(world_size),
         seed=config.seed,
         capacity=config.model_max_length if config.packing else None,
         group_by_length=config.group_by_length,

@@ -30,6 +30,7 @@ _OURS = (
     "mlartifacts",
     ".ray",
     "adapter",
+    "stacks",
 )
 
 # What decides the weights. Workers, micro-batches and accumulation may change as long as
@@ -82,8 +83,8 @@ _DECISIVE = (
 
 
 def worker_count(config: TrainConfig) -> int:
-    """Ray's workers, or torchrun's processes."""
-    return config.num_workers if config.launcher == "ray" else int(os.environ.get("WORLD_SIZE", "1"))
+    """Ray's workers at the most, or torchrun's processes."""
+    return config.max_workers if config.launcher == "ray" else int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def fingerprint(config: TrainConfig, **digests: str) -> dict[str, Any]:

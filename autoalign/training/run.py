@@ -11,7 +11,7 @@ from pathlib import Path
 from autoalign import model_folder
 from autoalign.config import deepspeed
 from autoalign.config.train import TrainConfig
-from autoalign.errors import ConfigError, InputError
+from autoalign.errors import ConfigError, InputError, ResourcesMissing
 from autoalign.training import output, space, stored_run, tracking
 from autoalign.training.examples import Pairs, Rows
 from autoalign.training.loop import train, use_threads
@@ -48,7 +48,7 @@ def run(config: TrainConfig) -> TrainReport:
         try:
             with space.full_disk_ends_the_job(task.output_dir), _tracked(config, display):
                 report = _start(task, tables, display)
-        except InputError:
+        except (InputError, ResourcesMissing):
             if is_first_process():
                 output.release(task.output_dir, was_there)
             if storage is not None:
@@ -64,7 +64,8 @@ def run(config: TrainConfig) -> TrainReport:
 def _check_deepspeed(config: TrainConfig) -> None:
     """Refuse a wrong DeepSpeed file now, not when the workers have started."""
     if config.deepspeed != "none":
-        deepspeed.settings(config, output.worker_count(config))
+        for workers in range(min(config.min_workers, most := output.worker_count(config)), most + 1):
+            deepspeed.settings(config, workers)
 
 
 def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
@@ -137,7 +138,7 @@ def _run_here(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
     if use_gpu and not torch.cuda.is_available():
         raise ConfigError("'use_gpu' is true, but PyTorch finds no GPU here; leave it out to use the CPU")
     use_threads(task.config.cpus_per_worker)
-    place = world.join_from_environment(task.config.deepspeed != "none", use_gpu)
+    place = world.join_from_environment(task.config.deepspeed != "none", use_gpu, task.config.hang_timeout)
     announce(task, tables, place.size, display)
     reporter = LocalReporter(display)
     try:

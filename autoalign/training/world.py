@@ -10,8 +10,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -54,29 +52,30 @@ def device_of(use_gpu: bool, local_rank: int) -> torch.device:
     return device
 
 
-def join_from_environment(needs_group: bool, use_gpu: bool) -> World:
+def join_from_environment(needs_group: bool, use_gpu: bool, timeout: float = 1800.0) -> World:
     """The world that torchrun or Ray Train describes in the environment; alone without one.
 
     Args:
         needs_group: make a process group even for one process (DeepSpeed wants it).
         use_gpu: NCCL and this rank's GPU, instead of gloo and the CPU.
+        timeout: seconds that a collective may take.
     """
     rank = int(os.environ.get("RANK", "0"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
     device = device_of(use_gpu, int(os.environ.get("LOCAL_RANK", "0")))
     if (size > 1 or needs_group) and not dist.is_initialized():
-        _init_group(rank, size, "nccl" if use_gpu else "gloo")
+        _init_group(rank, size, "nccl" if use_gpu else "gloo", timedelta(seconds=timeout))
     return World(rank, size, device)
 
 
-def _init_group(rank: int, size: int, backend: str) -> None:
+def _init_group(rank: int, size: int, backend: str, timeout: timedelta) -> None:
     if "MASTER_ADDR" in os.environ:
-        dist.init_process_group(backend, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=timeout)
         return
     # DeepSpeed reads its place from the environment too.
     os.environ["LOCAL_RANK"] = "0"
     store = dist.HashStore()  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timeout)
 
 
 def leave() -> None:

@@ -270,7 +270,7 @@ def test_a_killed_process_leaves_no_engine_behind() -> None:
     """A parent with a child, guarded; SIGKILL gives the parent no chance to clean up."""
     script = (
         "import subprocess, sys, time\n"
-        "from autoalign.sampling.orphans import guard_children\n"
+        "from autoalign.orphans import guard_children\n"
         "guard = guard_children()\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "time.sleep(2)\nprint(child.pid, flush=True)\ntime.sleep(60)\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autoalign.errors import JobFailed, MissingDependency
+from autoalign.orphans import dismiss, guard_children
 from autoalign.sampling.engines.base import (
     Completion,
     EngineDead,
@@ -21,7 +22,6 @@ from autoalign.sampling.engines.base import (
     RequestFailed,
     SamplingParams,
 )
-from autoalign.sampling.orphans import dismiss, guard_children
 
 # vLLM takes about half the machine's memory on a CPU unless told otherwise.
 _CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}

@@ -81,7 +81,7 @@ class ZeroEngine:
         deepspeed = import_deepspeed(world.device)
         self._deepspeed = deepspeed
         self._stage = int(settings["zero_optimization"]["stage"])
-        self._accumulation = config.gradient_accumulation_steps
+        self._accumulation = config.accumulation(world.size)
         self._world = world
         self._kept_activations = kept_activations(config, module, world.device)
         offload = settings["zero_optimization"].get("offload_optimizer", {}).get("device", "none")

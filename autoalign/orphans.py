@@ -1,8 +1,9 @@
-"""No engine process outlives the process that started it, even when that one is killed with SIGKILL.
+"""No child process outlives the process that started it, even when that one is killed with SIGKILL.
 
-vLLM's engine core is a child process. When its parent dies without a chance to
-clean up, the child would keep its memory for ever. A guard, started beside it,
-remembers the parent's descendants and kills them once the parent is gone.
+vLLM's engine core is a child process, and so is all of a Ray cluster of one's own. When
+the parent dies without a chance to clean up, they (of Ray: its agents, and a worker that is
+stopped) would keep their memory for ever. A guard, started beside them, remembers the
+parent's descendants and kills them once the parent is gone.
 It runs as `python orphans.py PID`, so this file imports nothing of AutoAlign.
 """
 
@@ -12,7 +13,12 @@ import contextlib
 import select
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _LOOK_EVERY = 0.5  # seconds
 _DISMISSED = b"."
@@ -39,6 +45,34 @@ def dismiss(guard: subprocess.Popen[bytes]) -> None:
     """End the guard once the children it was started for are gone; others of this process stay."""
     with contextlib.suppress(BrokenPipeError):
         guard.communicate(_DISMISSED, timeout=10)
+
+
+def children() -> list[psutil.Process]:
+    """This process's own children."""
+    import psutil
+
+    return psutil.Process().children()
+
+
+def family_of(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """`roots` and all their descendants that live."""
+    import psutil
+
+    found = []
+    for root in roots:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [root, *root.children(recursive=True)]
+    return found
+
+
+def end(processes: Sequence[psutil.Process], patience: float) -> None:
+    """Kill those of `processes` that have not ended by themselves after `patience` seconds."""
+    import psutil
+
+    _, alive = psutil.wait_procs(processes, timeout=patience)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()
 
 
 def _psutil_folder() -> list[str]:

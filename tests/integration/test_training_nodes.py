@@ -1,0 +1,142 @@
+"""Two raylets on this machine: a node dies, and training goes on; what no node has is named."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from ray_jobs_of_tests import Job
+
+from tests.sft_runs import distance, read_weights
+from tests.tiny import save_tiny_model, write_conversations
+
+pytestmark = pytest.mark.slow
+
+ROWS, STEPS = 24, 30
+RECORDER = Path(__file__).parent / "recorder"
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+class Machines:
+    """A head and one more node, with 1 CPU each; nothing else runs on them."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self.address: str = cluster.address
+        self._second = cluster.add_node(**NODE)
+
+    def lose_one(self) -> None:
+        """Kill the second node's raylet, and its workers with it."""
+        self._cluster.remove_node(self._second, allow_graceful=False)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("record")
+
+
+@pytest.fixture(scope="module")
+def machines(record: Path) -> Iterator[Machines]:
+    from ray.cluster_utils import Cluster
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RECORD_BATCHES", str(record))
+    patch.setenv("PYTHONPATH", str(RECORDER), prepend=":")
+    patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            **NODE,
+            "include_dashboard": False,
+            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 4},
+        },
+    )
+    try:
+        yield Machines(cluster)
+    finally:
+        cluster.shutdown()
+        patch.undo()
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Float32, 2 rows a worker and step of 2 workers, a checkpoint every 4 steps."""
+    folder = tmp_path_factory.mktemp("inputs")
+    return {
+        "model_name_or_path": save_tiny_model(folder / "model"),
+        "data_path": write_conversations(folder / "rows.jsonl", ROWS),
+        "cache_dir": folder / "cache",
+        "conv_template_name": "chatml",
+        "max_steps": STEPS,
+        "save_steps": 4,
+        "learning_rate": 1e-3,
+        "bf16": "false",
+        "per_device_train_batch_size": 2,
+        "cpus_per_worker": 1,
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(flags: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("unbroken") / "out"
+    alone = {**flags, "launcher": "local", "gradient_accumulation_steps": 2}
+    code, stderr = Job.start(alone, output).end()
+    assert code == 0, stderr
+    return output
+
+
+@pytest.fixture(scope="module")
+def survivor(flags: dict[str, object], machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job of 2 workers that lost one of its 2 nodes in its second epoch, and went on."""
+    output = tmp_path_factory.mktemp("survivor") / "out"
+    elastic = {**flags, "num_workers": "1:2", "max_failures": 1}
+    job = Job.start(elastic, output, RAY_ADDRESS=machines.address)
+    job.wait_for_step(9)
+    machines.lose_one()
+    code, stderr = job.end()
+    assert code == 0, stderr
+    assert "starting again (failure 1 of 1 allowed)" in stderr
+    assert "1 worker(s) of 2" in stderr
+    return job
+
+
+def test_with_a_node_killed_training_ends_with_the_unbroken_weights(survivor: Job, unbroken: Path):
+    assert distance(read_weights(unbroken), read_weights(survivor.output)) < 1e-5
+
+
+def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run(survivor: Job, record: Path):
+    lines = [json.loads(line) for path in record.glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert {line["workers"] for line in lines} == {1, 2}
+    again = min(line["step"] for line in lines if line["workers"] == 1)
+    counted = [line for line in lines if (line["workers"] == 2) == (line["step"] < again)]
+    # 4 rows a step: 5 whole passes over 24 rows in 30 steps.
+    assert Counter(row for line in counted for row in line["rows"]) == dict.fromkeys(range(ROWS), 5)
+    for epoch in range(5):
+        steps = range(6 * epoch + 1, 6 * epoch + 7)
+        assert sorted(row for line in counted if line["step"] in steps for row in line["rows"]) == [
+            *range(ROWS)
+        ]
+
+
+def test_a_job_without_room_says_what_is_missing_and_ends(survivor, flags, machines, tmp_path: Path):
+    output = tmp_path / "out"
+    wide = {**flags, "num_workers": 2, "schedule_timeout": 7}
+    code, stderr = Job.start(wide, output, RAY_ADDRESS=machines.address).end()
+    assert code == 1
+    assert "waits for resources (5 s): 2 worker(s) of 1 CPU asked, room for 1. CPU: 2 asked, 1 free" in stderr
+    assert "gave up after 7 s (--schedule_timeout)" in stderr
+    assert not output.exists()
+
+
+def test_a_resource_that_no_node_has_is_named(survivor, flags, machines, tmp_path: Path):
+    wide = {**flags, "num_workers": 2, "use_gpu": "true", "schedule_timeout": 1}
+    code, stderr = Job.start(wide, tmp_path / "out", RAY_ADDRESS=machines.address).end()
+    assert code == 1
+    assert "GPU: 2 asked, in no node" in stderr
