@@ -51,7 +51,8 @@ def children() -> list[psutil.Process]:
     """This process's own children."""
     import psutil
 
-    return psutil.Process().children()
+    found: list[psutil.Process] = psutil.Process().children()
+    return found
 
 
 def family_of(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
