@@ -46,23 +46,18 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machines(record: Path) -> Iterator[Machines]:
     from ray.cluster_utils import Cluster
 
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RECORD_BATCHES", str(record))
-    patch.setenv("PYTHONPATH", str(RECORDER), prepend=":")
-    patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            **NODE,
-            "include_dashboard": False,
-            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 4},
-        },
-    )
+    with pytest.MonkeyPatch.context() as patch:  # for the nodes' workers alone
+        patch.setenv("RECORD_BATCHES", str(record))
+        patch.setenv("PYTHONPATH", str(RECORDER), prepend=":")
+        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+        # Ray's default of 15 would let anything else on the machine go before its workers.
+        patch.setenv("RAY_worker_niceness", "0")
+        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        machines = Machines(cluster)
     try:
-        yield Machines(cluster)
+        yield machines
     finally:
         cluster.shutdown()
-        patch.undo()
 
 
 @pytest.fixture(scope="module")
