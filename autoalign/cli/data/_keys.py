@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from typing import Protocol
 
 SEQUENCES = {b"\x1b[C": "right", b"\x1b[D": "left", b"\x1b[A": "up", b"\x1b[B": "down"}
@@ -36,7 +37,9 @@ class TerminalKeys:
         before = termios.tcgetattr(self._descriptor)
         try:
             tty.setcbreak(self._descriptor, termios.TCSADRAIN)
-            typed = os.read(self._descriptor, 16)
+            typed = os.read(self._descriptor, 1)
+            if typed == b"\x1b" and select.select([self._descriptor], [], [], 0.05)[0]:
+                typed += os.read(self._descriptor, 2)
         finally:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, before)
         return SEQUENCES.get(typed) or typed.decode("utf-8", "replace")[:1]

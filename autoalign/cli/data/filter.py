@@ -15,6 +15,7 @@ from autoalign.curation.scores import score_of
 from autoalign.curation.spool import Groups
 from autoalign.errors import DataError
 from autoalign.formats._problems import Problems, to_json
+from autoalign.records import PreferencePair
 
 SUMMARY = "keep rows by score, best of n, keyword, length, or overlap with evaluation sets"
 DESCRIPTION = """Write the rows that pass every rule, as they are. Rejection sampling:
@@ -89,8 +90,8 @@ def _is_clean(row: AnswerRow, known: Overlap) -> bool:
 
 def _evaluation(paths: list[str]) -> Iterator[tuple[str, str]]:
     for record in formats.iter_records(paths, purpose="prompts"):
-        assert not hasattr(record, "chosen")
-        text = "\n".join(message.content for message in record.messages if message.role == "user")
+        asked = record.prompt if isinstance(record, PreferencePair) else record.messages
+        text = "\n".join(message.content for message in asked if message.role == "user")
         yield f"{record.source}:{record.line}", text
 
 
