@@ -12,8 +12,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from types import MethodType
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -35,15 +34,21 @@ def make_lean(model: nn.Module) -> int:
     """
     changed = 0
     for module in model.modules():
-        name = type(module).__name__
-        if name in _NORMS:
-            module.forward = MethodType(_norm_forward, module)
-        elif name in _MLPS and type(module.act_fn).__name__ in _SILU:
-            module.forward = MethodType(_mlp_forward, module)
+        kind: Any = type(module)
+        if kind.__name__ in _NORMS:
+            module.__class__ = _with_forward(kind, _norm_forward)
+        elif kind.__name__ in _MLPS and type(module.act_fn).__name__ in _SILU:
+            module.__class__ = _with_forward(kind, _mlp_forward)
         else:
             continue
         changed += 1
     return changed
+
+
+@cache
+def _with_forward(kind: Any, forward: Callable[..., Tensor]) -> Any:
+    """A subclass, and not a method of the instance: that would be a cycle, and keep a whole model alive."""
+    return type(f"Lean{kind.__name__}", (kind,), {"forward": forward})
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
