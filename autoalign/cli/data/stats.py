@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from autoalign import formats
 from autoalign.cli.data import _flags
 from autoalign.cli.data._diversity import AnswerSample
 from autoalign.cli.data._measure import Count, Measures, histogram, measure, summary
+from autoalign.cli.data._plot import draw
 from autoalign.cli.data._progress import progress
+from autoalign.cli.data._scores import Scores
 from autoalign.cli.data._tokenizer import load_tokenizer
 
-SUMMARY = "rows, turns, lengths, roles, duplicates, and a histogram of the answers"
+SUMMARY = "rows, turns, lengths, roles, duplicates, scores, and histograms (--plot: as a picture)"
 DESCRIPTION = "Figures of data files: lengths in characters, with --tokenizer in tokens."
 
 
@@ -23,6 +27,7 @@ def run(args: list[str]) -> int:
     _flags.add_bad_rows(parser)
     parser.add_argument("--tokenizer", metavar="PATH", help="model folder or hub name: count tokens")
     parser.add_argument("--diversity", action="store_true", help="distinct-n and self-BLEU of the answers")
+    parser.add_argument("--plot", metavar="FILE.png", type=_picture, help="histograms as a picture")
     options = parser.parse_strict(args)
     records = formats.iter_records(
         options.file,
@@ -32,15 +37,29 @@ def run(args: list[str]) -> int:
         errors_path=options.errors_path,
     )
     count = token_counter(load_tokenizer(options.tokenizer)) if options.tokenizer else character_counter
-    answers = AnswerSample()
+    answers, scores = AnswerSample(), Scores()
     unit = "tokens" if options.tokenizer else "characters"
     with progress():
-        found = measure(answers.of(records) if options.diversity else records, count)
-    for line in report(found, unit):
+        passed = scores.of(records)
+        found = measure(answers.of(passed) if options.diversity else passed, count)
+    for line in (*report(found, unit), *scores.lines()):
         print(line)
     if options.diversity:
         print(answers.line())
+    if options.plot:
+        named = {
+            name if name == "turns" else f"{name} ({unit})": each for name, each in found.lengths.items()
+        }
+        draw({**named, **scores.values}, options.plot, f"{', '.join(options.file)}: {found.rows:,} rows")
+        print(f"\n{options.plot}")
     return 0
+
+
+def _picture(text: str) -> Path:
+    """A path that ends in .png, for argparse."""
+    if not text.lower().endswith(".png"):
+        raise ArgumentTypeError(f"a file that ends in .png is expected, not '{text}'")
+    return Path(text)
 
 
 def character_counter(texts: Sequence[str]) -> list[int]:
