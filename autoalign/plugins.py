@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from dataclasses import fields
 from types import ModuleType
+from typing import Any
 
-from autoalign.errors import UnknownName, nearest
+from autoalign.errors import ConfigError, UnknownName, nearest
 
 
 def names(package: str) -> list[str]:
@@ -33,3 +36,20 @@ def load(package: str, name: str) -> ModuleType:
             f"no {kind} plugin is named '{name}'{nearest(module, known)}; there are: {', '.join(known)}"
         )
     return importlib.import_module(f"{package}.{module}")
+
+
+def options(module: ModuleType, method: str, settings: Mapping[str, Any]) -> Any:
+    """A method's `Options` dataclass; a setting of None is the method's own default.
+
+    Raises:
+        ConfigError: a setting that the method lacks.
+    """
+    known = [field.name for field in fields(module.Options)]
+    given = {key: value for key, value in settings.items() if value is not None}
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"{key} is no option of method {method}{nearest(key, known)}; "
+                f"there are: {', '.join(known) or 'none'}"
+            )
+    return module.Options(**given)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from autoalign import plugins
-from autoalign.errors import ConfigError, nearest
 from autoalign.synthesis._job import Job, Row
 from autoalign.synthesis._prompts import PromptSet
 
@@ -58,12 +57,4 @@ def build(name: str, **settings: Any) -> Method:
         ConfigError: a setting that the method lacks, or a value that it may not take.
     """
     module = plugins.load(PACKAGE, name)
-    known = [field.name for field in fields(module.Options)]
-    given = {key: value for key, value in settings.items() if value is not None}
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"{key} is no option of method {name}{nearest(key, known)}; "
-                f"there are: {', '.join(known) or 'none'}"
-            )
-    return Method(module.__name__.rsplit(".", 1)[-1], module.Options(**given), module)
+    return Method(module.__name__.rsplit(".", 1)[-1], plugins.options(module, name, settings), module)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from autoalign import plugins
-from autoalign.errors import ConfigError, nearest
+from autoalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,12 +82,4 @@ def build(name: str, **settings: Any) -> Method:
         ConfigError: a setting that the method lacks, or a value that it may not take.
     """
     module = plugins.load(PACKAGE, name)
-    known = [field.name for field in fields(module.Options)]
-    given = {key: value for key, value in settings.items() if value is not None}
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"{key} is no option of method {name}{nearest(key, known)}; "
-                f"there are: {', '.join(known) or 'none'}"
-            )
-    return Method(name, module.Options(**given), module)
+    return Method(name, plugins.options(module, name, settings), module)
