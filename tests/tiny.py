@@ -53,3 +53,20 @@ def write_conversations(path: Path, count: int = 24) -> Path:
         )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def tiny_job(model: Path, data: Path, folder: Path, **values: Any) -> dict[str, Any]:
+    """Keys of a short local job in float32, with a learning rate that shows; outputs go below `folder`."""
+    return {
+        "model_name_or_path": str(model),
+        "data_path": [str(data)],
+        "output_dir": str(folder / "out"),
+        "cache_dir": str(folder / "cache"),
+        "conv_template_name": "chatml",
+        "bf16": False,
+        "launcher": "local",
+        "max_steps": 4,
+        "learning_rate": 1e-3,
+        "save_steps": 2,
+        **values,
+    }

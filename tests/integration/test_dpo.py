@@ -22,7 +22,7 @@ from autoalign.training.prepare import prepare  # noqa: E402
 from autoalign.training.reporting import Display  # noqa: E402
 from autoalign.training.run import run  # noqa: E402
 from tests.compare import same_tensors  # noqa: E402
-from tests.tiny import save_tiny_model  # noqa: E402
+from tests.tiny import save_tiny_model, tiny_job  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -45,19 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(tiny: Path, data: Path, tmp_path: Path):
     def make(**values: Any) -> DPOConfig:
-        settings: dict[str, Any] = {
-            "model_name_or_path": str(tiny),
-            "data_path": [str(data)],
-            "output_dir": str(tmp_path / "out"),
-            "cache_dir": str(tmp_path / "cache"),
-            "conv_template_name": "chatml",
-            "bf16": False,
-            "launcher": "local",
-            "max_steps": 4,
-            "learning_rate": 1e-3,
-            "save_steps": 2,
-        }
-        return DPOConfig(**{**settings, **values})
+        return DPOConfig(**tiny_job(tiny, data, tmp_path, **values))
 
     return make
 

@@ -23,7 +23,7 @@ from autoalign.training.run import run  # noqa: E402
 from autoalign.training.singles import Singles  # noqa: E402
 from autoalign.training.unpaired import UnpairedModel  # noqa: E402
 from tests.compare import same_tensors  # noqa: E402
-from tests.tiny import save_tiny_model  # noqa: E402
+from tests.tiny import save_tiny_model, tiny_job  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -49,20 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(tiny: Path, data: Path, tmp_path: Path):
     def make(**values: Any) -> DPOConfig:
-        settings: dict[str, Any] = {
-            "model_name_or_path": str(tiny),
-            "data_path": [str(data)],
-            "output_dir": str(tmp_path / "out"),
-            "cache_dir": str(tmp_path / "cache"),
-            "conv_template_name": "chatml",
-            "loss_type": ["kto"],
-            "bf16": False,
-            "launcher": "local",
-            "max_steps": 4,
-            "learning_rate": 1e-3,
-            "save_steps": 2,
-        }
-        return DPOConfig(**{**settings, **values})
+        return DPOConfig(**tiny_job(tiny, data, tmp_path, **{"loss_type": ["kto"], **values}))
 
     return make
 
