@@ -4,7 +4,7 @@ from sources import imports, module_files
 
 LAYERS = {
     "pure": "errors records manifest plugins compat progress words diversity formats chat losses algorithms "
-    "synthesis judging curation prompts orphans "
+    "synthesis judging curation prompts orphans intervals "
     "keyed_lines",
     "config": "config",
     "engines": "cluster hub demo_model model_folder merging training sampling scoring synthesizing "

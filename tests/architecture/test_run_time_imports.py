@@ -9,7 +9,7 @@ from sources import ROOT, module_files
 HEAVY = ["torch", "transformers", "ray", "vllm", "deepspeed", "peft", "accelerate", "datasets"]
 HEAVY += ["pyarrow", "pandas", "numpy"]
 PURE = ["errors", "records", "manifest", "plugins", "compat", "formats", "chat", "config"]
-PURE += ["algorithms", "synthesis", "judging", "curation", "prompts"]
+PURE += ["algorithms", "synthesis", "judging", "curation", "prompts", "intervals"]
 REPORT = "; print('HEAVY:', *sorted(set(sys.modules) & set({heavy!r})))"
 
 
