@@ -1,0 +1,1 @@
+"""Models and jobs over HTTP."""

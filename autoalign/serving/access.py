@@ -1,0 +1,120 @@
+"""Who may ask: every request needs a token, but for a few paths that are open.
+
+The check looks at the ASGI scope, never at a URL built from `Host`. A path is open when both its
+decoded form and the very bytes of the request line equal an open path, so a trailing slash, a double
+slash or a percent sign never opens anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, Protocol
+
+from autoalign.principals import EVERYBODY, SCOPES, Principal, TokenBook
+from autoalign.serving.openai_error import Send, error_body, send_error
+
+__all__ = ["EVERYBODY", "OPEN_PATHS", "SCOPES", "Principal", "RequireToken", "TokenBook", "principal_of"]
+
+OPEN_PATHS = ("/healthz", "/readyz")
+_KEY = "autoalign.principal"
+_POLICY_VIOLATION = 1008
+
+ASGIScope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+ASGIApp = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
+
+
+class _HasScope(Protocol):
+    @property
+    def scope(self) -> MutableMapping[str, Any]: ...
+
+
+def principal_of(request: _HasScope) -> Principal:
+    """Who sent a Starlette request that came through `RequireToken`.
+
+    Raises:
+        KeyError: the request came past the middleware, which is a fault of the application.
+    """
+    principal: Principal = request.scope[_KEY]
+    return principal
+
+
+class RequireToken:
+    """ASGI middleware: 401 without a valid token, 403 without the path's scope.
+
+    Args:
+        app: the application behind it.
+        book: where tokens are looked up; None: tokens are off, and everybody may do everything.
+        open_paths: exact paths that need no token.
+        scopes: from a path's prefix (whole segments) to the scope it needs; the longest prefix
+            counts. A path under none of them needs a valid token of any scope.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        book: TokenBook | None,
+        open_paths: Iterable[str] = OPEN_PATHS,
+        scopes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._app, self._book = app, book
+        self._open = frozenset(open_paths)
+        by_length = sorted((scopes or {}).items(), key=lambda item: -len(item[0]))
+        self._scopes = [(prefix.rstrip("/"), scope) for prefix, scope in by_length]
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        principal = await self._principal(scope)
+        if principal is None:
+            await _refuse(scope, send, 401, "invalid_api_key", _NO_TOKEN)
+            return
+        missing = self._missing_scope(scope["path"], principal)
+        if missing is not None:
+            message = f"This token lacks the scope '{missing}', which {scope['path']} needs."
+            await _refuse(scope, send, 403, "missing_scope", message)
+            return
+        scope[_KEY] = principal
+        await self._app(scope, receive, send)
+
+    def _is_open(self, scope: ASGIScope) -> bool:
+        path: str = scope["path"]
+        raw: bytes | None = scope.get("raw_path")
+        return scope["type"] == "http" and path in self._open and raw in (None, path.encode())
+
+    async def _principal(self, scope: ASGIScope) -> Principal | None:
+        if self._book is None:
+            return EVERYBODY
+        token = _bearer_token(scope)
+        return None if token is None else await asyncio.to_thread(self._book.find, token)
+
+    def _missing_scope(self, path: str, principal: Principal) -> str | None:
+        """The scope that the path needs and the token lacks; `//x/../y` counts as `/y`."""
+        plain = "/" + posixpath.normpath(path).lstrip("/")
+        for prefix, scope in self._scopes:
+            if plain == prefix or plain.startswith(f"{prefix}/"):
+                return None if principal.may(scope) else scope
+        return None
+
+
+_NO_TOKEN = "A valid token is needed: send the header 'Authorization: Bearer TOKEN'."  # noqa: S105
+
+
+def _bearer_token(scope: ASGIScope) -> str | None:
+    """The token of the one Authorization header; two of them name nobody."""
+    given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+    if len(given) != 1:
+        return None
+    kind, _, token = given[0].decode("latin-1").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+async def _refuse(scope: ASGIScope, send: Send, status: int, code: str, message: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": code})
+        return
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    await send_error(send, status, error_body(message, code=code), headers)
