@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from autoalign.config.base import JobConfig
 
-Backend = Literal["vllm", "hf", "openai", "fake"]
+Backend = Literal["vllm", "hf", "openai", "serve", "fake"]
 
 
 class EngineConfig(JobConfig):
     """A model behind an engine."""
 
     backend: Backend = Field(
-        "vllm", description="what generates: vllm, hf (transformers), openai (any endpoint)"
+        "vllm",
+        description="what generates: vllm, hf (transformers), openai (any endpoint), serve (a deployment on "
+        "Ray Serve, with prompts that are rendered here)",
     )
     model_path: str | None = Field(
         None, description="model folder; with openai: the model's id at the endpoint"
@@ -31,7 +33,9 @@ class EngineConfig(JobConfig):
 
     num_replicas: int = Field(1, ge=1, description="engines at work at the same time")
     concurrency: int | None = Field(
-        None, ge=1, description="requests in flight for each replica; none: 256 vllm, 32 openai, 16 hf"
+        None,
+        ge=1,
+        description="requests in flight for each replica; none: 256 vllm, 32 openai, serve, 16 hf",
     )
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer of one vLLM replica")
     pipeline_parallel_size: int = Field(
@@ -49,15 +53,44 @@ class EngineConfig(JobConfig):
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
 
-    base_url: str | None = Field(
-        None, description="openai: the endpoint; none: OPENAI_BASE_URL, then OpenAI's own"
+    base_url: str | list[str] | None = Field(
+        None,
+        description="openai, serve: the endpoint, or several that share the load; none: OPENAI_BASE_URL, "
+        "then OpenAI's own",
     )
-    api_key_env: str = Field("OPENAI_API_KEY", description="openai: environment variable that holds the key")
+    serve_app: str | None = Field(
+        None, description="serve: the application's name on this cluster, in place of base_url"
+    )
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="openai, serve: environment variable that holds the key"
+    )
     max_retries: int = Field(
-        5, ge=0, description="openai: tries again, with growing waits, on errors and limits"
+        5, ge=0, description="openai, serve: tries again, with growing waits, on errors and limits"
     )
-    timeout: float = Field(600.0, gt=0, description="openai: seconds to wait for one answer")
+    timeout: float = Field(600.0, gt=0, description="openai, serve: seconds to wait for one answer")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="openai, serve: most requests a minute, of all replicas together"
+    )
+    tokens_per_minute: float | None = Field(
+        None, gt=0, description="openai, serve: most tokens a minute, of prompts and answers together"
+    )
     ray_address: str | None = Field(None, description="Ray cluster; none: RAY_ADDRESS, else one of its own")
+
+    @field_validator("base_url")
+    @classmethod
+    def _urls(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for url in [value] if isinstance(value, str) else value or []:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"a URL that begins with http:// or https:// is expected, not {url!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _deployment_is_named(self) -> Self:
+        if self.serve_app is not None and self.backend != "serve":
+            raise ValueError(f"'serve_app' is for backend serve, not {self.backend}")
+        if self.backend == "serve" and (self.serve_app is None) == (self.base_url is None):
+            raise ValueError("backend serve needs either 'base_url' or 'serve_app'")
+        return self
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Self:

@@ -18,7 +18,7 @@ from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
 
 _ANSWERS_A_TASK = 16
-DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "hf": 16, "fake": 256}
+DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "serve": 32, "hf": 16, "fake": 256}
 
 
 class Tasks(NamedTuple):
@@ -90,7 +90,7 @@ def require_room(spec: WorkerSpec, num_replicas: int, cluster: Cluster) -> None:
 
 def gpus(spec: WorkerSpec) -> int:
     """GPUs that one engine takes."""
-    if not spec.options.use_gpu or spec.backend in ("openai", "fake"):
+    if not spec.options.use_gpu or spec.backend in ("openai", "serve", "fake"):
         return 0
     return spec.options.tensor_parallel_size * spec.options.pipeline_parallel_size
 

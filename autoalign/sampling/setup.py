@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoalign import model_folder
 from autoalign.config.chat import ChatConfig
@@ -34,6 +35,7 @@ def prepare_model(config: EngineConfig | ChatConfig) -> Setup:
     """
     given = config.model_dump()
     known = {field.name: given[field.name] for field in fields(EngineOptions) if field.name in given}
+    known.update(_of_endpoints(given))
     options = EngineOptions(model=config.model_path or str(given.get("model_name")), **known)
     renderer: Renderer = PlainRenderer()
     if config.backend != "openai":
@@ -47,6 +49,19 @@ def prepare_model(config: EngineConfig | ChatConfig) -> Setup:
         params["json_schema"] = _schema_text(Path(params["json_schema"]).expanduser())
     params["stop"] = (*given.get("stop", ()), *renderer.stop_strings)
     return Setup(options, SamplingParams(**params, stop_token_ids=renderer.stop_token_ids), renderer)
+
+
+def _of_endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
+    """URLs as a tuple; the model's name there; of the job's limits what one replica may use."""
+    urls = given.get("base_url")
+    found: dict[str, Any] = {
+        "base_url": (urls,) if isinstance(urls, str) else tuple(urls or ()),
+        "served_model": given.get("model_name"),
+    }
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if given.get(name) is not None:
+            found[name] = given[name] / given["num_replicas"]
+    return found
 
 
 def _schema_text(path: Path) -> str:

@@ -127,7 +127,7 @@ def _batch_size(config: SynthesizeConfig, method: Method) -> int:
 def _identity(config: SynthesizeConfig, setup: Setup) -> str:
     """What the texts depend on apart from the prompts and the sampling parameters."""
     if config.backend == "openai":
-        return f"openai {config.base_url} {setup.options.model}"
+        return f"openai {' '.join(setup.options.base_url) or None} {setup.options.model}"
     return f"{config.backend} {setup.options.dtype} {manifest.model_digest(Path(setup.options.model))}"
 
 

@@ -15,10 +15,18 @@ class Endpoint(BaseHTTPRequestHandler):
 
     seen: set[str] = set()  # noqa: RUF012
     released = threading.Event()
+    models = ("m",)
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "us"} for name in self.models]
+        self._send(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/v1/completions"):
+            self.complete(body)
+            return
         said = body["messages"][-1]["content"]
         if body["model"] == "missing":
             self._send(404, {"error": {"message": "no such model"}})
@@ -31,6 +39,13 @@ class Endpoint(BaseHTTPRequestHandler):
             self.released.wait()
         else:
             self._send(200, completion(f"{said}? seed {body['seed']}"))
+
+    def complete(self, body: dict[str, Any]) -> None:
+        """The text names the fields that arrived."""
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "text": json.dumps(body)}
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 2, "total_tokens": 5}
+        kind = {"id": "1", "object": "text_completion", "created": 0, "model": body["model"]}
+        self._send(200, {**kind, "choices": [choice], "usage": usage})
 
     def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode()
@@ -52,15 +67,15 @@ def completion(text: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serve() -> Iterator[str]:
+def serve(handler: type[Endpoint] = Endpoint) -> Iterator[str]:
     """The endpoint's base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that was stopped
-    Endpoint.released.clear()
+    handler.released.clear()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/v1"
     finally:
-        Endpoint.released.set()
+        handler.released.set()
         server.shutdown()

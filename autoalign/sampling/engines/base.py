@@ -67,8 +67,9 @@ class Completion:
 class EngineOptions:
     """What an engine is made from; travels to the machine that runs it.
 
-    `use_gpu` is whether the cluster has GPUs. `extra` holds an engine's own
-    settings (`fake`: what to simulate).
+    `use_gpu` is whether the cluster has GPUs. `base_url` lists endpoints of equal worth; the limits
+    a minute are this engine's share of the job's. `served_model` is the model's name at a deployment,
+    where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what to simulate).
     """
 
     model: str
@@ -81,10 +82,14 @@ class EngineOptions:
     trust_remote_code: bool = False
     use_gpu: bool = False
     concurrency: int | None = None
-    base_url: str | None = None
+    base_url: tuple[str, ...] = ()
+    serve_app: str | None = None
+    served_model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     max_retries: int = 5
     timeout: float = 600.0
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,59 +1,31 @@
-"""Any OpenAI-style chat endpoint: vLLM's server, our own platform, or OpenAI.
+"""Any OpenAI-style chat endpoint: vLLM's server, our own platform, or OpenAI; several URLs share the load.
 
-Waits that grow between tries are the client library's own (it honours `Retry-After`).
+Limits, tries and waits are those of `_endpoints`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-from autoalign.errors import ConfigError, MissingDependency
-from autoalign.sampling.engines.base import (
-    Completion,
-    EngineDead,
-    EngineOptions,
-    GenerationRequest,
-    RequestFailed,
-)
+from autoalign.sampling.engines._endpoints import Endpoints
+from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, RequestFailed
 
-# A request with one of these can't succeed later; 401/403/404 hold for every request alike.
-_HOPELESS = frozenset({400, 409, 413, 415, 422})
-_WRONG_ENDPOINT = frozenset({401, 403, 404})
 SUPPORTS = frozenset({"json_schema", "logprobs"})
+_CHARACTERS_A_TOKEN = 4  # a guess, until the endpoint has counted
 
 
 class OpenAIEngine:
     """Sends messages, not token ids: the endpoint renders the prompt with its own template."""
 
     def __init__(self, options: EngineOptions) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingDependency("the openai backend needs: pip install openai") from error
-        key = os.environ.get(options.api_key_env)
-        if key is None and options.base_url is None and "OPENAI_BASE_URL" not in os.environ:
-            raise ConfigError(
-                f"no API key: set the environment variable {options.api_key_env}, or give --base_url"
-            )
-        self._errors = openai
         self._model = options.model
-        self._client = openai.AsyncOpenAI(
-            # Local servers want none, but the client refuses to be made without a key.
-            api_key=key or "none",
-            base_url=options.base_url,
-            max_retries=options.max_retries,
-            timeout=options.timeout,
-        )
-        self._slots = asyncio.Semaphore(options.concurrency or 32)
+        self._endpoints = Endpoints(options, options.base_url)
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """One call; `prompt_tokens` and `completion_tokens` are what the endpoint counted (0: it did not)."""
-        async with self._slots:
-            response = await self._call(request, stream=False)
+        response = await self._call(request, stream=False)
         if not response.choices:
             raise RequestFailed("the endpoint sent no answer")
         choice, usage = response.choices[0], response.usage
@@ -75,22 +47,20 @@ class OpenAIEngine:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._endpoints.close()
 
     async def _call(self, request: GenerationRequest, stream: bool) -> Any:
-        errors = self._errors
-        try:
-            return await self._client.chat.completions.create(
-                model=self._model, stream=stream, **_body(request)
-            )
-        except errors.APIStatusError as error:
-            reason = f"the endpoint answered {error.status_code}: {_reason(error)}"
-            if error.status_code in _WRONG_ENDPOINT:
-                raise EngineDead(reason) from error
-            raise RequestFailed(reason, retry=error.status_code not in _HOPELESS) from error
-        except errors.APIConnectionError as error:
-            cause = error.__cause__ or error
-            raise RequestFailed(f"no answer from {self._client.base_url}: {cause}") from error
+        body = _body(request)
+
+        def send(client: Any) -> Any:
+            return client.chat.completions.create(model=self._model, stream=stream, **body)
+
+        def used(response: Any) -> int:
+            return response.usage.total_tokens if response.usage else booked
+
+        characters = sum(len(str(message.get("content") or "")) for message in request.messages)
+        booked = characters // _CHARACTERS_A_TOKEN + request.params.max_new_tokens
+        return await self._endpoints.call(send, booked, None if stream else used)
 
 
 def _body(request: GenerationRequest) -> dict[str, Any]:
@@ -127,13 +97,6 @@ def _logprobs(choice: Any) -> tuple[float, ...]:
     if choice.logprobs is None or choice.logprobs.content is None:
         raise RequestFailed("the endpoint sent no log-probs", retry=False)
     return tuple(float(token.logprob) for token in choice.logprobs.content)
-
-
-def _reason(error: Any) -> str:
-    body = error.body
-    if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])
-    return str(error.message)
 
 
 async def create(options: EngineOptions) -> OpenAIEngine:
