@@ -174,7 +174,9 @@ def test_reasoning_is_split_off(text: str, reasoning: str | None, answer: str) -
 
 @pytest.mark.parametrize("backend", ["hf", "fake"])
 def test_an_engine_without_json_schemas_says_so(backend: str) -> None:
-    with pytest.raises(ConfigError, match=f"the {backend} backend has no json_schema; use openai or vllm"):
+    with pytest.raises(
+        ConfigError, match=f"the {backend} backend has no json_schema; use openai or serve or vllm"
+    ):
         require_support(backend, SamplingParams(json_schema="{}"))
 
 
