@@ -12,6 +12,9 @@ _NAMED_GRADE = re.compile(
     r"(?:rating|score|grade|评分|得分|分数)\W{0,6}(?:is\s+|为|是)?\W{0,3}(\d{1,2}(?:\.\d+)?)(?![\d.]*\d)",
     re.IGNORECASE,
 )
+_POINTS = re.compile(
+    r"score\W{0,4}(?:is\s+|of\s+)?\W{0,3}(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d)(?!\s?[-–]\s?\d)", re.IGNORECASE
+)
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
 _NAMED_CHOICE = re.compile(
     r"(?:verdict|winner|better answer|结论)\W{0,6}(?:is\s+|是)?\W{0,3}(?:assistant |answer )?(A|B|tie)\b",
@@ -28,6 +31,16 @@ def read_grade(text: str) -> float | None:
             grade = float(found[-1])
             return grade if _LOWEST <= grade <= _HIGHEST else None
     return None
+
+
+def read_points(text: str, highest: int = 5) -> int | None:
+    """The last `Score: 4` or `Score: 4/5`, a whole number from 0 to `highest`; anything else is none."""
+    found = _POINTS.findall(text)
+    if not found:
+        return None
+    points, out_of = found[-1]
+    fits = int(points) <= highest and (not out_of or int(out_of) == highest)
+    return int(points) if fits else None
 
 
 def read_preference(text: str) -> Preference | None:

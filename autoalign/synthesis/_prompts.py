@@ -23,17 +23,20 @@ class PromptSet:
     sources: Mapping[str, str]
 
     @classmethod
-    def load(cls, method: str, folder: Path | None = None, more: str | None = None) -> PromptSet:
+    def load(
+        cls, method: str, folder: Path | None = None, more: str | None = None, *, home: Path = FOLDER
+    ) -> PromptSet:
         """The prompts of `method`; those that `folder` holds take the place of ours.
 
         Args:
             more: `folder` may also hold new ones whose names begin with this.
+            home: the folder of ours, with one for each method.
 
         Raises:
             ConfigError: `folder` is none, or a file in it is not UTF-8 or not a Jinja text.
             UnknownName: a file in it has the name of no prompt of this method.
         """
-        own = _read(FOLDER / method)
+        own = _read(home / method)
         given = {} if folder is None else _read(folder)
         for name in given:
             if name not in own and not (more and name.startswith(more)):

@@ -1,0 +1,39 @@
+"""Algorithms of automatic alignment, one file each, found by file name.
+
+A file holds
+
+- `Options`: a frozen dataclass with its own options alone, defaults from the paper;
+- `MAKES`: "examples" (for `sft`), "pairs" (for `dpo`) or "rollouts" (for `grpo`); where the options
+  decide, a function `makes(options)` instead;
+- `run(job: Job, options: Options) -> Iterator[Made]`: what it makes, each with the reason why it was
+  kept, and what it leaves out, each with the rule that dropped it. It asks models through
+  `job.generate` alone, and what it asks follows from the prompts, the replies and `job.seed`, so a
+  run that is done again over kept replies takes the same way.
+
+It may also hold `TRAINING` (settings of the training job that belong to the method, such as the loss),
+`STARTS_FROM = "base"` (each round trains the first model anew; otherwise the last promoted one), and
+`trains(options)` (the role that the trained model takes; otherwise "policy"). Its prompts are
+`autoalign/prompts/algorithms/NAME/*.txt`.
+"""
+
+from autoalign.algorithms._algorithm import Algorithm, build, names
+from autoalign.algorithms._job import Ask, Generate, Job, Prompt
+from autoalign.algorithms._made import Dropped, Example, Made, Pair, Rollout
+from autoalign.synthesis import PromptSet, Reply
+
+__all__ = [
+    "Algorithm",
+    "Ask",
+    "Dropped",
+    "Example",
+    "Generate",
+    "Job",
+    "Made",
+    "Pair",
+    "Prompt",
+    "PromptSet",
+    "Reply",
+    "Rollout",
+    "build",
+    "names",
+]

@@ -1,0 +1,69 @@
+"""Answers drawn from a model: the usable ones, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._made import Dropped
+from autoalign.records import Message
+
+
+class Text(NamedTuple):
+    """A text and the key of the ask that it answers."""
+
+    key: str
+    text: str
+
+
+class Drawn(NamedTuple):
+    """The answers to one prompt: usable texts, each once, and what was left out."""
+
+    texts: list[Text]
+    dropped: list[Dropped]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How answers are drawn; `tag` names them in their keys."""
+
+    tag: str = "answer"
+    count: int = 1
+    model: str = "policy"
+    temperature: float | None = None
+    top_p: float | None = None
+    distinct: bool = True
+
+
+Shown = Callable[[Prompt], tuple[Message, ...]]
+
+
+def draw(
+    job: Job, prompts: Sequence[Prompt], how: Drawing, shown: Shown = lambda prompt: prompt.messages
+) -> list[Drawn]:
+    """`how.count` answers to each prompt, all asked at once.
+
+    Failed, empty and cut-off answers are dropped, and with `distinct` those that repeat another.
+    """
+    asks = [
+        Ask(f"{prompt.id}/{how.tag}-{index}", shown(prompt), how.model, how.temperature, how.top_p)
+        for prompt in prompts
+        for index in range(how.count)
+    ]
+    replies = iter(zip(asks, job.generate(asks), strict=True))
+    found = []
+    for prompt in prompts:
+        drawn, seen = Drawn([], []), set()
+        for _ in range(how.count):
+            ask, reply = next(replies)
+            rule = reply.problem or ("it repeats another answer" if reply.text in seen else None)
+            if rule is not None:
+                drawn.dropped.append(Dropped(ask.key, prompt.id, f"answer: {rule}"))
+                continue
+            drawn.texts.append(Text(ask.key, reply.text))
+            if how.distinct:
+                seen.add(reply.text)
+        found.append(drawn)
+    return found
