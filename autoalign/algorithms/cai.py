@@ -1,12 +1,13 @@
 """Constitutional AI (arXiv:2212.08073).
 
 `stage: revision` (section 3): the model answers a prompt that provokes harm, criticises its answer by a
-principle drawn from the constitution, and rewrites it; then again with another principle, `revisions` times.
-The revisions of every step are fine-tuned on, so that the first answer is what is unlearned; `keep:
-last` keeps the final one alone. A step that fails ends the chain, and the revisions before it stay.
+principle drawn from the constitution, and rewrites it; then again with another principle, `revisions`
+times. The revisions of every step are fine-tuned on, so that the first answer is what is unlearned;
+`keep: last` keeps the final one alone. A step that fails ends the chain, and the revisions before it
+stay.
 
-`stage: feedback` (section 4): the fine-tuned model answers each prompt twice. A feedback model is
-shown both with one principle, drawn for the prompt, and says which is better. The paper takes the
+`stage: feedback` (section 4): the fine-tuned model answers each prompt twice. A feedback model is shown
+both with one principle, drawn for the prompt, and says which is better. The paper takes the
 probabilities of "(A)" and "(B)" as soft labels; here the judge is asked in both orders, and pairs where
 the two verdicts disagree or are ties are dropped.
 """

@@ -1,10 +1,10 @@
 """Pairs by contrast of models: a strong model's answer against a weak one's.
 
 Contrastive post-training (arXiv:2310.02263, section 3.2) takes the answer of the better model as chosen
-and the worse model's as rejected, with no judge; ALMoST (arXiv:2305.13735, section 2.1) does the same with
-model sizes, and drops pairs that its heuristics distrust. Models of the same family far apart give easy
-pairs, close ones hard pairs; the paper's curriculum goes from easy to hard, which are two rounds with
-another `strong` or `weak` here. `weak` may be the policy itself.
+and the worse model's as rejected, with no judge; ALMoST (arXiv:2305.13735, section 2.1) does the same
+with model sizes, and drops pairs that its heuristics distrust. Models of the same family far apart give
+easy pairs, close ones hard pairs; the paper's curriculum goes from easy to hard, which are two rounds
+with another `strong` or `weak` here. `weak` may be the policy itself.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 For each prompt of a set with human answers, the last round's model writes an answer of its own, the
 opponent's move. The human answer is chosen, the model's rejected; nothing is judged, and all pairs are
 kept but those where the model wrote the human answer itself: their loss has no gradient that could tell
-the two apart. The main player is then trained with the logistic loss, which is DPO's with the
-opponent as the reference (eq. 4.7), and is the opponent of the next round.
+the two apart. The main player is then trained with the logistic loss, which is DPO's with the opponent
+as the reference (eq. 4.7), and is the opponent of the next round.
 
 Defaults after section 6.1: lambda = 0.1, and from the second round on the pairs of the round before are
 added to the new ones (`carry_rounds: 1` in the recipe).

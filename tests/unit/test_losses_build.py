@@ -13,7 +13,7 @@ from autoalign.losses.logps import PairLogps
 from autoalign.losses.preference import build, names
 
 ISSUED = (
-    "sigmoid hinge ipo robust exo_pair nca_pair bco_pair sppo_hard apo_zero apo_down aot discopop"
+    "sigmoid hinge ipo robust exo_pair nca_pair bco_pair sppo_hard wpo apo_zero apo_down aot discopop"
     " orpo simpo cpo kto"
 )
 

@@ -56,6 +56,8 @@ WORKED_OUT = [
     # The shift is the mean reward, (0.5 - 1.5) / 2 = -0.5.
     ("bco_pair", {"reward_shift": True}, -math.log(sigmoid(1.0)) - math.log(sigmoid(1.0))),
     ("sppo_hard", {}, (1 - 1) ** 2 + (-3 + 1) ** 2),
+    # Mean log-probs of a token are -1 and -3.
+    ("wpo", {}, -math.exp(-1 - 3) * LOG_2),
     ("apo_zero", {}, 1 - sigmoid(0.5) + sigmoid(-1.5)),
     ("apo_down", {}, sigmoid(0.5) + 1 - sigmoid(2)),
     ("aot", {}, -LOG_2),

@@ -1,0 +1,84 @@
+"""Answers rated by a judge, several times each, and the mean taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pvariance
+from typing import NamedTuple
+
+from autoalign.algorithms._drawing import Drawn, Text
+from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._judge import Verdict, ask_judge
+from autoalign.algorithms._made import Dropped
+from autoalign.judging.prompts import JudgePrompt
+from autoalign.judging.verdicts import read_points
+from autoalign.records import Message
+
+
+@dataclass(frozen=True)
+class Rating:
+    """How answers are rated: by whom, how often, by which rubric (0 to 5 points)."""
+
+    model: str = "judge"
+    times: int = 1
+    rubric: str = "additive"
+    temperature: float = 0.0
+    top_p: float | None = None
+
+
+class Rated(NamedTuple):
+    """An answer, what the judge was asked, and the judgments that could be read."""
+
+    text: Text
+    question: str
+    judgments: list[Verdict[int]]
+
+    @property
+    def points(self) -> list[int]:
+        """The judgments' points."""
+        return [each.value for each in self.judgments if each.value is not None]
+
+    @property
+    def mean(self) -> float:
+        """Of the points."""
+        return fmean(self.points)
+
+    @property
+    def variance(self) -> float:
+        """How far the judgments are apart."""
+        return pvariance(self.points)
+
+
+class RatedAnswers(NamedTuple):
+    """The rated answers to one prompt, and what was left out."""
+
+    prompt: Prompt
+    rated: list[Rated]
+    dropped: list[Dropped]
+
+
+def rate(job: Job, prompts: Sequence[Prompt], drawn: Sequence[Drawn], how: Rating) -> Iterator[RatedAnswers]:
+    """Every answer rated `how.times` times; one without a readable judgment is left out."""
+    rubric = JudgePrompt(how.rubric)
+    questions = {
+        text.key: rubric.fill(conversation=prompt.shown(), answer=text.text, reference=prompt.reference)
+        for prompt, answers in zip(prompts, drawn, strict=True)
+        for text in answers.texts
+    }
+    asks = [
+        Ask(f"{key}/rating-{index}", (Message("user", asked),), how.model, how.temperature, how.top_p)
+        for key, asked in questions.items()
+        for index in range(how.times)
+    ]
+    verdicts = iter(ask_judge(job, asks, read_points))
+    for prompt, answers in zip(prompts, drawn, strict=True):
+        found = RatedAnswers(prompt, [], list(answers.dropped))
+        for text in answers.texts:
+            said = [next(verdicts) for _ in range(how.times)]
+            readable = [verdict for verdict in said if verdict.value is not None]
+            if readable:
+                found.rated.append(Rated(text, questions[text.key], readable))
+            else:
+                found.dropped.append(Dropped(text.key, prompt.id, said[-1].problem))
+        yield found
