@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
     "data": Command("autoalign.cli.data:data", "validate, preview, filter, pair or measure data files"),
     "models": Command("autoalign.cli.models:models", "fetch the demo model or a hub model"),
+    "tokens": Command("autoalign.cli.tokens:tokens", "who may use a platform: make, list, revoke tokens"),
     "doctor": Command("autoalign.cli.doctor:doctor", "what this machine has and what is missing"),
 }
 

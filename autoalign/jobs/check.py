@@ -1,0 +1,135 @@
+"""A config from a user of the platform: validated by the job's own class, its paths confined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from autoalign.errors import InputError, nearest
+from autoalign.jobs.kinds import Kind, Role
+from autoalign.jobs.roots import inside, is_plain_name
+
+_LONGEST_TEXT = 100_000  # characters
+
+
+class InvalidField(InputError):
+    """A field of a request is wrong.
+
+    Args:
+        field: its name, dotted; None where it is the request as a whole.
+        message: what was found and what was expected.
+    """
+
+    def __init__(self, field: str | None, message: str) -> None:
+        super().__init__(field, message)
+        self.field, self.message = field, message
+
+    def __str__(self) -> str:
+        return f"'{self.field}': {self.message}" if self.field else self.message
+
+
+class References(Protocol):
+    """What a user's names of models and data stand for; None where there is no such thing for them."""
+
+    def model(self, name: str) -> str | None:
+        """A model's folder, or its name on the hub."""
+
+    def data(self, name: str) -> str | None:
+        """A file's path."""
+
+
+def check(kind: Kind, values: Mapping[str, Any], references: References, folder: Path) -> dict[str, Any]:
+    """The keys to write into the job's config file.
+
+    Args:
+        folder: the job's own; results go below it.
+
+    Raises:
+        InvalidField: a key is unknown, closed, of the wrong type, or names what the user may not see.
+    """
+    resolved: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in kind.config.model_fields:
+            raise InvalidField(key, f"unknown key '{key}'{nearest(key, kind.config.model_fields)}")
+        resolved[key] = _each(value, _resolver(kind.role(key), key, references, folder))
+    for key, default in kind.outputs.items():
+        if resolved.get(key) is None:
+            resolved[key] = str(folder / default)
+    try:
+        config = kind.config.model_validate(resolved)
+    except ValidationError as error:
+        raise _explained(error, kind) from None
+    return config.model_dump(mode="json", exclude_unset=True)
+
+
+def _each(value: Any, resolve: Callable[[str], str]) -> Any:
+    """`value` with every text in it resolved."""
+    if isinstance(value, str):
+        return resolve(value)
+    if isinstance(value, list):
+        return [_each(part, resolve) for part in value]
+    return value
+
+
+def _resolver(role: Role, key: str, references: References, folder: Path) -> Callable[[str], str]:
+    if role is Role.CLOSED:
+        raise InvalidField(key, "is set by the platform; leave it out")
+
+    def resolve(text: str) -> str:
+        if "\0" in text or len(text) > _LONGEST_TEXT:
+            raise InvalidField(key, f"text of at most {_LONGEST_TEXT} characters without NUL is expected")
+        found = _resolved(role, text, references, folder)
+        if found is None:
+            raise InvalidField(key, f"{_EXPECTED[role]} is expected (got {text[:200]!r})")
+        return found
+
+    return resolve
+
+
+_EXPECTED = {
+    Role.NAME: "a plain name of letters, digits and . _ - +",
+    Role.MODEL: "a model of yours, a folder below one of the platform's roots, or ORG/NAME on the hub",
+    Role.DATA: "the id of a file of yours, or a file below one of the platform's roots",
+    Role.CHOICE: "a name that AutoAlign knows, or a file below one of the platform's roots",
+    Role.OUTPUT: "a path relative to the job's own folder",
+}
+
+
+def _resolved(role: Role, text: str, references: References, folder: Path) -> str | None:
+    if role is Role.TEXT:
+        return text
+    if role is Role.NAME:
+        return text if is_plain_name(text) else None
+    if role is Role.OUTPUT:
+        place = inside(folder / "out", text)
+        return str(place) if place else None
+    if role is Role.CHOICE:
+        is_file = "/" in text or Path(text).suffix in (".jinja", ".json", ".txt")
+        return references.data(text) if is_file else (text if is_plain_name(text) else None)
+    name, weight = _weighted(text)
+    found = references.model(name) if role is Role.MODEL else references.data(name)
+    return None if found is None else found + weight
+
+
+def _weighted(text: str) -> tuple[str, str]:
+    """`PATH@0.7` as the path and `@0.7`."""
+    name, at, weight = text.rpartition("@")
+    try:
+        float(weight)
+    except ValueError:
+        return text, ""
+    return (name, at + weight) if at else (text, "")
+
+
+def _explained(error: ValidationError, kind: Kind) -> InvalidField:
+    detail = error.errors()[0]
+    field = ".".join(str(part) for part in detail["loc"]) or None
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if field is None:
+        # A check over several keys begins its message with the one that is wrong.
+        named = message.split("'")[1] if message.count("'") > 1 else ""
+        field = named if named in kind.config.model_fields else None
+    return InvalidField(field, message)

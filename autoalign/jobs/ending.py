@@ -1,0 +1,68 @@
+"""The end of an attempt: the state it leaves, and what is made of its results."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from autoalign.jobs import kinds
+from autoalign.jobs.platform import Platform
+from autoalign.jobs.states import FINAL, State
+from autoalign.jobs.tables import JobRow, ModelRow
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended."""
+
+    state: State
+    message: str
+    exit_code: int | None = None
+
+
+def finish(platform: Platform, job: JobRow, ending: Ending) -> bool:
+    """Move a running job to its new state; False where another replica has done so.
+
+    A succeeded training job's model is registered first: whoever sees the job succeeded
+    can use its model.
+    """
+    values: dict[str, Any] = {"message": ending.message, "exit_code": ending.exit_code, "intent": ""}
+    if ending.state in FINAL:
+        values["finished_at"] = time.time()
+    if ending.state == "succeeded" and kinds.load(job.kind).makes_model:
+        values["model_id"] = _register(platform, job)
+    note = f"Job {ending.state}" + (f": {ending.message}" if ending.message else "")
+    return platform.jobs.move(job, "running", ending.state, note, **values)
+
+
+def _register(platform: Platform, job: JobRow) -> str:
+    model_id = model_name(job)
+    platform.models.add(
+        ModelRow(
+            id=model_id,
+            owner=job.owner,
+            job_id=job.id,
+            parent=_parent(job),
+            path=str(platform.folder(job.id).out),
+            created_at=time.time(),
+        )
+    )
+    return model_id
+
+
+def model_name(job: JobRow) -> str:
+    """`ft:BASE:OWNER:SUFFIX:ID`, as OpenAI names its own."""
+    base = _word(_parent(job).rstrip("/").rpartition("/")[2].removeprefix("ft:"))
+    suffix = _word(str(job.about.get("suffix") or job.kind))
+    return f"ft:{base}:{_word(job.owner_name)}:{suffix}:{job.id[-12:]}"
+
+
+def _parent(job: JobRow) -> str:
+    named = job.about.get("model") or job.config.get("model_name_or_path") or job.config.get("models") or ""
+    return str(named[0] if isinstance(named, list) else named)
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:40].strip("-.") or "model"

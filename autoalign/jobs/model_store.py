@@ -1,0 +1,107 @@
+"""The registry of models that jobs have made, and the names they are served under."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from autoalign.errors import InputError
+from autoalign.jobs.database import Database
+from autoalign.jobs.pages import Cursor, Page, page
+from autoalign.jobs.tables import ModelRow, PromotionRow
+from autoalign.principals import Principal
+
+DEFAULT_NAME = "default"
+_STEP = re.compile(r"(?P<model>.+):ckpt-step-(?P<step>\d{1,9})")
+
+
+class NothingBefore(InputError, LookupError):
+    """A served name has no earlier model to go back to."""
+
+
+class ModelStore:
+    """Models and promotions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, model: ModelRow) -> bool:
+        """Register a model; False where its job has registered one before."""
+        with self._database.turn() as session:
+            if session.scalar(select(ModelRow.id).where(ModelRow.job_id == model.job_id)):
+                return False
+            session.add(model)
+        return True
+
+    def get(self, model_id: str, principal: Principal | None = None) -> ModelRow | None:
+        """A model; None where there is none that `principal` may use."""
+        with self._database.read() as session:
+            return _usable(
+                session, session.scalar(select(ModelRow).where(ModelRow.id == model_id)), principal
+            )
+
+    def page(self, principal: Principal, cursor: Cursor) -> Page[ModelRow]:
+        """The newest models of `principal`; an admin's are everybody's."""
+        query = select(ModelRow)
+        if "admin" not in principal.scopes:
+            query = query.where(ModelRow.owner == principal.token_id)
+        with self._database.read() as session:
+            return page(session, query, ModelRow, cursor)
+
+    def served(self) -> dict[str, ModelRow]:
+        """Each served name, and the model that it means now."""
+        with self._database.read() as session:
+            query = (
+                select(PromotionRow).where(PromotionRow.taken_back_at.is_(None)).order_by(PromotionRow.number)
+            )
+            newest = {row.name: row.model_id for row in session.scalars(query)}
+            rows = session.scalars(select(ModelRow).where(ModelRow.id.in_(newest.values())))
+            models = {model.id: model for model in rows}
+        return {name: models[model_id] for name, model_id in newest.items()}
+
+    def find(self, name: str, principal: Principal | None = None) -> Path | None:
+        """The folder of a served name, a model's id, or `ID:ckpt-step-N`; None where it is not there."""
+        checkpoint = _STEP.fullmatch(name)
+        wanted = checkpoint["model"] if checkpoint else name
+        model = self.served().get(wanted) or self.get(wanted, principal)
+        if model is None:
+            return None
+        folder = Path(model.path)
+        if checkpoint:
+            folder = folder / f"checkpoint-{int(checkpoint['step'])}"
+        return folder if folder.is_dir() else None
+
+    def promote(self, model: ModelRow, name: str, by: Principal) -> None:
+        """Point the served name at a model."""
+        with self._database.turn() as session:
+            session.add(PromotionRow(name=name, model_id=model.id, by=by.token_id, created_at=time.time()))
+
+    def rollback(self, name: str) -> ModelRow:
+        """Point the served name back at what it meant before.
+
+        Raises:
+            NothingBefore: it has meant nothing else.
+        """
+        valid = select(PromotionRow).where(PromotionRow.name == name, PromotionRow.taken_back_at.is_(None))
+        with self._database.turn() as session:
+            newest = list(session.scalars(valid.order_by(PromotionRow.number.desc()).limit(2)))
+            if len(newest) < 2:
+                raise NothingBefore(f"'{name}' has no earlier model to go back to")
+            newest[0].taken_back_at = time.time()
+            before = session.scalar(select(ModelRow).where(ModelRow.id == newest[1].model_id))
+            assert before is not None
+            return before
+
+
+def _usable(session: Session, model: ModelRow | None, principal: Principal | None) -> ModelRow | None:
+    """The model, where it is the principal's own or was promoted for everybody."""
+    if model is None or principal is None or principal.may("admin") or model.owner == principal.token_id:
+        return model
+    promoted = select(PromotionRow.number).where(
+        PromotionRow.model_id == model.id, PromotionRow.taken_back_at.is_(None)
+    )
+    return model if session.scalar(promoted.limit(1)) is not None else None

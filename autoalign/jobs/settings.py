@@ -1,0 +1,106 @@
+"""Where a platform keeps its things, and what its users may do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from autoalign.errors import ConfigError
+
+DATABASE_VARIABLE = "AUTOALIGN_DATABASE_URL"
+HOME_VARIABLE = "AUTOALIGN_HOME"
+ROOTS_VARIABLE = "AUTOALIGN_ROOTS"
+_MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one user, and all of them, may ask for.
+
+    Attributes:
+        jobs: that run at once; `jobs_per_user` of one user.
+        queued_per_user: that wait at once.
+        file_bytes: of one uploaded file; `line_bytes` of one of its lines.
+        files_per_user: that are kept.
+        batch_requests: in one batch.
+        restarts: how often a job goes on after its cluster lost it.
+        unreachable: seconds without the cluster after which a job counts as lost.
+    """
+
+    jobs: int = 4
+    jobs_per_user: int = 2
+    queued_per_user: int = 100
+    file_bytes: int = 512 * _MB
+    line_bytes: int = 8 * _MB
+    files_per_user: int = 1000
+    batch_requests: int = 50_000
+    restarts: int = 3
+    unreachable: float = 900.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A platform's folders, database and limits.
+
+    Attributes:
+        home: folder of the platform's own: jobs, files, the SQLite database.
+        database_url: as SQLAlchemy writes it.
+        roots: folders that jobs may read models and data from.
+        training_defaults: keys of a training config that `/v1/fine_tuning/jobs` begins with.
+        batch_defaults: the same for the engine of `/v1/batches`.
+        hub: jobs may name models of the Hugging Face hub.
+    """
+
+    home: Path
+    database_url: str
+    roots: tuple[Path, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    training_defaults: Mapping[str, Any] = field(default_factory=dict)
+    batch_defaults: Mapping[str, Any] = field(default_factory=dict)
+    hub: bool = True
+
+    @classmethod
+    def from_environment(cls, home: Path | None = None, **changes: Any) -> Settings:
+        """Settings by AUTOALIGN_HOME, AUTOALIGN_DATABASE_URL and AUTOALIGN_ROOTS.
+
+        Raises:
+            ConfigError: the database's URL can't be read.
+        """
+        home = (home or Path(os.environ.get(HOME_VARIABLE) or "outputs/platform")).resolve()
+        url = os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{home / 'autoalign.db'}"
+        named = os.environ.get(ROOTS_VARIABLE)
+        roots = named.split(os.pathsep) if named else ["models", "data"]
+        given = {"roots": tuple(Path(root).resolve() for root in roots if root), **changes}
+        return cls(home=home, database_url=_checked(url), **given)
+
+    @property
+    def jobs_folder(self) -> Path:
+        """One folder a job."""
+        return self.home / "jobs"
+
+    @property
+    def files_folder(self) -> Path:
+        """Uploaded files, each under its id."""
+        return self.home / "files"
+
+
+def _checked(url: str) -> str:
+    """The URL, with psycopg 3 as PostgreSQL's driver.
+
+    The password is in it, so no message repeats it.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(f"{DATABASE_VARIABLE} is no database URL: postgresql://USER@HOST/NAME") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigError(f"{DATABASE_VARIABLE}: SQLite or PostgreSQL, not {parsed.get_backend_name()}")
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
