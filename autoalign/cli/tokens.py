@@ -55,7 +55,7 @@ def _create(store: TokenStore, given: Namespace) -> int:
 
 
 def _list(store: TokenStore, given: Namespace) -> int:
-    rows = [("ID", "NAME", "SCOPES", "MADE", "STATE")]
+    rows: list[tuple[str, ...]] = [("ID", "NAME", "SCOPES", "MADE", "STATE")]
     for row in store.all():
         made = time.strftime("%Y-%m-%d", time.gmtime(row.created_at))
         rows.append((row.id, row.name, row.scopes, made, "revoked" if row.revoked_at else "valid"))
