@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
+    "serve": Command("autoalign.cli.serve:serve", "serve models over OpenAI's API"),
     "data": Command("autoalign.cli.data:data", "validate, preview, filter, pair or measure data files"),
     "models": Command("autoalign.cli.models:models", "fetch the demo model or a hub model"),
     "tokens": Command("autoalign.cli.tokens:tokens", "who may use a platform: make, list, revoke tokens"),

@@ -13,6 +13,7 @@ from autoalign.config.merge import MergeConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.sample import InferConfig
 from autoalign.config.score import ScoreConfig
+from autoalign.config.serve import ServeConfig
 from autoalign.config.sft import SFTConfig
 from autoalign.config.synthesize import SynthesizeConfig
 
@@ -23,6 +24,7 @@ CLASSES = {
     "score": ScoreConfig,
     "infer": InferConfig,
     "merge": MergeConfig,
+    "serve": ServeConfig,
     "synthesize": SynthesizeConfig,
 }
 YAML_FILES = sorted((ROOT / "configs").rglob("*.yaml"))

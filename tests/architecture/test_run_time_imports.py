@@ -47,6 +47,7 @@ def test_help_loads_nothing_heavy():
         "score",
         "infer",
         "merge",
+        "serve",
         "synthesize",
         "data",
         "data validate",

@@ -6,10 +6,7 @@ it never outlives this one.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from autoalign.errors import JobFailed, MissingDependency
@@ -22,27 +19,16 @@ from autoalign.sampling.engines.base import (
     RequestFailed,
     SamplingParams,
 )
+from autoalign.sampling.vllm_process import prepare_environment, root_cause
 
-# vLLM takes about half the machine's memory on a CPU unless told otherwise.
-_CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
-_LOG_TAIL = 1 << 17
 SUPPORTS = frozenset({"json_schema", "logprobs"})
-_ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
-_QUIET = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # a chat's answers are on stdout
-    "VLLM_NO_USAGE_STATS": "1",
-}
 
 
 class VllmEngine:
     """Many requests in flight at a time; vLLM batches them token by token."""
 
     def __init__(self, options: EngineOptions) -> None:
-        for key, value in {**_QUIET, **({} if options.use_gpu else _CPU_DEFAULTS)}.items():
-            os.environ.setdefault(key, value)
-        # A forked engine core would share this process's memory map and the guard's pipe.
-        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+        prepare_environment(options.use_gpu)
         self._guard = guard_children()
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
@@ -54,7 +40,7 @@ class VllmEngine:
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
         except Exception as error:  # whatever vLLM, or its other process, stumbles over
-            raise JobFailed(f"vLLM can't start with {options.model}: {_root_cause() or error}") from error
+            raise JobFailed(f"vLLM can't start with {options.model}: {root_cause() or error}") from error
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """One whole answer; only the last output is sent over from the engine core."""
@@ -92,7 +78,7 @@ class VllmEngine:
             async for output in self._llm.generate(prompt, params, request.id):
                 yield output
         except EngineDeadError as error:
-            raise EngineDead(f"vLLM's engine died: {_root_cause() or error}") from error
+            raise EngineDead(f"vLLM's engine died: {root_cause() or error}") from error
         except EngineGenerateError as error:
             raise RequestFailed(f"vLLM failed: {error.__cause__ or error}") from error
         except ValueError as error:
@@ -150,22 +136,6 @@ def _logprobs(answer: Any) -> tuple[float, ...]:
     """The sampled token's, out of the likeliest ones that come with it."""
     pairs = zip(answer.token_ids, answer.logprobs or (), strict=True)
     return tuple(float(each[token].logprob) for token, each in pairs)
-
-
-def _root_cause() -> str | None:
-    """The last error that the engine core wrote: what vLLM raises only says to look for it above.
-
-    Inside a Ray actor both processes write to the actor's log file.
-    """
-    log = Path("/proc/self/fd/2").resolve()
-    if not log.is_file():
-        return None
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LOG_TAIL))
-        lines = file.read().decode(errors="replace").splitlines()
-    errors = [found[1] for line in lines if (found := _ERROR_LINE.search(line))]
-    told = [error for error in errors if "See root cause" not in error]
-    return told[-1] if told else None
 
 
 async def create(options: EngineOptions) -> VllmEngine:

@@ -1,0 +1,96 @@
+"""The endpoint as one ASGI application: routes, and around them ids, access and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autoalign import __version__
+from autoalign.config.serve import ServeConfig
+from autoalign.serving.access import ASGIApp, RequireToken, TokenBook
+from autoalign.serving.forwarding import Forwarder
+from autoalign.serving.inference_routes import FORWARDED, Models, inference_router
+from autoalign.serving.limits import LimitBody, RateLimit
+from autoalign.serving.metrics import Metrics
+from autoalign.serving.openai_error import error_body
+from autoalign.serving.request_log import RequestLog
+
+# What a token may do, by the path's prefix; one that is not here needs any valid token.
+SCOPES: Mapping[str, str] = {
+    **dict.fromkeys(FORWARDED, "infer"),
+    **dict.fromkeys(("/api", "/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/batches"), "jobs"),
+}
+_PAGE = Path(__file__).with_name("page.html")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application is put together from.
+
+    Args:
+        book: where tokens are looked up; None: tokens are off.
+        ready: whether the model that is loaded at once answers.
+        routers: further routes: jobs, files, the console. One that serves "/" takes the page's place.
+    """
+
+    config: ServeConfig
+    forwarder: Forwarder
+    models: Models
+    metrics: Metrics
+    ready: Callable[[], Awaitable[bool]]
+    book: TokenBook | None = None
+    routers: Sequence[APIRouter] = field(default_factory=tuple)
+
+
+def build_app(parts: Parts) -> ASGIApp:
+    """The application, closed and bounded."""
+    config = parts.config
+    app = FastAPI(title="AutoAlign", version=__version__, docs_url=None, redoc_url=None)
+    for router in parts.routers:
+        app.include_router(router)
+    app.include_router(inference_router(parts.forwarder, parts.models))
+    app.include_router(_own_routes(parts))
+    app.add_exception_handler(HTTPException, _openai_error)
+    inner: Any = RateLimit(app, config.requests_per_minute)
+    inner = LimitBody(inner, config.max_body_bytes, {"/v1/files": config.max_upload_bytes})
+    inner = RequireToken(inner, parts.book, scopes=SCOPES)
+    return RequestLog(inner, parts.metrics)
+
+
+def _own_routes(parts: Parts) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/healthz", tags=["health"], summary="this process answers")
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/readyz", tags=["health"], summary="the model that is loaded at once answers")
+    async def readyz() -> JSONResponse:
+        ready = await parts.ready()
+        return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
+
+    @router.get("/metrics", tags=["health"], summary="Prometheus figures")
+    async def metrics() -> Response:
+        return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @router.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(_PAGE.read_text(encoding="utf-8"))
+
+    return router
+
+
+async def _openai_error(request: Request, error: Exception) -> Response:
+    """404, 405 and what routes raise, with OpenAI's body."""
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    body = detail if isinstance(detail, dict) and "error" in detail else error_body(str(detail))
+    return JSONResponse(body, error.status_code, error.headers)

@@ -1,0 +1,63 @@
+"""The Ray Serve application of an endpoint: a fleet, and gateways in front of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ray import serve
+
+from autoalign.config.serve import ServeConfig
+from autoalign.serving.catalogue import Served, catalogue_of
+from autoalign.serving.fleet import Fleet
+from autoalign.serving.gateway import Gateway, MakeBook, MakeRouters
+from autoalign.serving.placement import Placement, Refusal
+from autoalign.serving.serve_launcher import ONE_LOOP, QUIET, ServeLauncher
+
+NAME = "autoalign"
+GATEWAY = "Gateway"
+_DRAIN = 600.0  # seconds that a gateway that is replaced gets for its requests
+
+
+class FleetHost:
+    """The one replica that knows which engines run."""
+
+    def __init__(self, config: ServeConfig, use_gpu: bool) -> None:
+        logging.getLogger("autoalign.serving").setLevel(logging.INFO)
+        self._fleet = Fleet(config, catalogue_of(config), ServeLauncher(config), use_gpu)
+
+    async def place(self, name: str) -> Placement | Refusal:
+        """The engine for a model, started if need be."""
+        return await self._fleet.place(name)
+
+    async def models(self) -> list[Served]:
+        """Every model that can be asked for."""
+        return await self._fleet.models()
+
+
+def application(
+    config: ServeConfig,
+    use_gpu: bool,
+    make_book: MakeBook | None = None,
+    make_routers: MakeRouters | None = None,
+    gateways: int = 1,
+) -> Any:
+    """What `serve.run` takes.
+
+    Args:
+        gateways: listeners, one a node at most; a load balancer stands before more than one.
+    """
+    small: dict[str, Any] = {"num_cpus": 0, "runtime_env": {"env_vars": ONE_LOOP}}
+    common: dict[str, Any] = {"logging_config": QUIET, "ray_actor_options": small}
+    fleet = serve.deployment(FleetHost).options(  # type: ignore[attr-defined]
+        name="Fleet", max_ongoing_requests=10_000, **common
+    )
+    gateway = serve.deployment(Gateway).options(  # type: ignore[attr-defined]
+        name=GATEWAY,
+        num_replicas=gateways,
+        max_replicas_per_node=1,
+        graceful_shutdown_timeout_s=_DRAIN,
+        graceful_shutdown_wait_loop_s=1.0,
+        **common,
+    )
+    return gateway.bind(config, fleet.bind(config, use_gpu), make_book, make_routers)

@@ -1,0 +1,146 @@
+"""Which models there are: folders under the configured roots, never outside of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autoalign import hub
+from autoalign.config.serve import ServeConfig
+
+_ADAPTER = "adapter_config.json"
+_WEIGHTS = ("*.safetensors", "*.json", "*.jinja")
+
+Aliases = Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model folder or a LoRA adapter that can be asked for.
+
+    Args:
+        id: what a request's `model` says.
+        folder: where it lies, links resolved.
+        digest: changes when the folder's files do.
+        created: seconds since 1970.
+        template: a chat template in place of the folder's own.
+        base: of an adapter, what it was trained on, as its config says.
+    """
+
+    id: str
+    folder: Path
+    digest: str
+    created: int
+    template: str | None = None
+    base: str | None = None
+
+
+class Catalogue:
+    """Looks the models up on disk each time, so that a job's new one is there at once.
+
+    Args:
+        roots: folders whose subfolders are models; a link that leads out of its root is passed over.
+        pinned: id to (folder, template) of what the operator named; it may lie anywhere.
+        aliases: other names: id to the id, or to the folder under a root, that it stands for.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        pinned: Mapping[str, tuple[Path, str | None]] | None = None,
+        aliases: Aliases = dict,
+    ) -> None:
+        self._roots = [root.expanduser().resolve() for root in roots]
+        self._pinned = {name: (path.resolve(), template) for name, (path, template) in (pinned or {}).items()}
+        self._aliases = aliases
+
+    def all(self) -> list[Served]:
+        """Every model, by id; the operator's first."""
+        found = {name: served for name in self._pinned if (served := self._read_pinned(name))}
+        for root in self._roots:
+            for folder in _candidates(root):
+                name = str(folder.relative_to(root))
+                if name not in found and (served := self._read(name, folder)):
+                    found[name] = served
+        for alias in self._aliases():
+            if alias not in found and (served := self.find(alias)):
+                found[alias] = replace(served, id=alias)
+        return list(found.values())
+
+    def find(self, name: str) -> Served | None:
+        """The model of that id; an alias gives what it stands for."""
+        target = self._aliases().get(name, name)
+        if target in self._pinned:
+            return self._read_pinned(target)
+        if not target or "\0" in target:
+            return None
+        # An absolute target is what an alias may give, and only inside a root.
+        folders = (root / target for root in self._roots)
+        return next((served for folder in folders if (served := self._read(target, folder))), None)
+
+    def base_of(self, adapter: Served) -> Served | None:
+        """The model that an adapter belongs to: by its folder, else by its name."""
+        wanted = str(adapter.base)
+        path = Path(wanted).expanduser().resolve()
+        bases = [served for served in self.all() if served.base is None]
+        same_folder = [served for served in bases if served.folder == path]
+        return next(iter(same_folder + [served for served in bases if served.id == path.name]), None)
+
+    def has_adapters(self, base: Served) -> bool:
+        """Whether an adapter of that model lies under the roots."""
+        adapters = (served for served in self.all() if served.base is not None)
+        return any(self.base_of(each) == base for each in adapters)
+
+    def _read_pinned(self, name: str) -> Served | None:
+        folder, template = self._pinned[name]
+        return _served(name, folder, template)
+
+    def _read(self, name: str, folder: Path) -> Served | None:
+        real = folder.resolve()
+        if not any(real != root and real.is_relative_to(root) for root in self._roots):
+            return None
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        return None if hidden else _served(name if not Path(name).is_absolute() else real.name, real)
+
+
+def catalogue_of(config: ServeConfig, aliases: Aliases = dict) -> Catalogue:
+    """The catalogue that a config describes."""
+    pinned = {}
+    if config.checkpoint_path is not None and config.default_model is not None:
+        pinned[config.default_model] = (Path(config.checkpoint_path).expanduser(), config.template)
+    return Catalogue([Path(root) for root in config.model_roots], pinned, aliases)
+
+
+def _candidates(root: Path) -> Iterator[Path]:
+    """Folders at the first level of a root, and a trained model's own `adapter` folder."""
+    if not root.is_dir():
+        return
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        yield folder
+        if (folder / "adapter" / _ADAPTER).is_file():
+            yield folder / "adapter"
+
+
+def _served(name: str, folder: Path, template: str | None = None) -> Served | None:
+    """The model in a folder; None where there is no whole one, or where it is just being replaced."""
+    try:
+        if (folder / _ADAPTER).is_file():
+            base = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+            return Served(name, folder, *_state(folder, template), base=str(base))
+        if not folder.is_dir() or hub.missing_parts(folder):
+            return None
+        return Served(name, folder, *_state(folder, template), template=template)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _state(folder: Path, template: str | None) -> tuple[str, int]:
+    """(digest, time of the newest file) from names, sizes and times: read often, so no file is opened."""
+    files = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    stats = [(path.name, path.stat()) for path in files]
+    marks = [f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats]
+    digest = hashlib.sha256("\n".join([str(folder), str(template), *marks]).encode()).hexdigest()
+    return digest, int(max((stat.st_mtime for _, stat in stats), default=0))

@@ -1,0 +1,109 @@
+"""The gateway's side of leases: asks the fleet where a model runs, and Ray Serve for a replica of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from autoalign.serving.leases import Grant
+from autoalign.serving.metrics import Metrics
+from autoalign.serving.placement import Placement, Refusal, busy
+
+_REMEMBER = 1.0  # seconds; the fleet keeps a replaced engine for longer (fleet.LINGER)
+
+log = logging.getLogger("autoalign.serving")
+
+
+class Refused(Exception):
+    """The request gets no engine; `refusal` is the answer."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class Engines(Protocol):
+    """Where the gateway gets leases from."""
+
+    def lease(self, model: str) -> Any:
+        """An async context manager that gives a `Grant`.
+
+        Raises:
+            Refused: no such model, or no room.
+        """
+
+
+class ServeEngines:
+    """Leases from Ray Serve.
+
+    Args:
+        place: asks the fleet.
+        handle: the Ray Serve handle of an application's engines.
+    """
+
+    def __init__(
+        self,
+        place: Callable[[str], Awaitable[Placement | Refusal]],
+        handle: Callable[[str], Any],
+        metrics: Metrics,
+    ) -> None:
+        self._place, self._handle, self._metrics = place, handle, metrics
+        self._known: dict[str, tuple[float, Placement]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def lease(self, model: str) -> AsyncIterator[Grant]:
+        """A replica of the model's engine, for one request."""
+        placement = await self._placement(model)
+        with self._metrics.queued.labels(model).track_inprogress():
+            grants, grant = await self._grant(model, placement)
+        try:
+            with self._metrics.in_flight.labels(model).track_inprogress():
+                yield grant
+        finally:
+            task = asyncio.get_running_loop().create_task(_finish(grants))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _placement(self, model: str) -> Placement:
+        since, known = self._known.get(model, (0.0, None))
+        if known is not None and time.monotonic() - since < _REMEMBER:
+            return known
+        answer = await self._place(model)
+        if isinstance(answer, Refusal):
+            raise Refused(answer)
+        self._known[model] = (time.monotonic(), answer)
+        return answer
+
+    async def _grant(self, model: str, placement: Placement) -> tuple[Any, Grant]:
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import BackPressureError, RayServeException
+
+        grants = self._handle(placement.app_name).lease.remote(placement.adapter)
+        try:
+            return grants, await anext(grants)
+        except BackPressureError:
+            raise Refused(busy()) from None
+        except (RayError, RayServeException) as error:
+            self._known.pop(model, None)  # it may have been put away: ask the fleet again
+            log.warning("no lease for %s: %s", model, error)
+            raise Refused(Refusal(503, f"No engine of '{model}' answers; try again.", None, 5)) from None
+        except asyncio.CancelledError:
+            grants.cancel()  # the client hung up while it waited
+            raise
+
+
+async def _finish(grants: Any) -> None:
+    """Read the stream of grants to its end, which comes with the request's."""
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        async for _ in grants:
+            pass
+    except (RayError, RayServeException):
+        pass  # the replica is gone, and its lease with it

@@ -1,0 +1,187 @@
+"""A request's way to an engine and its answer's way back: bytes, unread, as they come.
+
+An answer goes on piece by piece. When the client hangs up, the connection to the engine is closed at
+once, and vLLM aborts the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autoalign.serving import leases, request_body, request_log
+from autoalign.serving.access import ASGIScope, Receive
+from autoalign.serving.engines import Engines, Refused
+from autoalign.serving.leases import Grant
+from autoalign.serving.metrics import Metrics
+from autoalign.serving.openai_error import Send, error_body, send_error
+from autoalign.serving.placement import Refusal
+
+_TRIES = 3
+_USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
+_EVENT = b"data: {"
+log = logging.getLogger("autoalign.serving")
+
+_UNREACHABLE = Refusal(503, "The engine went away before it answered; try again.", None, 1)
+
+
+class Forwarder:
+    """Sends requests to engines.
+
+    Args:
+        default_model: for a request that names none.
+    """
+
+    def __init__(
+        self, engines: Engines, session: aiohttp.ClientSession, metrics: Metrics, default_model: str | None
+    ) -> None:
+        self._engines, self._session, self._metrics = engines, session, metrics
+        self._default = default_model
+
+    async def answer(self, request: Request) -> Forwarded:
+        """The response to a request that an engine answers."""
+        return Forwarded(self, await request.body(), time.perf_counter())
+
+    async def forward(self, content: bytes, began: float, scope: ASGIScope, send: Send) -> None:
+        """Answer over ASGI; a refusal is an answer too."""
+        try:
+            body = request_body.parse(content)
+            await self._try(body, request_body.model_of(body, self._default), began, scope, send)
+        except Refused as error:
+            await _refuse(error.refusal, send)
+
+    async def _try(
+        self, body: Mapping[str, Any], model: str, began: float, scope: ASGIScope, send: Send
+    ) -> None:
+        """Until an engine has begun to answer, another one may: nothing was said yet."""
+        path = scope["path"]
+        for _ in range(_TRIES):
+            async with self._engines.lease(model) as grant:
+                content = request_body.for_engine(body, path, grant)
+                headers = {
+                    "content-type": "application/json",
+                    leases.HEADER: grant.lease,
+                    request_log.HEADER: request_log.request_id_of(scope),
+                }
+                try:
+                    upstream = await self._session.post(grant.url + path, data=content, headers=headers)
+                except aiohttp.ClientConnectionError as error:
+                    log.warning("engine of %s went away: %s", model, error)
+                    continue
+                async with upstream:
+                    await _Relay(upstream, send, self._metrics, model, grant, began).run()
+                return
+        raise Refused(_UNREACHABLE)
+
+
+class Forwarded(Response):
+    """A response that is cut short when the client hangs up."""
+
+    def __init__(self, forwarder: Forwarder, content: bytes, began: float) -> None:
+        super().__init__()
+        self._forwarder, self._content, self._began = forwarder, content, began
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        work = asyncio.ensure_future(self._forwarder.forward(self._content, self._began, scope, send))
+        gone = asyncio.ensure_future(_hung_up(receive))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            gone.cancel()
+            work.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+
+class _Relay:
+    """One answer on its way from an engine to a client."""
+
+    def __init__(
+        self,
+        upstream: aiohttp.ClientResponse,
+        send: Send,
+        metrics: Metrics,
+        model: str,
+        grant: Grant,
+        began: float,
+    ) -> None:
+        self._upstream, self._send, self._model, self._began = upstream, send, model, began
+        self._metrics, self._grant = metrics, grant
+
+    async def run(self) -> None:
+        if self._upstream.status >= 400:
+            await self._error()
+        elif self._upstream.content_type == "text/event-stream":
+            await self._stream()
+        else:
+            await self._whole()
+
+    async def _stream(self) -> None:
+        await self._start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
+        tokens = self._metrics.output_tokens.labels(self._model)
+        first = True
+        async for piece in self._upstream.content.iter_any():
+            if first:
+                self._observe_first()
+                first = False
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            tokens.inc(piece.count(_EVENT))
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _whole(self) -> None:
+        content = await self._upstream.read()
+        self._observe_first()
+        used = _USAGE.findall(content)
+        if used:
+            self._metrics.output_tokens.labels(self._model).inc(int(used[-1]))
+        await self._finish(self._upstream.status, content)
+
+    async def _error(self) -> None:
+        """What vLLM refuses, as OpenAI says it."""
+        await self._finish(*openai_style(self._upstream.status, await self._upstream.read()))
+
+    async def _finish(self, status: int, content: bytes) -> None:
+        length = str(len(content)).encode()
+        await self._start(status, [(b"content-type", b"application/json"), (b"content-length", length)])
+        await self._send({"type": "http.response.body", "body": content})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _observe_first(self) -> None:
+        self._metrics.first_token.labels(self._model).observe(time.perf_counter() - self._began)
+
+
+def openai_style(status: int, content: bytes) -> tuple[int, bytes]:
+    """vLLM's error with OpenAI's types: it writes the status as the code, and names of its own."""
+    try:
+        message = str(orjson.loads(content)["error"]["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        message = "The engine refused the request."
+    if status == 501:
+        status = 400  # what this model can't do is for the client to change
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    code = "model_not_found" if status == 404 else None
+    return status, orjson.dumps(error_body(message, kind, code))
+
+
+async def _refuse(refusal: Refusal, send: Send) -> None:
+    kinds = {429: "rate_limit_error", 503: "server_error"}
+    kind = kinds.get(refusal.status, "invalid_request_error")
+    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    await send_error(send, refusal.status, error_body(refusal.message, kind, refusal.code), headers)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,45 @@
+"""Where a request for a model goes, or why it goes nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The Ray Serve application whose engine answers.
+
+    Args:
+        adapter: (id, folder) of a LoRA adapter to answer with.
+    """
+
+    app_name: str
+    adapter: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not answered.
+
+    Args:
+        status: HTTP status.
+        code: OpenAI's name of the error.
+        retry_after: seconds after which another try makes sense.
+    """
+
+    status: int
+    message: str
+    code: str | None = None
+    retry_after: int | None = None
+
+
+def unknown_model(name: str) -> Refusal:
+    """No model of that name, as OpenAI says it."""
+    message = f"The model '{name}' does not exist; GET /v1/models lists those there are."
+    return Refusal(404, message, "model_not_found")
+
+
+def busy(seconds: int = 1) -> Refusal:
+    """All queues are full."""
+    message = "All engines are busy and the queue is full; try again later."
+    return Refusal(429, message, "rate_limit_exceeded", seconds)

@@ -1,0 +1,71 @@
+"""The Ray Serve deployment that holds one engine and answers over a socket of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from autoalign.errors import JobFailed
+from autoalign.orphans import dismiss, guard_children
+from autoalign.serving import engine_app
+from autoalign.serving.engine_app import EngineApp
+from autoalign.serving.http_server import HttpServer, bind
+from autoalign.serving.leases import Grant, LeasedOnly, Leases
+from autoalign.serving.spec import EngineSpec
+
+_PATIENCE = 30.0  # seconds that a lease waits for its request
+
+
+class EngineReplica:
+    """One engine. Ray Serve brings leases; the requests themselves come over the socket."""
+
+    async def __init__(self, spec: EngineSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+        import ray
+
+        # Ray sets it to the actor's CPUs; vLLM finds the cores by itself, as it does outside of Ray.
+        os.environ.pop("OMP_NUM_THREADS", None)
+        self._spec, self._leases = spec, Leases()
+        self._guard = guard_children()
+        self._engine: EngineApp = await engine_app.start(spec)
+        app = LeasedOnly(self._engine.app, self._leases)
+        self._server = HttpServer(app, bind(ray.util.get_node_ip_address(), 0))
+
+    async def check_health(self) -> None:
+        """Ray Serve starts another replica in place of one that raises.
+
+        Raises:
+            JobFailed: the engine is dead.
+        """
+        if self._engine.llm.errored:
+            raise JobFailed(f"the engine of {self._spec.model} died")
+
+    async def lease(self, adapter: tuple[str, str] | None = None) -> AsyncIterator[Grant]:
+        """One grant; the stream stays open for as long as its request is in flight.
+
+        Args:
+            adapter: (id, folder) of a LoRA adapter to answer with.
+        """
+        template = None
+        if adapter is not None:
+            await self._engine.load_adapter(*adapter)
+            template = engine_app.adapter_template(Path(adapter[1]))
+        lease = self._leases.new()
+        try:
+            yield Grant(
+                url=self._server.url,
+                lease=lease.id,
+                model=adapter[0] if adapter is not None else self._spec.model,
+                stop=self._engine.stop,
+                stop_token_ids=self._engine.stop_token_ids,
+                chat_template=template,
+            )
+            await lease.finished(_PATIENCE)
+        finally:
+            self._leases.end(lease)
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_server"):
+            await self._server.close()
+            self._engine.llm.shutdown()
+            dismiss(self._guard)

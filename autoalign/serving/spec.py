@@ -1,0 +1,71 @@
+"""What an engine is started with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from autoalign.config.serve import ServeConfig
+from autoalign.serving.catalogue import Served
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One loaded model; travels to the machine that runs it.
+
+    Args:
+        model: its id at the endpoint.
+        digest: tells one state of the folder, and of these settings, from another.
+        template: a chat template's name or file; None: the folder's own.
+        lora: whether adapters can be loaded beside it.
+        flags: flags of vLLM's server.
+    """
+
+    model: str
+    folder: str
+    digest: str
+    template: str | None
+    use_gpu: bool
+    lora: bool
+    trust_remote_code: bool
+    flags: tuple[str, ...]
+
+    @property
+    def app_name(self) -> str:
+        """The Ray Serve application that runs it."""
+        return f"engine-{re.sub('[^a-z0-9]+', '-', self.model.lower())}-{self.digest[:12]}"
+
+
+def engine_spec(config: ServeConfig, served: Served, lora: bool, use_gpu: bool) -> EngineSpec:
+    """The engine of a base model, as the config wants it."""
+    return EngineSpec(
+        model=served.id,
+        folder=str(served.folder),
+        digest=served.digest if not lora else f"{served.digest[:10]}lo{served.digest[10:]}",
+        template=served.template,
+        use_gpu=use_gpu,
+        lora=lora,
+        trust_remote_code=config.trust_remote_code,
+        flags=tuple(_flags(config, lora, use_gpu)),
+    )
+
+
+def _flags(config: ServeConfig, lora: bool, use_gpu: bool) -> list[str]:
+    flags = [f"--dtype={config.dtype}", f"--tensor-parallel-size={config.tensor_parallel_size}"]
+    if config.max_model_len is not None:
+        flags.append(f"--max-model-len={config.max_model_len}")
+    if not use_gpu if config.enforce_eager is None else config.enforce_eager:
+        flags.append("--enforce-eager")
+    if config.trust_remote_code:
+        flags.append("--trust-remote-code")
+    if use_gpu:
+        flags.append(f"--gpu-memory-utilization={config.gpu_memory_utilization}")
+    else:
+        # vLLM 0.29 dies of a seeded request whose prompt it splits (see sampling/engines/vllm.py).
+        flags.append("--no-enable-chunked-prefill")
+    if lora:
+        flags += ["--enable-lora", f"--max-loras={config.max_loras}"]
+        flags += [f"--max-lora-rank={config.max_lora_rank}"]
+    if config.tool_call_parser is not None:
+        flags += ["--enable-auto-tool-choice", f"--tool-call-parser={config.tool_call_parser}"]
+    return [*flags, *config.engine_args]
