@@ -51,7 +51,10 @@ class InferConfig(EngineConfig):
         "jsonl",
         description="jsonl: one row an answer, with its figures; sharegpt: id, conversations, source",
     )
-    overwrite: bool = Field(False, description="replace an output file that exists")
+    overwrite: bool = Field(
+        False, description="drop answers in OUTPUT_FILE that this job does not ask for; the others stay"
+    )
+    fresh: bool = Field(False, description="make every answer again, also those in OUTPUT_FILE")
 
     n: int = Field(1, ge=1, description="answers for each prompt")
     temperature: float | list[float] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -11,12 +12,14 @@ from typing import Any, Self
 
 from autoalign.config.sample import InferConfig
 from autoalign.diversity import mean_diversity
-from autoalign.records import Message, Sample
+from autoalign.errors import ConfigError
 from autoalign.sampling import output
+from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.ledger import refusal
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Prompt, PromptSpool, Refused
-from autoalign.sampling.reasoning import split_reasoning
 from autoalign.sampling.report import SampleReport
+from autoalign.sampling.rows import RowMaker, dumps
 from autoalign.sampling.worker import Answer
 
 
@@ -27,19 +30,28 @@ class Collector:
     `NAME.partial` after a job that did not finish and has answers.
     """
 
-    def __init__(self, config: InferConfig, recorded: Sequence[Mapping[str, Any]] = ()) -> None:
-        """`recorded`: what each way of a sweep puts into its rows."""
-        self._config, self._path, self._recorded = config, config.output_path, recorded
-        folder, base = self._path.parent, f".{self._path.name}"
+    def __init__(
+        self,
+        config: InferConfig,
+        recorded: Sequence[Mapping[str, Any]] = (),
+        keys: AnswerKeys | None = None,
+    ) -> None:
+        """`recorded`: what each way of a sweep puts into its rows; `keys` names the job's answers."""
+        self._config, self._path = config, config.output_path
+        self._rows = RowMaker(config, recorded)
+        self._keys = keys or AnswerKeys()
+        folder = self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
         # First, since it refuses a second job at work on the same output.
-        self._store = output.AnswerStore(folder / f"{self._path.name}.partial")
-        self.quarantine = folder / f"{base}.quarantine"
-        self._errors_path = folder / f"{base}.errors"
-        self._errors = self._errors_path.open("w+b")
-        self.prompts = PromptSpool(folder / f"{base}.prompts")
+        finished = self._path if config.output_format == "jsonl" else None
+        partial = folder / f"{self._path.name}.partial"
+        self._store = output.AnswerStore(partial, finished, config.fresh)
+        output.remove_leftovers(self._path)
+        self.quarantine = folder / f".{self._path.name}.quarantine.tmp"
+        self._errors = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        self.prompts = PromptSpool(folder)
         self.quarantine.unlink(missing_ok=True)
-        self._failed = self._prompt_tokens = self._output_tokens = 0
+        self._prompt_tokens = self._output_tokens = 0
         self._ready: float | None = None
 
     def __enter__(self) -> Self:
@@ -49,24 +61,32 @@ class Collector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._errors.close()
-        self._errors_path.unlink(missing_ok=True)
         self.quarantine.unlink(missing_ok=True)
         self.prompts.discard()
-        self._store.close(keep=kind is not None and self._store.done > 0)
+        self._store.close(keep=kind is not None)
         with contextlib.suppress(OSError):  # goes only where nothing was written
             self._path.parent.rmdir()
 
     def expect(self, prompts: Iterable[Prompt | Refused]) -> int:
-        """Keep the prompts to come; returns how many of them ids had to be made unique for."""
+        """Keep the prompts to come; returns how many of them ids had to be made unique for.
+
+        Raises:
+            ConfigError: an earlier run left answers that this job would drop.
+        """
         renamed = 0
         for prompt in prompts:
             self.prompts.add(prompt)
-            refused = isinstance(prompt, Refused)
-            self._store.grow(self._config.n, failed=refused)
-            if isinstance(prompt, Refused):
-                self._failed += self._config.n
-                self._write_error(prompt.id, None, prompt.reason, prompt.messages)
             renamed += prompt.renamed
+            if isinstance(prompt, Refused):
+                self._store.give_up(self._config.n)
+                key = self._keys.refused_key(prompt.messages)
+                self._write_error(prompt, None, prompt.reason, key)
+                continue
+            for index in range(self._config.n):
+                self._store.expect(self._keys.key(prompt, index))
+        unasked = self._store.unasked(self._keys)
+        if unasked.rows and not (self._config.overwrite or self._config.fresh):
+            raise ConfigError(refusal(self._path, unasked))
         return renamed
 
     @property
@@ -77,7 +97,12 @@ class Collector:
     @property
     def failed(self) -> int:
         """How many answers can't be had."""
-        return self._failed
+        return self._store.failed
+
+    @property
+    def reused(self) -> int:
+        """How many answers an earlier run has made."""
+        return self._store.reused
 
     @property
     def missing(self) -> int:
@@ -94,39 +119,37 @@ class Collector:
 
     def take(self, answers: Iterable[Answer], progress: SampleProgress) -> None:
         """Keep answers and failures as they come; one that was settled before is left out."""
-        done = failed = tokens = 0
+        done, failed, tokens = self._store.done, self._store.failed, 0
         for answer in answers:
             number = answer.prompt * self._config.n + answer.index
             self._ready = min(self._ready or answer.engine_ready, answer.engine_ready)
             prompt = self.prompts[answer.prompt]
+            key = self._keys.key(prompt, answer.index)
             if answer.error is not None:
                 if self._store.fail(number):
-                    failed += 1
-                    self._write_error(prompt.id, answer.index, answer.error, prompt.messages)
-            elif self._store.add(number, self._row(prompt, answer)):
-                done += 1
+                    self._write_error(prompt, answer.index, answer.error, key)
+            elif self._store.add(number, self._rows.row(prompt, answer, key)):
                 tokens += answer.completion_tokens
                 self._prompt_tokens += answer.prompt_tokens
         self._store.flush()
-        self._failed += failed
         self._output_tokens += tokens
         if self._ready is not None:
             progress.engine_ready(self._ready)
-        progress.advance(done, failed, tokens)
+        progress.advance(self._store.done - done, self._store.failed - failed, tokens)
 
     def what_is_kept(self) -> str:
         """For the message of a job that was stopped."""
         if not self._store.done:
-            return "stopped before the first answer; nothing was written"
+            return "no answer was finished"
         return (
-            f"stopped: {self._store.done} of {self.expected} answers, in the order they were finished, "
-            f"are in {self._store.path}"
+            f"{self._store.done} of {self.expected} answers are kept in {self._store.path}; "
+            "the same command goes on from there"
         )
 
     def finish(self, started: float) -> SampleReport:
         """Write the output and `errors.jsonl`; `started` is the job's `time.time()`."""
         config = self._config
-        output.write_answers(self._path, self._store.in_order(), config.output_format, config.n == 1)
+        output.write_answers(self._path, self._final_lines(), config.output_format, config.n == 1)
         quarantined = self._take_quarantined()
         self._errors.seek(0)
         errors = output.write_errors(self._path.parent, self._path.name, self._errors)
@@ -134,7 +157,8 @@ class Collector:
         return SampleReport(
             prompts=len(self.prompts),
             answers=self._store.done,
-            failed=self._failed,
+            reused=self._store.reused,
+            failed=self._store.failed,
             quarantined=quarantined,
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
@@ -152,39 +176,23 @@ class Collector:
             lines = (self._store.line(prompt * n + index) for index in range(n))
             yield [json.loads(line)["text"] for line in lines if line is not None]
 
-    def _row(self, prompt: Prompt, answer: Answer) -> dict[str, Any]:
-        reasoning, text = None, answer.text
-        if self._config.split_reasoning:
-            reasoning, text = split_reasoning(answer.text)
-        row = Sample(
-            id=f"{prompt.key}-{answer.index}",
-            prompt_id=prompt.id,
-            index=answer.index,
-            messages=(),
-            text=text,
-            finish_reason=answer.finish_reason,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            seed=answer.seed,
-            model=self._config.name,
-            source=self._config.label,
-            extra=prompt.extra,
-        ).to_dict()
-        row["messages"] = [*prompt.own_messages, Message("assistant", text).to_dict()]
-        if reasoning is not None:
-            row["reasoning"] = reasoning
-        if prompt.variant is not None:
-            row["params"] = self._recorded[prompt.variant]
-        if answer.logprobs is not None:
-            row["logprobs"] = answer.logprobs
-        return row
+    def _final_lines(self) -> Iterator[bytes]:
+        for number, line, reused in self._store.in_order():
+            place, index = divmod(number, self._config.n)
+            yield self._rows.relabelled(line, self.prompts[place], index) if reused else line
 
-    def _write_error(
-        self, prompt_id: str, index: int | None, reason: str, messages: Iterable[Mapping[str, Any]]
-    ) -> None:
-        row = {"output": self._path.name, "prompt_id": prompt_id, "index": index, "error": reason}
-        line = json.dumps({**row, "messages": list(messages)}, ensure_ascii=False)
-        self._errors.write(line.encode() + b"\n")
+    def _write_error(self, prompt: Prompt | Refused, index: int | None, reason: str, key: bytes) -> None:
+        name = prompt.key if isinstance(prompt, Prompt) else prompt.id
+        row = {
+            "output": self._path.name,
+            "id": name if index is None else f"{name}-{index}",
+            "prompt_id": prompt.id,
+            "index": index,
+            "error": reason,
+            "messages": list(prompt.messages),
+            "key": key.hex(),
+        }
+        self._errors.write(dumps(row))
 
     def _take_quarantined(self) -> int:
         """Bad rows, which the reader wrote to a file of its own, go with the other errors."""
@@ -195,5 +203,5 @@ class Collector:
             for line in rows:
                 count += 1
                 row = {"output": self._path.name, **json.loads(line)}
-                self._errors.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                self._errors.write(dumps(row))
         return count

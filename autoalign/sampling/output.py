@@ -3,45 +3,86 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
-from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign.errors import ConfigError
+from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.ledger import Ledger, Unasked
+from autoalign.sampling.places import Places, write_all
+from autoalign.sampling.rows import dumps
 
 ERRORS_NAME = "errors.jsonl"
 _MISSING, _FAILED = -1, -2
 
 
+class StoredLine(NamedTuple):
+    """A finished row, the number of its answer, and whether an earlier run made it."""
+
+    number: int
+    line: bytes
+    reused: bool
+
+
 class AnswerStore:
-    """Lines in the order they finish; 8 bytes of memory for each says where it lies.
+    """Finished rows, in the order they finish: the ledger that a rerun goes on with.
+
+    Rows of earlier runs are found again by their keys, here and in the finished output; rows are only ever
+    added behind whole ones. Memory does not grow with their number.
 
     Args:
-        path: the file; readable JSONL at any time. What an earlier job left there is replaced.
+        path: the file; readable JSONL at any time.
+        finished: the output of an earlier run, if any.
+        fresh: forget what both hold.
 
     Raises:
         ConfigError: another process has it open.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, finished: Path | None = None, fresh: bool = False) -> None:
         self.path = path
-        self.done = 0
-        self._file = path.open("a+b")
+        self.done = self.failed = self.reused = 0
+        self._file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
             raise ConfigError(f"{path}: another job is at work on this output") from None
-        self._file.truncate(0)
-        self._end = 0
-        self._places = array("q")
+        self._places = Places(path.parent)
+        self._readers = [path.open("rb")]
+        if not fresh and finished is not None and finished.exists():
+            self._readers.append(finished.open("rb"))
+        self._ledger = Ledger()
+        self._end = 0 if fresh else self._ledger.read(self._readers[0], 0)
+        self._file.truncate(self._end)
+        if len(self._readers) > 1:
+            self._ledger.read(self._readers[1], 1)
+        self._ledger.close()
+        self._resumed_at = self._written = self._end
+        self._unwritten: list[bytes] = []
 
-    def grow(self, count: int, failed: bool = False) -> None:
-        """Expect `count` answers more, or note that they can't be had."""
-        self._places.extend([_FAILED if failed else _MISSING] * count)
+    def expect(self, key: bytes) -> None:
+        """One answer more, which an earlier run may have made."""
+        place = self._ledger.find(key)
+        self._places.append(_MISSING if place is None else place)
+        self.reused += place is not None
+        self.done += place is not None
+
+    def give_up(self, count: int) -> None:
+        """`count` answers more, which can't be had."""
+        for _ in range(count):
+            self._places.append(_FAILED)
+        self.failed += count
+
+    def unasked(self, keys: AnswerKeys) -> Unasked:
+        """Rows of earlier runs that nobody expects; after this, no more answers may be expected."""
+        unasked, self._ledger = self._ledger.unasked(keys), Ledger()
+        return unasked
 
     def __len__(self) -> int:
         return len(self._places)
@@ -50,9 +91,9 @@ class AnswerStore:
         """Keep answer `number`; False when it is there already (a repeated Ray task)."""
         if self._places[number] != _MISSING:
             return False
-        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        self._file.write(line)
-        self._places[number] = self._end
+        line = dumps(row)
+        self._unwritten.append(line)
+        self._places[number] = 2 * self._end
         self._end += len(line)
         self.done += 1
         return True
@@ -62,6 +103,7 @@ class AnswerStore:
         if self._places[number] != _MISSING:
             return False
         self._places[number] = _FAILED
+        self.failed += 1
         return True
 
     def is_missing(self, number: int) -> bool:
@@ -71,33 +113,48 @@ class AnswerStore:
     @property
     def missing(self) -> int:
         """How many are neither there nor failed."""
-        return self._places.count(_MISSING)
+        return len(self._places) - self.done - self.failed
 
-    def in_order(self) -> Iterator[bytes]:
+    def in_order(self) -> Iterator[StoredLine]:
         """The lines in the input's order."""
-        self._file.flush()
-        for place in self._places:
+        self.flush()
+        for number, place in enumerate(self._places):
             if place >= 0:
-                self._file.seek(place)
-                yield self._file.readline()
+                yield StoredLine(number, self._read(place), place % 2 == 1 or place < 2 * self._resumed_at)
 
     def line(self, number: int) -> bytes | None:
         """Answer `number`; None where it is not there."""
-        if self._places[number] < 0:
-            return None
-        self._file.flush()
-        self._file.seek(self._places[number])
-        return self._file.readline()
+        place = self._places[number]
+        self.flush()
+        return None if place < 0 else self._read(place)
 
     def flush(self) -> None:
-        """Hand what came so far to the operating system, which outlives a killed job."""
-        self._file.flush()
+        """Hand what came so far to the operating system, which outlives a killed job.
+
+        Raises:
+            OSError: it can't be written, and no part of it is left; what was written before stays.
+        """
+        data, lost, self._unwritten = b"".join(self._unwritten), len(self._unwritten), []
+        try:
+            write_all(self._file.fileno(), data)
+        except OSError:
+            self.done -= lost
+            self._file.truncate(self._written)
+            raise
+        self._written += len(data)
 
     def close(self, keep: bool = False) -> None:
-        """Close the file, and remove it unless it is to be kept."""
-        self._file.close()
-        if not keep:
+        """Close the file, and remove it unless it is to be kept and holds anything."""
+        if not (keep and self._written):
             self.path.unlink(missing_ok=True)
+        for file in (*self._readers, self._file):
+            file.close()
+        self._places.close()
+
+    def _read(self, place: int) -> bytes:
+        file = self._readers[place % 2]
+        file.seek(place // 2)
+        return file.readline()
 
 
 def write_answers(path: Path, lines: Iterable[bytes], output_format: str, one_each: bool) -> None:
@@ -129,8 +186,8 @@ def write_errors(folder: Path, output: str, rows: Iterable[bytes]) -> Path | Non
     the file, or None when it holds nothing of this run.
     """
     path, mine = folder / ERRORS_NAME, 0
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with _locked(folder), temporary.open("wb") as file:
         if path.exists():
             with path.open("rb") as before:
                 file.writelines(line for line in before if not _is_of(line, output))
@@ -138,12 +195,31 @@ def write_errors(folder: Path, output: str, rows: Iterable[bytes]) -> Path | Non
             file.write(row)
             mine += 1
         size = file.tell()
-    if size:
-        temporary.replace(path)
-    else:
-        temporary.unlink()
-        path.unlink(missing_ok=True)
+        file.flush()
+        os.fsync(file.fileno())
+        if size:
+            temporary.replace(path)
+        else:
+            temporary.unlink()
+            path.unlink(missing_ok=True)
     return path if mine else None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Jobs whose outputs share the folder wait for each other."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """What a killed job left half written beside the output `path`; nobody else may be at work on it."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

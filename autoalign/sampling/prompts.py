@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from array import array
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any, Protocol
 
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, Message, Sample, messages_to_dicts
+from autoalign.sampling.places import NameSet, Places
 from autoalign.sampling.sweep import Sweep, with_examples
 
 _REFUSED = -1
 _DUMPED = ("index", "id", "messages", "token_ids", "tools", "variant", "examples")
-_OF_A_SAMPLE = {each.name for each in fields(Sample)} | {"reference", "params", "reasoning", "logprobs"}
+_OF_A_ROW = {"reference", "params", "reasoning", "logprobs", "key"}
+_OF_A_SAMPLE = {each.name for each in fields(Sample)} | _OF_A_ROW
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -119,12 +121,11 @@ class Refused:
 
 
 class PromptSpool:
-    """Prompts in a file; 8 bytes of memory for each say where it lies."""
+    """Prompts in a file without a name, read again by their number; memory does not grow with them."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("w+b")
-        self._places = array("q")
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by discard)
+        self._places = Places(folder)
         self._end = 0
 
     def add(self, prompt: Prompt | Refused) -> None:
@@ -149,9 +150,9 @@ class PromptSpool:
         return (index for index, place in enumerate(self._places) if place != _REFUSED)
 
     def discard(self) -> None:
-        """Close and remove the file."""
+        """Forget them."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._places.close()
 
 
 def prepare(
@@ -167,13 +168,30 @@ def prepare(
         sweep: the ways in which each is answered, in place of the one with `system_message`.
     """
     sweep = sweep or Sweep.single(system_message)
-    seen: dict[str, int] = {}
+    names = _Names()
     place = itertools.count()
     for conversation in conversations:
-        count = seen[conversation.id] = seen.get(conversation.id, 0) + 1
-        prompt_id = conversation.id if count == 1 else f"{conversation.id}#{count}"
+        prompt_id = names.distinct(conversation.id)
+        renamed = prompt_id != conversation.id
         for number, prompt in enumerate(_ways(conversation, prompt_id, renderer, sweep)):
-            yield replace(prompt, index=next(place), renamed=count > 1 and number == 0)
+            yield replace(prompt, index=next(place), renamed=renamed and number == 0)
+
+
+class _Names:
+    """Gives every prompt a name that no other has."""
+
+    def __init__(self) -> None:
+        self._seen = NameSet()
+        self._copies: dict[str, int] = {}
+
+    def distinct(self, name: str) -> str:
+        """The name, or the first of `NAME#2`, `NAME#3`, ... that is free."""
+        if self._seen.add(name):
+            return name
+        while True:
+            copy = self._copies[name] = self._copies.get(name, 1) + 1
+            if self._seen.add(f"{name}#{copy}"):
+                return f"{name}#{copy}"
 
 
 def _ways(

@@ -12,6 +12,7 @@ from autoalign.diversity import Diversity
 class SampleReport:
     """Figures of one job; `startup_seconds` is what passed before the engine could answer.
 
+    `reused`: those of `answers` that an earlier run had made; tokens are of the others.
     `diversity`: means over prompts with several answers.
     """
 
@@ -26,6 +27,7 @@ class SampleReport:
     output: Path
     errors: Path | None
     diversity: Diversity | None = None
+    reused: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -41,7 +43,7 @@ class SampleReport:
         """Name and value of each line of the summary."""
         return [
             ("prompts", f"{self.prompts:,}"),
-            ("answers", f"{self.answers:,}"),
+            ("answers", f"{self.answers:,}{self._kept}"),
             ("failed", f"{self.failed:,}"),
             *([("bad rows", f"{self.quarantined:,} left out")] if self.quarantined else []),
             ("prompt tokens", f"{self.prompt_tokens:,}"),
@@ -50,6 +52,10 @@ class SampleReport:
             ("output tok/s", f"{self.tokens_per_second:,.0f}"),
             *([("diversity", f"{self.diversity}, among a prompt's answers")] if self.diversity else []),
         ]
+
+    @property
+    def _kept(self) -> str:
+        return f" ({self.reused:,} of an earlier run)" if self.reused else ""
 
 
 def print_report(report: SampleReport) -> None:

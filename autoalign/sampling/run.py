@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from autoalign.records import Conversation
 from autoalign.sampling import output, pipeline
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import require_support
+from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Renderer, prepare
 from autoalign.sampling.report import SampleReport
@@ -37,10 +38,10 @@ def run(config: InferConfig) -> SampleReport:
     Raises:
         InputError: something the user gave is wrong; no engine was started.
         JobFailed: the engine failed, or more than `max_error_rate` of the answers did.
-        StoppedEarly: Ctrl-C or SIGTERM; what was finished is kept in a `.partial` file.
+        StoppedEarly: Ctrl-C or SIGTERM; what was finished is kept, and the next run goes on from there.
     """
     started = time.time()
-    output.refuse_existing(config.output_path, config.overwrite)
+    _refuse_output(config)
     if config.models:
         raise ConfigError("'models': several models are for run_each")
     if config.n > 1 and 0 in _listed(config.temperature):
@@ -49,14 +50,18 @@ def run(config: InferConfig) -> SampleReport:
     require_support(config.backend, params)
     sweep = Sweep.of(config, params)
     spec = WorkerSpec(config.backend, options, params, config.seed, sweep.params if sweep.recorded else ())
+    keys = AnswerKeys.of_job(spec, config.split_reasoning)
     try:
-        with Collector(config, sweep.recorded) as collector:
+        with Collector(config, sweep.recorded, keys) as collector:
             _read_prompts(config, renderer, sweep, collector)
             if collector.missing:
                 _generate(config, spec, collector)
             report = collector.finish(started)
     except OSError as error:
-        raise JobFailed(f"{error.filename or config.output_path}: {error.strerror or error}") from error
+        reason = f"{error.filename or config.output_path}: {error.strerror or error}"
+        raise JobFailed(
+            f"{reason}; finished answers are kept, the same command goes on from there"
+        ) from error
     if report.error_rate > config.max_error_rate:
         raise JobFailed(
             f"{report.failed} of {report.answers + report.failed} answers failed, more than --max_error_rate "
@@ -68,12 +73,18 @@ def run(config: InferConfig) -> SampleReport:
 def run_each(config: InferConfig) -> Iterator[SampleReport]:
     """`run` for each of `config.models`, or for the one model."""
     refused = [one.output_path for one in _of_each_model(config)]
-    for path in refused:
-        output.refuse_existing(path, config.overwrite)
+    for one in _of_each_model(config):
+        _refuse_output(one)
     if len(set(refused)) < len(refused):
         raise ConfigError("'models': two of them have the same name, and would share an output folder")
     for one in _of_each_model(config):
         yield run(one)
+
+
+def _refuse_output(config: InferConfig) -> None:
+    """Of a finished sharegpt file nothing can be used again: its rows have no keys."""
+    replace = config.output_format == "jsonl" or config.overwrite or config.fresh
+    output.refuse_existing(config.output_path, replace)
 
 
 def _of_each_model(config: InferConfig) -> list[InferConfig]:
@@ -94,10 +105,12 @@ def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collect
         _warn(f"{renamed} prompts repeat the id of another; they are named '#2', '#3', ... in the output")
     if collector.failed:
         _warn(f"{collector.failed} answers can't be had; the reasons will be in {output.ERRORS_NAME}")
+    if collector.reused:
+        _warn(f"{collector.reused} of {collector.expected} answers are there, {collector.missing} to be made")
 
 
 def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> None:
-    """Run the pipeline until every answer is there; a pass more makes up for what a lost actor took along."""
+    """Have every answer made that is missing."""
     try:
         with (
             pipeline.silencer() as hush,
@@ -109,14 +122,35 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
             spec = replace(spec, options=replace(spec.options, use_gpu=cluster.gpus > 0))
             pipeline.require_room(spec, config.num_replicas, cluster)
             for _ in range(_PASSES):
-                tasks = pipeline.Tasks(collector.open_tasks(), config.n)
-                for answers in pipeline.answers(tasks, spec, config.num_replicas, hush):
-                    collector.take(answers, progress)
+                _one_pass(config, spec, collector, hush, progress)
                 if not collector.missing:
                     return
     except KeyboardInterrupt:
-        raise StoppedEarly(collector.what_is_kept()) from None
-    raise JobFailed(f"{collector.missing} answers are still missing after {_PASSES} passes")
+        raise StoppedEarly(f"stopped: {collector.what_is_kept()}") from None
+    raise JobFailed(f"{collector.missing} answers are missing; {collector.what_is_kept()}")
+
+
+def _one_pass(
+    config: InferConfig,
+    spec: WorkerSpec,
+    collector: Collector,
+    hush: Callable[[], None],
+    progress: SampleProgress,
+) -> None:
+    """Ask for what is missing; an engine that dies on the way leaves the rest to the next pass.
+
+    Raises:
+        JobFailed: the engine did not start, or gave no answer, which it won't the next time either.
+    """
+    before = collector.missing
+    tasks = pipeline.Tasks(collector.open_tasks(), config.n)
+    try:
+        for answers in pipeline.answers(tasks, spec, config.num_replicas, hush):
+            collector.take(answers, progress)
+    except JobFailed as error:
+        if collector.missing == before:
+            raise JobFailed(f"{error}; {collector.what_is_kept()}") from error
+        _warn(f"{error}; {collector.missing} answers are missing")
 
 
 def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversation]:

@@ -72,11 +72,11 @@ def test_a_row_has_the_documented_keys_in_order(tmp_path: Path) -> None:
         "id": "q0-0", "prompt_id": "q0", "index": 0,
         "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "answer 0.0"}],
         "text": "answer 0.0", "finish_reason": "stop", "prompt_tokens": 2, "completion_tokens": 3,
-        "seed": 5, "model": "m", "source": "s",
+        "seed": 5, "model": "m", "source": "s", "key": row["key"],
     }  # fmt: skip
     assert list(row) == [
         "id", "prompt_id", "index", "messages", "text", "finish_reason", "prompt_tokens",
-        "completion_tokens", "seed", "model", "source",
+        "completion_tokens", "seed", "model", "source", "key",
     ]  # fmt: skip
 
 

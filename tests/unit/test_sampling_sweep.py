@@ -16,6 +16,7 @@ from autoalign.errors import ConfigError
 from autoalign.records import Conversation, Message
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed, require_support
+from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Prompt, prepare
 from autoalign.sampling.reasoning import split_reasoning
@@ -133,7 +134,7 @@ def test_a_worker_answers_each_way_with_its_parameters_and_one_seed() -> None:
 def rows(tmp_path: Path, answers: Sequence[Answer], **values: Any) -> list[dict[str, Any]]:
     given = config(source="s", output_dir=str(tmp_path), **values)
     sweep = Sweep.of(given, SamplingParams())
-    with Collector(given, sweep.recorded) as collector:
+    with Collector(given, sweep.recorded, AnswerKeys(ways=sweep.params)) as collector:
         collector.expect(prepare(asked("x"), PlainRenderer(), sweep=sweep))
         collector.take(answers, SampleProgress(len(answers)))
         report = collector.finish(0.0)

@@ -1,0 +1,101 @@
+"""The name of an answer in the ledger: what it is made from, and nothing else.
+
+Two runs give an answer the same key when model, engine, parameters, prompt and index are the same. How
+it is made (replicas, requests in flight, GPUs, which URL) is no part of it; neither is the prompt's place
+in its file. A greedy answer depends on no seed, so its key holds none.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from autoalign import manifest
+from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed
+from autoalign.sampling.prompts import Prompt
+from autoalign.sampling.worker import WorkerSpec
+
+SIZE = 16  # bytes
+_JOB_SIZE = 4
+# Fields of EngineOptions that change how an answer is made, not which one.
+_HOW = {
+    "model", "tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "enforce_eager",
+    "trust_remote_code", "use_gpu", "concurrency", "base_url", "api_key_env", "max_retries", "timeout",
+    "extra",
+}  # fmt: skip
+_OF_EACH = {"options", "params", "seed", "sweep"}
+
+
+@dataclass(frozen=True)
+class AnswerKeys:
+    """Makes the keys of one job; a key ends in 4 bytes that all answers of the job share.
+
+    Attributes:
+        job: digest of the model, the engine and its options.
+        ways: the parameters of each way to answer.
+        seed: the job's.
+    """
+
+    job: bytes = bytes(32)
+    ways: tuple[SamplingParams, ...] = (SamplingParams(),)
+    seed: int = 42
+
+    @classmethod
+    def of_job(cls, spec: WorkerSpec, split_reasoning: bool = False) -> AnswerKeys:
+        """`spec.options.model` is a model folder, or the model's id at an endpoint.
+
+        Raises:
+            ModelError: a folder without weights.
+        """
+        folder = Path(spec.options.model)
+        model = spec.options.model if spec.backend == "openai" else manifest.model_digest(folder)
+        what: dict[str, Any] = {"model": model, "split_reasoning": split_reasoning}
+        what |= {f.name: getattr(spec.options, f.name) for f in fields(EngineOptions) if f.name not in _HOW}
+        what |= {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _OF_EACH}
+        return cls(_digest([_canonical(what)], 32), spec.sweep or (spec.params,), spec.seed)
+
+    def key(self, prompt: Prompt, index: int) -> bytes:
+        """The key of answer `index` of a prompt, 16 bytes."""
+        way = prompt.variant or 0
+        seed = b"" if self.ways[way].greedy else str(derive_seed(self.seed, prompt.id, index)).encode()
+        return self._named([self._way_digests[way], _content(prompt), str(index).encode(), seed])
+
+    def refused_key(self, messages: Sequence[Mapping[str, Any]]) -> bytes:
+        """The key of a prompt that can't be asked."""
+        return self._named([_canonical(messages)])
+
+    def is_of_job(self, key: bytes) -> bool:
+        """Whether a key was made with this model, engine and options."""
+        return key[-_JOB_SIZE:] == self.job[:_JOB_SIZE]
+
+    def _named(self, parts: Iterable[bytes]) -> bytes:
+        return _digest([self.job, *parts], SIZE - _JOB_SIZE) + self.job[:_JOB_SIZE]
+
+    @cached_property
+    def _way_digests(self) -> tuple[bytes, ...]:
+        return tuple(_digest([_canonical(asdict(way))], 16) for way in self.ways)
+
+
+def _content(prompt: Prompt) -> bytes:
+    """What the engine is fed: token ids; messages where the endpoint renders them."""
+    if prompt.token_ids:
+        return array("q", prompt.token_ids).tobytes()
+    return _canonical([prompt.messages, prompt.tools])
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
+
+
+def _digest(parts: Iterable[bytes], size: int) -> bytes:
+    digest = blake2b(digest_size=size)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()

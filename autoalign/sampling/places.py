@@ -1,0 +1,99 @@
+"""Numbers and names by the million: offsets in a file of their own, and a compact set."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+_WIDTH = 8  # bytes
+_TAIL = 8192  # numbers
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """`os.write`, repeated until everything is written."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class Places:
+    """A list of 64-bit numbers in a file without a name, which is gone with the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (closed by close)
+        self._tail = array("q")  # not written yet
+        self._written = 0
+
+    def __len__(self) -> int:
+        return self._written + len(self._tail)
+
+    def __getitem__(self, index: int) -> int:
+        if index >= self._written:
+            return self._tail[index - self._written]
+        data = os.pread(self._file.fileno(), _WIDTH, index * _WIDTH)
+        return array("q", data)[0]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if index >= self._written:
+            self._tail[index - self._written] = value
+        else:
+            os.pwrite(self._file.fileno(), array("q", [value]).tobytes(), index * _WIDTH)
+
+    def __iter__(self) -> Iterator[int]:
+        return (self[index] for index in range(len(self)))
+
+    def append(self, value: int) -> None:
+        """One number more."""
+        self._tail.append(value)
+        if len(self._tail) == _TAIL:
+            write_all(self._file.fileno(), self._tail.tobytes())
+            self._written += _TAIL
+            self._tail = array("q")
+
+    def close(self) -> None:
+        """Forget them."""
+        self._file.close()
+
+
+class NameSet:
+    """Names as 64-bit digests in a hash table: 13 to 27 bytes each, where a set of strings takes 100.
+
+    Two of ten million names share a digest with a probability of 3e-6.
+    """
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(_WIDTH * 1024))
+        self._count = 0
+
+    def add(self, name: str) -> bool:
+        """Whether the name is new."""
+        # 0 marks a free slot.
+        digest = int.from_bytes(blake2b(name.encode("utf-8", "replace"), digest_size=_WIDTH).digest()) or 1
+        slot = self._slot(self._slots, digest)
+        if self._slots[slot]:
+            return False
+        self._slots[slot] = digest
+        self._count += 1
+        if self._count * 5 > len(self._slots) * 3:
+            self._double()
+        return True
+
+    def _double(self) -> None:
+        slots = array("Q", bytes(2 * _WIDTH * len(self._slots)))
+        for digest in self._slots:
+            if digest:
+                slots[self._slot(slots, digest)] = digest
+        self._slots = slots
+
+    @staticmethod
+    def _slot(slots: array[int], digest: int) -> int:
+        """Where the digest is, or would be."""
+        last = len(slots) - 1  # the length is a power of two
+        slot = digest & last
+        while slots[slot] and slots[slot] != digest:
+            slot = (slot + 1) & last
+        return slot

@@ -1,0 +1,70 @@
+"""The rows of a sampling job's output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoalign.config.sample import InferConfig
+from autoalign.records import Message, Sample
+from autoalign.sampling.prompts import Prompt
+from autoalign.sampling.reasoning import split_reasoning
+from autoalign.sampling.worker import Answer
+
+_MADE = ("messages", "text", "finish_reason", "prompt_tokens", "completion_tokens", "seed")
+
+
+class RowMaker:
+    """Answers as rows; `recorded` is what each way of a sweep puts into its rows."""
+
+    def __init__(self, config: InferConfig, recorded: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._config, self._recorded = config, recorded
+
+    def row(self, prompt: Prompt, answer: Answer, key: bytes) -> dict[str, Any]:
+        """The row of a new answer; its key is the last field, where `ledger` looks for it."""
+        reasoning, text = None, answer.text
+        if self._config.split_reasoning:
+            reasoning, text = split_reasoning(answer.text)
+        made = {
+            "messages": [*prompt.own_messages, Message("assistant", text).to_dict()],
+            "text": text,
+            "finish_reason": answer.finish_reason,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "seed": answer.seed,
+            "reasoning": reasoning,
+            "logprobs": answer.logprobs,
+            "key": key.hex(),
+        }
+        return self._assembled(prompt, answer.index, made)
+
+    def relabelled(self, line: bytes, prompt: Prompt, index: int) -> bytes:
+        """A row that an earlier run made, with the names and other keys that its prompt has now."""
+        return dumps(self._assembled(prompt, index, json.loads(line)))
+
+    def _assembled(self, prompt: Prompt, index: int, made: Mapping[str, Any]) -> dict[str, Any]:
+        own = {name: made[name] for name in _MADE}
+        row = Sample(
+            id=f"{prompt.key}-{index}",
+            prompt_id=prompt.id,
+            index=index,
+            model=self._config.name,
+            source=self._config.label,
+            extra=prompt.extra,
+            **{**own, "messages": ()},
+        ).to_dict()
+        row["messages"] = made["messages"]
+        if made.get("reasoning") is not None:
+            row["reasoning"] = made["reasoning"]
+        if prompt.variant is not None:
+            row["params"] = self._recorded[prompt.variant]
+        if made.get("logprobs") is not None:
+            row["logprobs"] = made["logprobs"]
+        row["key"] = made["key"]
+        return row
+
+
+def dumps(row: Mapping[str, Any]) -> bytes:
+    """One line; half a surrogate pair, which no file can hold, becomes a question mark."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
