@@ -27,7 +27,7 @@ _JOB_SIZE = 4
 _HOW = {
     "model", "tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "enforce_eager",
     "trust_remote_code", "use_gpu", "concurrency", "base_url", "api_key_env", "max_retries", "timeout",
-    "extra",
+    "requests_per_minute", "tokens_per_minute", "serve_app", "served_model", "extra",
 }  # fmt: skip
 _OF_EACH = {"options", "params", "seed", "sweep"}
 
@@ -53,9 +53,7 @@ class AnswerKeys:
         Raises:
             ModelError: a folder without weights.
         """
-        folder = Path(spec.options.model)
-        model = spec.options.model if spec.backend == "openai" else manifest.model_digest(folder)
-        what: dict[str, Any] = {"model": model, "split_reasoning": split_reasoning}
+        what: dict[str, Any] = {"model": _model(spec), "split_reasoning": split_reasoning}
         what |= {f.name: getattr(spec.options, f.name) for f in fields(EngineOptions) if f.name not in _HOW}
         what |= {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _OF_EACH}
         return cls(_digest([_canonical(what)], 32), spec.sweep or (spec.params,), spec.seed)
@@ -80,6 +78,14 @@ class AnswerKeys:
     @cached_property
     def _way_digests(self) -> tuple[bytes, ...]:
         return tuple(_digest([_canonical(asdict(way))], 16) for way in self.ways)
+
+
+def _model(spec: WorkerSpec) -> list[str | None]:
+    """Its weights' digest where they are here, its name where somebody else runs it."""
+    if spec.backend == "openai":
+        return [spec.options.model]
+    served = [spec.options.served_model] if spec.backend == "serve" else []
+    return [manifest.model_digest(Path(spec.options.model)), *served]
 
 
 def _content(prompt: Prompt) -> bytes:
