@@ -49,6 +49,9 @@ _SHARD_BYTES = 4 << 30
 _LIVE_PARAMETERS = 10**9
 """DeepSpeed's `stage3_max_live_parameters`."""
 
+_BUCKET_NUMEL = 32 << 20
+"""Gradients that are float32 at a time, as in engines/plain.py."""
+
 LOGITS_BYTES = 192 << 20
 """Logits held at a time, as in losses/cross_entropy.py."""
 _SOFTMAX_POSITIONS = 32
@@ -126,7 +129,7 @@ class Footprint:
     optimizer: int
     """Float32 masters and both moments."""
     gradients: int
-    """Float32, at the update."""
+    """At the update: float32, or in the model's type beside a bucket in float32 (engines/plain.py)."""
     raw_gradients: int
     """In the model's type, at the end of the backward pass."""
     activations: int
@@ -291,7 +294,7 @@ def footprint(
         weights=_held_weights(weights // zero.weights, config),
         reference=base // zero.weights if keeps_reference else 0,
         optimizer=0 if offloaded else state * trained // zero.optimizer,
-        gradients=4 * trained // zero.optimizer,
+        gradients=_update_bytes(config, trained, workers) // zero.optimizer,
         raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,
         activations=activations,
         logits=logits,
@@ -299,6 +302,13 @@ def footprint(
         snapshot=0 if on_gpu else _snapshot_bytes(config, whole, trained),
         accumulates=config.gradient_accumulation_steps > 1,
     )
+
+
+def _update_bytes(config: TrainConfig, trained: int, workers: int) -> int:
+    is_summed = workers > 1 or config.gradient_accumulation_steps > 1 or config.max_tokens_per_batch
+    if config.deepspeed != "none" or config.use_lora or not config.bf16 or is_summed:
+        return 4 * trained
+    return 2 * trained + 2 * min(trained, _BUCKET_NUMEL)
 
 
 def base_bytes(shapes: Shapes, config: TrainConfig) -> int:

@@ -123,6 +123,15 @@ def test_bf16_takes_18_bytes_a_weight_at_the_update():
     assert (part.weights, part.gradients, part.optimizer) == (2 * WEIGHTS, 4 * WEIGHTS, 12 * WEIGHTS)
 
 
+def test_gradients_of_one_micro_batch_are_float32_a_bucket_at_a_time():
+    shapes = {"model.embed_tokens.weight": (3 << 20, 64)}
+    weights, bucket = 3 * 64 << 20, 32 << 20
+    one = footprint(config(), shapes, SIZES, SMALL, workers=1, libraries=0)
+    two = footprint(config(gradient_accumulation_steps=2), shapes, SIZES, SMALL, workers=1, libraries=0)
+    assert one.gradients == 2 * (weights - bucket) + 4 * bucket
+    assert two.gradients == 4 * weights
+
+
 def test_fp32_takes_16_bytes_a_weight():
     assert memory(bf16=False).moments["at the update"] == 16 * WEIGHTS
 

@@ -54,20 +54,18 @@ class PlainEngine:
     ) -> StepResult:
         loss_sum = 0.0
         for batch in batches:
+            self._collect_gradients()
             with self._kept_activations():
                 loss = self.module(batch.to(self._world.device))
             (loss / denominator).backward()
-            self._collect_gradients()
             loss_sum += float(loss.detach())
-        self._all_reduce()
-        masters = list(self._masters.values())
-        grad_norm = float(nn.utils.clip_grad_norm_(masters, self._max_norm))
+        if self._world.size > 1:
+            self._collect_gradients()
+            self._all_reduce()
+        grad_norm = self._grad_norm()
         if accept(loss_sum, grad_norm):
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
-            self._optimizer.step()
-            self._publish()
-        self._optimizer.zero_grad(set_to_none=True)
+            self._update(lr, min(1.0, self._max_norm / (grad_norm + 1e-6)))
+        self._drop_gradients(self._masters)
         return StepResult(loss_sum, grad_norm)
 
     @torch.no_grad()
@@ -96,19 +94,53 @@ class PlainEngine:
                 "step": torch.tensor(float(step), device=master.device),
                 **{key: tensors[f"{name}:{key}"].to(master.device) for key in (MOMENT, VARIANCE)},
             }
-        self._publish()
+        self._publish(self._masters)
 
     def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.module.model.named_parameters() if p.requires_grad)
 
     def _collect_gradients(self) -> None:
-        """Add low-precision gradients to the masters' float32 ones, and free them."""
+        """Add low-precision gradients to the masters' float32 ones, and free them.
+
+        The last micro-batch's stay as they are where nothing has to be added to them: `_update`
+        then holds few of them in float32 at a time.
+        """
         for parameter, master in self._masters.items():
-            if master is parameter or parameter.grad is None:
-                continue
-            gradient = parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-            parameter.grad = None
+            if master is not parameter and parameter.grad is not None:
+                _add_gradient(parameter, master)
+
+    @torch.no_grad()
+    def _grad_norm(self) -> float:
+        for parameter, master in self._masters.items():
+            if master is not parameter and parameter.grad is not None and master.grad is not None:
+                _add_gradient(parameter, master)
+        norms = [
+            torch.linalg.vector_norm(gradient, dtype=torch.float32)
+            for pair in self._masters.items()
+            if (gradient := _gradient_of(*pair)) is not None
+        ]
+        return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+
+    @torch.no_grad()
+    def _update(self, lr: float, scale: float) -> None:
+        """One step of the optimizer on scaled gradients, some weights at a time."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        gradients = {
+            parameter: _gradient_of(parameter, master) for parameter, master in self._masters.items()
+        }
+        self._drop_gradients(self._masters)
+        for parameters in _in_buckets(self._masters):
+            for parameter in parameters:
+                if (gradient := gradients.pop(parameter)) is not None:
+                    self._masters[parameter].grad = gradient.float().mul_(scale)
+            self._optimizer.step()
+            self._publish(parameters)
+            self._drop_gradients(parameters)
+
+    def _drop_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        for parameter in parameters:
+            parameter.grad = self._masters[parameter].grad = None
 
     def _all_reduce(self) -> None:
         """Sum gradients over ranks, in buckets."""
@@ -126,11 +158,34 @@ class PlainEngine:
             _reduce_bucket(bucket)
 
     @torch.no_grad()
-    def _publish(self) -> None:
+    def _publish(self, parameters: Iterable[nn.Parameter]) -> None:
         """Round the masters to the model's type."""
-        for parameter, master in self._masters.items():
-            if master is not parameter:
+        for parameter in parameters:
+            if (master := self._masters[parameter]) is not parameter:
                 parameter.copy_(master)
+
+
+def _gradient_of(parameter: nn.Parameter, master: nn.Parameter) -> Tensor | None:
+    return parameter.grad if master.grad is None else master.grad
+
+
+def _add_gradient(parameter: nn.Parameter, master: nn.Parameter) -> None:
+    assert parameter.grad is not None
+    gradient = parameter.grad.float()
+    master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+    parameter.grad = None
+
+
+def _in_buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Parameters in turn, so many at a time that their float32 gradients stay small."""
+    bucket: list[nn.Parameter] = []
+    for parameter in parameters:
+        bucket.append(parameter)
+        if sum(held.numel() for held in bucket) >= _BUCKET_NUMEL:
+            yield bucket
+            bucket = []
+    if bucket:
+        yield bucket
 
 
 def _master_of(parameter: nn.Parameter) -> nn.Parameter:
