@@ -9,6 +9,7 @@ from sources import ROOT
 
 from autoalign.cli.main import COMMANDS
 from autoalign.config.dpo import DPOConfig
+from autoalign.config.evaluate import EvalConfig
 from autoalign.config.merge import MergeConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.sample import InferConfig
@@ -22,6 +23,7 @@ CLASSES = {
     "dpo": DPOConfig,
     "rm": RMConfig,
     "score": ScoreConfig,
+    "eval": EvalConfig,
     "infer": InferConfig,
     "merge": MergeConfig,
     "serve": ServeConfig,

@@ -23,7 +23,7 @@ SIDEWAYS = {
     "sampling": {"cluster", "hub", "model_folder"},
     "scoring": {"model_folder", "sampling", "training"},
     "synthesizing": {"cluster", "sampling"},
-    "evaluation": {"cluster", "hub", "model_folder", "sampling"},
+    "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring"},
     "alignment": {"cluster", "hub", "model_folder", "training", "sampling", "evaluation"},
     "serving": {"jobs"},
     "cli": {"client"},

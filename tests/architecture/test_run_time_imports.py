@@ -48,6 +48,7 @@ def test_help_loads_nothing_heavy():
         "infer",
         "merge",
         "serve",
+        "eval",
         "synthesize",
         "data",
         "data validate",

@@ -1,0 +1,1 @@
+"""Models scored on benchmarks: asked, judged, put into tables, compared."""

@@ -1,0 +1,135 @@
+"""Benchmarks of our own, found by a name, NAME=FILE, or as a YAML or Python file.
+
+A named one is a file in `autoalign/evaluation/benchmarks/`:
+
+    FILE = "gsm8k/test.jsonl"                # below data_root
+    MAX_NEW_TOKENS = 512                     # of one answer
+    NEEDS = ()                               # of "judge", "reward_model"
+
+    def read(path: Path) -> Iterator[Ask]
+    def score(answered: Sequence[Answered], tools: Tools) -> Scored
+
+A Python file of one's own has the same; one without FILE lies beside its data, or needs none.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+from autoalign import plugins
+from autoalign.config.evaluate import EvalConfig
+from autoalign.errors import ConfigError, DataError
+from autoalign.evaluation import own_file
+from autoalign.evaluation.ask import Answered, Ask, Scored
+from autoalign.evaluation.tools import Tools
+
+PACKAGE = "autoalign.evaluation.benchmarks"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark that is ready to be asked.
+
+    Attributes:
+        path: its data.
+        max_new_tokens: of one answer.
+        needs: what else the job must have: `judge`, `reward_model`.
+    """
+
+    name: str
+    path: Path
+    read: Callable[[Path], Iterable[Ask]]
+    score: Callable[[Sequence[Answered], Tools], Scored]
+    max_new_tokens: int = 512
+    needs: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
+
+
+def load_all(config: EvalConfig) -> list[Benchmark]:
+    """The job's own benchmarks, read and cut to `limit`.
+
+    Raises:
+        InputError: one is unknown, its data is not on the disk or not as expected, or it needs a judge.
+    """
+    found = [_load(given, config) for given in config.benchmark_names]
+    names = [each.name for each in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"'benchmarks': two are named {', '.join(sorted(twice))}")
+    lost = [each for each in found if not each.path.exists()]
+    if lost:
+        lines = "\n".join(f"  {each.name}: {each.path}" for each in lost)
+        raise DataError(
+            f"data sets that are not on the disk (nothing was started):\n{lines}\nput them there, or give "
+            f"--data_root (now {config.data_folder}) or --benchmarks NAME=FILE"
+        )
+    return [_read(each, config) for each in found]
+
+
+def _load(given: str, config: EvalConfig) -> Benchmark:
+    name, _, file = given.partition("=")
+    if not file and given.endswith((".yaml", ".yml")):
+        own = own_file.load(Path(given).expanduser())
+        return Benchmark(own.name, own.data, own.read, own.score, own.max_new_tokens)
+    if not file and given.endswith(".py"):
+        return _of_module(Path(given).stem, _python_file(Path(given).expanduser()), config, None)
+    module = plugins.load(PACKAGE, name)
+    return _of_module(name, module, config, file or _configured(name, config))
+
+
+def _of_module(name: str, module: ModuleType, config: EvalConfig, file: str | None) -> Benchmark:
+    default = getattr(module, "FILE", None)
+    beside = config.data_folder / default if default else Path(str(module.__file__))
+    path = Path(file).expanduser() if file else beside
+    return Benchmark(
+        name,
+        path,
+        module.read,
+        module.score,
+        getattr(module, "MAX_NEW_TOKENS", Benchmark.max_new_tokens),
+        tuple(getattr(module, "NEEDS", ())),
+    )
+
+
+def _configured(name: str, config: EvalConfig) -> str | None:
+    """Keys that name a benchmark's data."""
+    keys = {"mt_bench": config.mt_path, "alpaca_eval": config.alpaca_path, "arena_hard": config.arena_path}
+    return keys.get(name)
+
+
+def _read(benchmark: Benchmark, config: EvalConfig) -> Benchmark:
+    needed = {"judge": config.judge_model, "reward_model": config.reward_model}
+    for need in benchmark.needs:
+        if not needed[need]:
+            raise ConfigError(
+                f"benchmark {benchmark.name} needs --{'judge_model' if need == 'judge' else need}"
+            )
+    asks = tuple(islice(benchmark.read(benchmark.path), config.limit))
+    if not asks:
+        raise DataError("no questions in it", str(benchmark.path))
+    if len({ask.id for ask in asks}) < len(asks):
+        raise DataError("two questions have the same id", str(benchmark.path))
+    return replace(benchmark, asks=asks, max_new_tokens=config.max_new_tokens or benchmark.max_new_tokens)
+
+
+def _python_file(path: Path) -> ModuleType:
+    """The user's own code, which the config names.
+
+    Raises:
+        ConfigError: no such file, or it lacks `read` or `score`.
+    """
+    spec = importlib.util.spec_from_file_location(f"autoalign_benchmark_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"'benchmarks': {path}: no such file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for wanted in ("read", "score"):
+        if not callable(getattr(module, wanted, None)):
+            raise ConfigError(
+                f"'benchmarks': {path} defines no {wanted}(); docs/evaluation.md shows a whole one"
+            )
+    return module

@@ -1,0 +1,185 @@
+"""Models side by side: the same questions, the differences and what they are worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from autoalign.config.evaluate import CompareConfig
+from autoalign.errors import ConfigError
+from autoalign.evaluation import comparison_report, pictures
+from autoalign.evaluation.layout import latest_of
+from autoalign.evaluation.results import PERCENT, Question, Result, read_questions, read_results, write_text
+from autoalign.evaluation.significance import paired_p_value
+from autoalign.intervals import RESAMPLES, paired_bootstrap
+
+_DRAWS = 2_000_000  # of one bootstrap
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What `eval` wrote about a model."""
+
+    name: str
+    folder: Path
+    results: tuple[Result, ...]
+    questions: Mapping[str, Mapping[str, Question]]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A question that one model got right and the other wrong (or better and worse)."""
+
+    id: str
+    prompt: str
+    before: Question
+    after: Question
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A benchmark's score of `model` less that of `base`, over the questions that both have.
+
+    Attributes:
+        low: of the interval of the difference, in the score's unit; `high` the other end.
+        p_value: how likely so large a difference is between equals, by an exact test.
+        significant: the interval leaves 0 out, and the test agrees.
+        better: questions that `model` did better, `worse` those it did worse.
+    """
+
+    benchmark: str
+    base: str
+    model: str
+    count: int
+    value: float
+    low: float
+    high: float
+    p_value: float
+    level: float
+    better: tuple[Flip, ...] = field(default=())
+    worse: tuple[Flip, ...] = field(default=())
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is more than the draw of the questions explains.
+
+        The bootstrap alone would call equals different a little more often than its level says.
+        """
+        return (self.low > 0 or self.high < 0) and self.p_value < 1 - self.level
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of it, and where the report is."""
+
+    models: tuple[Evaluated, ...]
+    differences: tuple[Difference, ...]
+    level: float
+    folder: Path
+
+    def summary(self) -> str:
+        """For the terminal."""
+        return (
+            comparison_report.plain(self)
+            + f"\nreport: {self.folder / 'report.html'}, {self.folder / 'report.md'}"
+        )
+
+
+def run(config: CompareConfig) -> Comparison:
+    """Compare every model with the first, and write report.md, report.html, differences.json and a picture.
+
+    Raises:
+        ConfigError: there is no evaluation of a model, or two have the same name and place.
+    """
+    outputs = Path(config.output_dir).expanduser()
+    models = _named_apart([_load(given, outputs) for given in config.models])
+    base, *others = models
+    differences = [each for other in others for each in differences_of(base, other, config)]
+    names = "_vs_".join(each.name for each in models)
+    folder = Path(config.report_dir).expanduser() if config.report_dir else outputs / "compare" / names
+    comparison = Comparison(tuple(models), tuple(differences), config.level, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = pictures.radar if config.picture == "radar" else pictures.bars
+    draw({each.name: each.results for each in models}, folder / "comparison.png")
+    write_text(folder / "report.md", comparison_report.markdown(comparison))
+    write_text(folder / "report.html", comparison_report.html(comparison))
+    told = [asdict(each) | {"significant": each.significant} for each in differences]
+    write_text(
+        folder / "differences.json", json.dumps(told, ensure_ascii=False, indent=1, default=str) + "\n"
+    )
+    return comparison
+
+
+def differences_of(base: Evaluated, model: Evaluated, config: CompareConfig) -> list[Difference]:
+    """One for each benchmark whose questions both were asked."""
+    found = []
+    for name, questions in base.questions.items():
+        others = model.questions.get(name, {})
+        pairs = [
+            (question, others[id])
+            for id, question in questions.items()
+            if id in others and question.score is not None and others[id].score is not None
+        ]
+        if pairs:
+            unit = next((each.unit for each in base.results if each.benchmark == name), "%")
+            found.append(_difference(name, base.name, model.name, pairs, unit, config))
+    return found
+
+
+def _difference(
+    name: str,
+    base: str,
+    model: str,
+    pairs: Sequence[tuple[Question, Question]],
+    unit: str,
+    config: CompareConfig,
+) -> Difference:
+    before = [old.score or 0.0 for old, _ in pairs]
+    after = [new.score or 0.0 for _, new in pairs]
+    scale = PERCENT if unit == "%" else 1.0
+    resamples = max(200, min(RESAMPLES, _DRAWS // len(pairs)))
+    value, low, high = paired_bootstrap(before, after, config.level, resamples=resamples, seed=config.seed)
+    flips = [Flip(old.id, old.prompt, old, new) for old, new in pairs if old.score != new.score]
+    better = tuple(flip for flip in flips if (flip.after.score or 0.0) > (flip.before.score or 0.0))
+    worse = tuple(flip for flip in flips if (flip.after.score or 0.0) < (flip.before.score or 0.0))
+    p_value = paired_p_value([new - old for old, new in zip(before, after, strict=True)], seed=config.seed)
+    return Difference(
+        name, base, model, len(pairs), scale * value, scale * low, scale * high,
+        p_value, config.level, better, worse,
+    )  # fmt: skip
+
+
+def _load(given: str, outputs: Path) -> Evaluated:
+    folder = Path(given).expanduser()
+    if not (folder / "results.json").is_file():
+        folder = outputs / given
+    if not (folder / "results.json").is_file():
+        folder = latest_of(outputs, given) or folder
+    if not (folder / "results.json").is_file():
+        known = sorted(path.parent.name for path in outputs.glob("*/results.json"))
+        raise ConfigError(
+            f"'models': no evaluation of '{given}' in {outputs}; there are: {', '.join(known) or 'none'}"
+        )
+    keys = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
+    name = keys.get("model_name") or Path(str(keys.get("model_path", folder.name)).rstrip("/")).name
+    questions = {
+        file.stem: {question.id: question for question in read_questions(file)}
+        for file in sorted((folder / "questions").glob("*.jsonl"))
+    }
+    return Evaluated(name, folder, tuple(read_results(folder / "results.json")), questions)
+
+
+def _named_apart(models: Sequence[Evaluated]) -> list[Evaluated]:
+    """Two evaluations of one model are told apart by their folders."""
+    names = [each.name for each in models]
+    apart = [
+        each
+        if names.count(each.name) == 1
+        else Evaluated(each.folder.name, each.folder, each.results, each.questions)
+        for each in models
+    ]
+    if len({each.name for each in apart}) < len(apart):
+        raise ConfigError("'models': the same evaluation is named twice")
+    return apart

@@ -1,0 +1,1 @@
+"""What runs in OpenCompass's environment: it may import OpenCompass, and of AutoAlign the sandbox alone."""

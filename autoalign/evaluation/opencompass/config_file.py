@@ -1,0 +1,183 @@
+"""`configs/MODEL_ID.py`: what OpenCompass is to run, as a file that it also runs by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pprint import pformat
+from typing import Any
+
+from autoalign.evaluation.opencompass.datasets import DatasetConfig, Subset
+
+_EVALUATORS = "autoalign.evaluation.inside_opencompass.evaluators"
+# OpenCompass's own ones run a model's programs without a sandbox.
+SANDBOXED = {
+    "HumanEvalEvaluator": f"{_EVALUATORS}.SandboxedHumanEval",
+    "MBPPEvaluator": f"{_EVALUATORS}.SandboxedMBPP",
+    "MBPPPassKEvaluator": f"{_EVALUATORS}.SandboxedMBPPPassK",
+}
+_ROUND = [
+    {"role": "HUMAN", "api_role": "HUMAN"},
+    {"role": "BOT", "api_role": "BOT", "generate": True},
+]
+_RESERVED = [{"role": "SYSTEM", "api_role": "SYSTEM"}]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the file holds beside its data sets and models; `together`: data sets of one process."""
+
+    limit: int | None = None
+    num_runs: int = 1
+    max_new_tokens: int | None = None
+    together: int = 1000
+
+
+def endpoint_model(
+    abbr: str,
+    *,
+    model: str,
+    url: str,
+    tokenizer: str,
+    in_flight: int,
+    temperature: float,
+    seed: int | None,
+    context: int,
+    tries: int,
+    timeout: float,
+) -> dict[str, Any]:
+    """OpenCompass's OpenAI model class; the server renders with its chat template.
+
+    The temperature goes into the extra arguments too, because OpenCompass leaves it out where a model's
+    name holds "o1", "o3", "o4" or "gpt-5".
+    """
+    extra: dict[str, Any] = {"temperature": temperature}
+    if seed is not None:
+        extra["seed"] = seed
+    return {
+        "abbr": abbr,
+        "type": "opencompass.models.OpenAISDK",
+        "path": model,
+        "key": "ENV",
+        "openai_api_base": url,
+        "tokenizer_path": tokenizer,
+        "meta_template": {"round": _ROUND, "reserved_roles": _RESERVED},
+        "query_per_second": 1000,
+        # A batch ends when its last answer is there: several requests for each slot keep the slots busy.
+        "batch_size": 8 * in_flight,
+        "max_workers": in_flight,
+        "max_out_len": 1024,
+        "max_seq_len": context,
+        "temperature": temperature,
+        "retry": tries,
+        "timeout": timeout,
+        "openai_extra_kwargs": extra,
+    }
+
+
+def local_model(
+    abbr: str,
+    *,
+    folder: str,
+    batch_size: int,
+    temperature: float,
+    dtype: str,
+    num_gpus: int,
+    trust_remote_code: bool,
+    generates: bool,
+) -> dict[str, Any]:
+    """One of OpenCompass's Hugging Face model classes: with the folder's chat template, or without one."""
+    kind = "HuggingFacewithChatTemplate" if generates else "HuggingFaceBaseModel"
+    tokenizer: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    return {
+        "abbr": abbr,
+        "type": f"opencompass.models.{kind}",
+        "path": folder,
+        "tokenizer_path": folder,
+        "tokenizer_kwargs": tokenizer,
+        "model_kwargs": {"trust_remote_code": trust_remote_code, "torch_dtype": dtype},
+        "generation_kwargs": sampling,
+        "batch_size": batch_size,
+        "max_out_len": 1024,
+        "run_cfg": {"num_gpus": num_gpus},
+    }
+
+
+def render(
+    model_id: str,
+    configs: Sequence[DatasetConfig],
+    subsets: Sequence[Subset],
+    models: Mapping[bool, Mapping[str, Any]],
+    settings: Settings,
+) -> str:
+    """The file's text.
+
+    Args:
+        models: what answers the sets that ask for text (True) and those that compare likelihoods (False).
+    """
+    imports = "\n".join(f"    from {each.module} import {', '.join(each.variables)}" for each in configs)
+    lists = ", ".join(f"*{variable}" for each in configs for variable in each.variables)
+    sandboxed = {
+        subset.abbr: SANDBOXED[subset.evaluator] for subset in subsets if subset.evaluator in SANDBOXED
+    }
+    kinds = list(dict.fromkeys(subset.asks_for_text for subset in subsets))
+    used = [dict(models[kind]) for kind in kinds]
+    text_sets = sorted({subset.abbr for subset in subsets if subset.asks_for_text})
+    return f'''"""OpenCompass's config of the evaluation {model_id}, written by `autoalign-cli eval`."""
+
+from mmengine.config import read_base
+
+with read_base():
+{imports}
+
+sandboxed = {pformat(sandboxed, width=100)}
+text_sets = {pformat(text_sets, width=100, compact=True)}
+datasets = [{lists}]
+for dataset in datasets:
+{_changes(settings)}
+    if dataset["abbr"] in sandboxed:
+        dataset["eval_cfg"]["evaluator"] = dict(type=sandboxed[dataset["abbr"]])
+del dataset
+
+models = {pformat(used, width=100, sort_dicts=False)}
+{_combinations(kinds)}
+infer = dict(
+    partitioner=dict(type="opencompass.partitioners.NaivePartitioner", n={settings.together}),
+    runner=dict(
+        type="opencompass.runners.LocalRunner",
+        max_num_workers=1,
+        task=dict(type="opencompass.tasks.OpenICLInferTask"),
+    ),
+)
+eval = dict(
+    partitioner=dict(type="opencompass.partitioners.NaivePartitioner", n={settings.together}),
+    runner=dict(
+        type="opencompass.runners.LocalRunner",
+        max_num_workers=1,
+        task=dict(type="opencompass.tasks.OpenICLEvalTask", dump_details=True),
+    ),
+)
+'''
+
+
+def _changes(settings: Settings) -> str:
+    lines = [f'    dataset["n"] = dataset["k"] = {settings.num_runs}'] if settings.num_runs > 1 else []
+    if settings.limit is not None:
+        lines.append(f'    dataset["reader_cfg"]["test_range"] = "[:{settings.limit}]"')
+    if settings.max_new_tokens is not None:
+        lines.append('    if dataset["abbr"] in text_sets:')
+        lines.append(f'        dataset["infer_cfg"]["inferencer"]["max_out_len"] = {settings.max_new_tokens}')
+    return "\n".join(lines)
+
+
+def _combinations(kinds: Sequence[bool]) -> str:
+    """Which model is asked what, where there are two."""
+    if len(kinds) < 2:
+        return ""
+    parts = [
+        f"    dict(models=[models[{place}]], datasets=[each for each in datasets "
+        f'if (each["abbr"] in text_sets) is {kind}]),'
+        for place, kind in enumerate(kinds)
+    ]
+    return "model_dataset_combinations = [\n" + "\n".join(parts) + "\n]\n"

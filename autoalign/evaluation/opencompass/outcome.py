@@ -1,0 +1,208 @@
+"""What OpenCompass left: figures, answers, and why there are none.
+
+OpenCompass ends with 0 and a dash in its table where a task failed. So a data set is done when its result is
+there and holds a number, and failed otherwise; the reason stands in its task's log.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from autoalign.evaluation.opencompass.datasets import Subset
+from autoalign.evaluation.results import PERCENT, Question, Result, interval_of, macro_average
+from autoalign.intervals import wilson
+
+# The figure that is a data set's score, in the order of OpenCompass's own tables.
+METRICS = (
+    *("score", "auc_score", "accuracy", "humaneval_pass@1", "rouge1", "avg_toxicity_score", "bleurt_diff"),
+    *("matthews_correlation", "truth", "f1", "exact_match"),
+)
+_RUNS = re.compile(r" \(\d+ runs average\)$")
+_CORRECT = ("correct", "is_correct", "cascade_correct")
+_REASON = re.compile(
+    r"^\s*(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)|Killed|Terminated)\b.*$", re.MULTILINE
+)
+_LONGEST = 300  # characters of a reason
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A data set's figure, and its questions where OpenCompass tells of each."""
+
+    result: Result
+    questions: tuple[Question, ...] = ()
+
+
+class Outcome:
+    """The folder of one OpenCompass run (`opencompass_log/TIMESTAMP`), and the model's abbreviation in it."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self._folder, self._model = folder, model
+
+    def is_done(self, abbr: str) -> bool:
+        """Whether this data set has a number."""
+        return self._figure(abbr) is not None
+
+    def missing(self, subsets: Sequence[Subset]) -> list[str]:
+        """Data sets without one."""
+        return [subset.abbr for subset in subsets if not self.is_done(subset.abbr)]
+
+    def discard_failed(self, subsets: Sequence[Subset]) -> None:
+        """Remove results without a number, which OpenCompass would take for done."""
+        for abbr in self.missing(subsets):
+            self._path("results", abbr).unlink(missing_ok=True)
+
+    def reason(self, abbr: str) -> str:
+        """Why this data set has no number."""
+        told = self._json("results", abbr)
+        if isinstance(told, Mapping) and told.get("error"):
+            return _one_line(str(told["error"]))
+        has_answers = self._path("predictions", abbr).is_file()
+        for stage in ("eval", "infer") if has_answers else ("infer", "eval"):
+            log = self._folder / "logs" / stage / self._model / f"{abbr}.out"
+            if log.is_file() and (found := last_error(log.read_text(encoding="utf-8", errors="replace"))):
+                return found
+        stage = "scoring its answers" if has_answers else "answering it"
+        return f"OpenCompass ended while {stage} and gave no reason (logs in {self._folder / 'logs'})"
+
+    def collect(self, subsets: Sequence[Subset]) -> Iterator[Collected]:
+        """A figure for each dataset config, with those of its subsets in one."""
+        for name, members in groupby(subsets, key=lambda subset: subset.name):
+            yield self._config(name, list(members))
+
+    def _config(self, name: str, subsets: Sequence[Subset]) -> Collected:
+        lost = self.missing(subsets)
+        questions = [self._questions(subset.abbr) for subset in subsets if subset.abbr not in lost]
+        flat = tuple(question for part in questions for question in part)
+        if lost:
+            which = "" if len(subsets) == 1 else f"{len(lost)} of {len(subsets)} subsets, {lost[0]}: "
+            return Collected(Result(name, "", error=which + self.reason(lost[0])), flat)
+        if len(subsets) == 1:
+            return Collected(self._single(name, subsets[0].abbr, flat), flat)
+        figures = [self._figure(subset.abbr) or ("", math.nan) for subset in subsets]
+        parts = [_scores(part) for part in questions]
+        value = fmean(figure for _, figure in figures)
+        if all(parts) and abs(PERCENT * fmean(fmean(part) for part in parts) - value) < 1e-6:
+            return Collected(replace(macro_average(name, figures[0][0], parts), value=value), flat)
+        count = sum(map(len, questions))
+        notes = {"subsets": len(subsets)}
+        return Collected(Result(name, figures[0][0], count, value, notes=notes), flat)
+
+    def _single(self, name: str, abbr: str, questions: Sequence[Question]) -> Result:
+        metric, value = self._figure(abbr) or ("", math.nan)
+        scores = _scores(questions)
+        if scores and abs(PERCENT * fmean(scores) - value) < 1e-6:
+            interval = interval_of(scores)
+        elif questions and 0 <= value <= PERCENT:
+            interval = wilson(value / PERCENT * len(questions), len(questions))
+        else:
+            return Result(name, metric, len(questions), value, unit="")
+        # The figure itself is OpenCompass's, to the last digit.
+        return Result(name, metric, len(questions), value, PERCENT * interval.low, PERCENT * interval.high)
+
+    def _figure(self, abbr: str) -> tuple[str, float] | None:
+        """Metric and value."""
+        told = self._json("results", abbr)
+        if not isinstance(told, Mapping):
+            return None
+        numbers = {
+            _RUNS.sub("", key): float(value)
+            for key, value in told.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+        found = next((name for name in (*METRICS, *numbers) if name in numbers), None)
+        return None if found is None else (found, numbers[found])
+
+    def _questions(self, abbr: str) -> list[Question]:
+        """In the data set's order; the answers of several runs stand together."""
+        answers = self._json("predictions", abbr)
+        told = self._json("results", abbr)
+        details = _details(told.get("details") if isinstance(told, Mapping) else None)
+        if not isinstance(answers, Mapping):
+            return []
+        rows = [answers[key] for key in sorted(answers, key=int)]
+        size = len(details) if details and len(rows) % len(details) == 0 else len(rows)
+        return [
+            Question(
+                f"{abbr}/{place}",
+                _correctness(details[place]) if size == len(details) else None,
+                _prompt(rows[place]),
+                tuple(str(row.get("prediction", "")) for row in rows[place::size]),
+                _text(rows[place].get("gold")),
+                _kept(details[place]) if size == len(details) else {},
+            )
+            for place in range(size)
+        ]
+
+    def _path(self, kind: str, abbr: str) -> Path:
+        return self._folder / kind / self._model / f"{abbr}.json"
+
+    def _json(self, kind: str, abbr: str) -> Any:
+        try:
+            return json.loads(self._path(kind, abbr).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+
+def last_error(log: str) -> str | None:
+    """The last exception in a log, on one line; None where there is none."""
+    found = _REASON.findall(log)
+    return _one_line(found[-1]) if found else None
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+def _details(given: Any) -> list[Mapping[str, Any]]:
+    """OpenCompass writes a list, or a dict of places with a key `type` among them."""
+    rows = given if isinstance(given, list) else []
+    if isinstance(given, Mapping):
+        rows = [given[key] for key in sorted((key for key in given if str(key).isdigit()), key=int)]
+    return [row for row in rows if isinstance(row, Mapping)]
+
+
+def _correctness(row: Mapping[str, Any]) -> float | None:
+    """The share of a question's answers that are right."""
+    for key in _CORRECT:
+        given = row.get(key)
+        values = given if isinstance(given, list) else [given]
+        if values and all(isinstance(value, bool) for value in values):
+            return fmean(map(float, values))
+    return None
+
+
+def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A detail's small fields: prompts and answers stand beside them."""
+    values = {
+        key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in row.items()
+    }
+    known = {*_CORRECT, "example_abbr", "prompt", "completion", "origin_prediction"}
+    return {key: value for key, value in values.items() if key not in known}
+
+
+def _prompt(row: Mapping[str, Any]) -> str:
+    given = row.get("origin_prompt", "")
+    if isinstance(given, list):
+        turns = [each for each in given if isinstance(each, Mapping)]
+        return "\n\n".join(str(each.get("prompt", each.get("content", ""))) for each in turns)
+    return str(given)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _scores(questions: Sequence[Question]) -> list[float]:
+    """All of them, or none."""
+    scores = [question.score for question in questions]
+    return [score for score in scores if score is not None] if None not in scores else []

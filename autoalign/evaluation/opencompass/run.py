@@ -1,0 +1,165 @@
+"""OpenCompass's part of an evaluation: looked over before anything starts, run, and read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoalign.config.evaluate import EvalConfig
+from autoalign.evaluation.deployment import Served
+from autoalign.evaluation.layout import Layout
+from autoalign.evaluation.model_view import word_counter
+from autoalign.evaluation.opencompass import config_file, process
+from autoalign.evaluation.opencompass.datasets import (
+    DatasetConfig,
+    Subset,
+    find_configs,
+    look_into,
+    require_chat,
+    require_data,
+)
+from autoalign.evaluation.opencompass.environment import Environment, find_environment
+from autoalign.evaluation.opencompass.outcome import Collected, Outcome
+from autoalign.evaluation.results import write_text
+
+_LONGEST_CONTEXT = 1 << 20
+_TOGETHER, _APART = 1000, 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What OpenCompass is to run."""
+
+    environment: Environment
+    configs: tuple[DatasetConfig, ...]
+    subsets: tuple[Subset, ...]
+    data_folder: Path
+
+    @classmethod
+    def of(cls, config: EvalConfig) -> Plan:
+        """Look everything over; nothing is started but the look into the dataset configs.
+
+        Raises:
+            InputError: OpenCompass is not there, or a data set is unknown, not on the disk, or one that the
+                backend can't ask.
+        """
+        environment = find_environment(config)
+        configs = find_configs(config.dataset_names, environment.package)
+        folder = config.data_folder.absolute()
+        subsets = look_into(configs, environment, folder)
+        require_data(subsets, folder)
+        if config.endpoint is not None or config.backend != "hf":
+            require_chat(subsets)
+        return cls(environment, tuple(configs), tuple(subsets), folder)
+
+
+class Run:
+    """A plan with the place of its files.
+
+    Args:
+        view: the model's folder; None where only an endpoint knows it.
+        server: what is asked; None for the hf backend.
+    """
+
+    def __init__(
+        self, config: EvalConfig, layout: Layout, plan: Plan, view: Path | None, server: Served | None
+    ) -> None:
+        self._config, self._layout, self._plan = config, layout, plan
+        self._view, self._server = view, server
+        self._work = _work_folder(layout, config.reuse)
+        process.require_plain(self._work.absolute(), plan.environment.python)
+
+    @property
+    def log(self) -> Path:
+        """What OpenCompass says."""
+        return self._work / "opencompass.out"
+
+    def is_open(self) -> bool:
+        """Whether there is anything left to run."""
+        return bool(Outcome(self._work, self._config.name).missing(self._plan.subsets))
+
+    def collect(self) -> Iterator[Collected]:
+        """Run what is not done yet, and read all of it.
+
+        Data sets go together first, which loads everything once; what a broken one took along has a second
+        run, each in a process of its own.
+        """
+        outcome = Outcome(self._work, self._config.name)
+        for together in (_TOGETHER, _APART):
+            if not outcome.missing(self._plan.subsets):
+                break
+            if together == _APART and len(self._plan.subsets) == 1:
+                break
+            outcome.discard_failed(self._plan.subsets)
+            self._run(together)
+        yield from outcome.collect(self._plan.subsets)
+
+    def _run(self, together: int) -> None:
+        plan, layout = self._plan, self._layout
+        settings = config_file.Settings(
+            self._config.limit, self._config.num_runs, self._config.max_new_tokens, together=together
+        )
+        models = {kind: self._model(kind) for kind in (True, False)}
+        text = config_file.render(layout.model_id, plan.configs, plan.subsets, models, settings)
+        write_text(layout.config_file, text)
+        variables = plan.environment.variables(self._data_cache())
+        variables["OPENAI_API_KEY"] = os.environ.get(self._config.api_key_env) or "none"
+        line = process.command(plan.environment, layout.config_file, self._work.absolute())
+        process.run(line, self._work.absolute(), variables, plan.subsets, self._config.name)
+
+    def _model(self, generates: bool) -> dict[str, Any]:
+        config = self._config
+        if self._server is None:
+            return config_file.local_model(
+                config.name,
+                folder=str(self._view),
+                batch_size=config.batch_size,
+                temperature=config.temperature,
+                dtype="auto" if config.dtype == "auto" else f"torch.{config.dtype}",
+                num_gpus=config.per_model_gpu if _has_gpu() else 0,
+                trust_remote_code=config.trust_remote_code,
+                generates=generates,
+            )
+        tokenizer = self._view or word_counter(self._layout.folder.absolute() / "tokenizer")
+        return config_file.endpoint_model(
+            config.name,
+            model=self._server.model,
+            url=self._server.url,
+            tokenizer=str(tokenizer),
+            in_flight=config.batch_size,
+            temperature=config.temperature,
+            # The same seed would make the answers of several runs the same.
+            seed=config.seed if config.num_runs == 1 else None,
+            context=config.max_model_len or _LONGEST_CONTEXT,
+            tries=max(1, config.max_retries),
+            timeout=config.timeout,
+        )
+
+    def _data_cache(self) -> Path:
+        """A folder whose `data` is the data folder: OpenCompass looks for data sets nowhere else."""
+        if self._plan.data_folder.name == "data":
+            return self._plan.data_folder.parent
+        cache = self._layout.folder.absolute() / "opencompass_data"
+        cache.mkdir(parents=True, exist_ok=True)
+        link = cache / "data"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self._plan.data_folder)
+        return cache
+
+
+def _work_folder(layout: Layout, reuse: bool) -> Path:
+    """`opencompass_log/TIMESTAMP`: a new one, or the latest there is."""
+    known = sorted(path for path in layout.opencompass_log.glob("[0-9]*_[0-9]*") if path.is_dir())
+    if reuse and known:
+        return known[-1]
+    return layout.opencompass_log / time.strftime("%Y%m%d_%H%M%S")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

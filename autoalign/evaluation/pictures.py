@@ -1,0 +1,96 @@
+"""Results as pictures: bars with their intervals, or a radar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoalign.evaluation.results import Result
+
+Rows = Mapping[str, Sequence[Result]]
+# Okabe and Ito's colours, which people who see few colours can tell apart.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+def bars(rows: Rows, picture: Path) -> None:
+    """A group of bars for each figure that is a share, a colour for each model; nothing without figures."""
+    names, shown = _shares(rows)
+    if not names:
+        return
+    pyplot = _pyplot()
+    wide = max(5.0, 1.5 * len(names) * len(rows) ** 0.5)
+    figure, axes = pyplot.subplots(figsize=(wide, 4.8), layout="constrained")
+    width = 0.8 / len(rows)
+    for place, (model, results) in enumerate(shown.items()):
+        found = [(number, results[name]) for number, name in enumerate(names) if name in results]
+        places = [number + (place - (len(rows) - 1) / 2) * width for number, _ in found]
+        values = [result.value or 0.0 for _, result in found]
+        errors = list(zip(*(_arms(result) for _, result in found), strict=True))
+        colour = _COLOURS[place % len(_COLOURS)]
+        axes.bar(places, values, width, yerr=errors or None, capsize=3, label=model, color=colour)
+    axes.set_xticks(
+        range(len(names)),
+        [name.replace(" ", "\n", 1) for name in names],
+        rotation=0 if len(names) < 8 else 60,
+    )
+    axes.set(ylabel="%, with 95% intervals", ylim=(0, 100))
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=4)
+    _save(figure, picture)
+
+
+def radar(rows: Rows, picture: Path) -> None:
+    """A spoke for each figure that is a share; needs three of them, else bars are drawn."""
+    names, shown = _shares(rows)
+    if len(names) < 3:
+        bars(rows, picture)
+        return
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(6.4, 6), layout="constrained", subplot_kw={"polar": True})
+    angles = [2 * math.pi * number / len(names) for number in range(len(names))]
+    for place, (model, results) in enumerate(shown.items()):
+        values = [(results[name].value or 0.0) if name in results else 0.0 for name in names]
+        colour = _COLOURS[place % len(_COLOURS)]
+        axes.plot([*angles, angles[0]], [*values, values[0]], color=colour, label=model)
+        axes.fill([*angles, angles[0]], [*values, values[0]], color=colour, alpha=0.1)
+    axes.set_xticks(angles, names)
+    axes.set_ylim(0, 100)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, -0.15), ncols=4)
+    _save(figure, picture)
+
+
+def _arms(result: Result) -> tuple[float, float]:
+    """How far the interval reaches down and up."""
+    value = result.value or 0.0
+    low = value if result.low is None else result.low
+    high = value if result.high is None else result.high
+    return value - low, high - value
+
+
+def _shares(rows: Rows) -> tuple[list[str], dict[str, dict[str, Result]]]:
+    """The names of all shares, and each model's."""
+    shown = {
+        model: {each.key: each for each in results if each.value is not None and each.unit == "%"}
+        for model, results in rows.items()
+    }
+    return list(dict.fromkeys(name for results in shown.values() for name in results)), shown
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, picture: Path) -> None:
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    temporary = picture.with_name(f".{picture.name}.tmp")
+    figure.savefig(temporary, dpi=120, format="png")
+    _pyplot().close(figure)
+    temporary.replace(picture)

@@ -1,0 +1,155 @@
+"""A benchmark's figures, what they were counted from, and the files that hold them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean, variance
+from typing import Any
+
+from autoalign.intervals import RESAMPLES, Interval, bootstrap_mean, wilson
+
+PERCENT = 100.0
+_DRAWS = 2_000_000  # of one bootstrap, so that a set of 14,000 questions takes seconds
+_Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question as it went.
+
+    Attributes:
+        id: the same for every model that is asked it.
+        score: 0 to 1 for a percentage, else in the metric's own unit; None where there is none.
+        prompt: what was asked, as text.
+        answers: what the model said, one a run.
+        details: how the score came about (JSON values).
+    """
+
+    id: str
+    score: float | None
+    prompt: str = ""
+    answers: tuple[str, ...] = ()
+    reference: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A figure of a benchmark with its 95% interval, or why there is none (`error`).
+
+    Attributes:
+        metric: what is measured, as `accuracy`.
+        unit: `%` for shares, or "" for a metric with a unit of its own.
+        group: names with the same one stand in one picture; of a subset, the set it belongs to.
+        higher_is_better: None where neither is.
+    """
+
+    benchmark: str
+    metric: str
+    count: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = "%"
+    error: str | None = None
+    group: str | None = None
+    higher_is_better: bool | None = True
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What no other result of a model has."""
+        return f"{self.benchmark} {self.metric}"
+
+    def cell(self) -> str:
+        """As it stands in a table."""
+        if self.error is not None or self.value is None:
+            return f"failed: {self.error or 'no figure'}"
+        text = f"{self.value:.2f}"
+        if self.low is not None and self.high is not None:
+            text += f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{text} {self.metric}, n={self.count}"
+
+
+def interval_of(scores: Sequence[float], seed: int = 42) -> Interval:
+    """The mean of `scores` with its 95% interval: Wilson's for rights and wrongs, else the bootstrap.
+
+    Raises:
+        ValueError: no scores.
+    """
+    if scores and all(score in (0.0, 1.0) for score in scores):
+        return wilson(sum(scores), len(scores))
+    resamples = max(200, min(RESAMPLES, _DRAWS // max(len(scores), 1)))
+    return bootstrap_mean(scores, resamples=resamples, seed=seed)
+
+
+def result_of(
+    benchmark: str,
+    metric: str,
+    questions: Iterable[Question],
+    *,
+    unit: str = "%",
+    higher_is_better: bool | None = True,
+    notes: Mapping[str, Any] | None = None,
+) -> Result:
+    """The mean score of the questions that have one."""
+    scores = [question.score for question in questions if question.score is not None]
+    if not scores:
+        return Result(benchmark, metric, error="no question has a score", unit=unit)
+    scale = PERCENT if unit == "%" else 1.0
+    value, low, high = (scale * figure for figure in interval_of(scores))
+    return Result(
+        benchmark, metric, len(scores), value, low, high, unit,
+        higher_is_better=higher_is_better, notes=dict(notes or {}),
+    )  # fmt: skip
+
+
+def macro_average(benchmark: str, metric: str, parts: Sequence[Sequence[float]]) -> Result:
+    """The plain mean of several subsets' percentages, as MMLU is reported.
+
+    Its interval is normal, from each subset's own variance: `sum(s_k^2 / n_k) / K^2`. A subset of one
+    question adds the largest variance that a share can have, 1/4.
+    """
+    means = [fmean(part) for part in parts]
+    spread = sum((variance(part) if len(part) > 1 else 0.25) / len(part) for part in parts)
+    half = _Z * math.sqrt(spread) / len(parts)
+    mean = fmean(means)
+    low, high = max(0.0, mean - half), min(1.0, mean + half)
+    count = sum(len(part) for part in parts)
+    notes = {"subsets": len(parts)}
+    return Result(benchmark, metric, count, PERCENT * mean, PERCENT * low, PERCENT * high, notes=notes)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside its place and rename, so that the file is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_questions(path: Path, questions: Iterable[Question]) -> None:
+    """One question a line."""
+    lines = [json.dumps(asdict(each), ensure_ascii=False, default=str) for each in questions]
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def read_questions(path: Path) -> list[Question]:
+    """The inverse of `write_questions`."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [Question(**{**row, "answers": tuple(row["answers"])}) for row in rows]
+
+
+def write_results(path: Path, results: Sequence[Result]) -> None:
+    """A JSON list of results."""
+    write_text(path, json.dumps([asdict(each) for each in results], ensure_ascii=False, indent=1) + "\n")
+
+
+def read_results(path: Path) -> list[Result]:
+    """The inverse of `write_results`."""
+    return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]

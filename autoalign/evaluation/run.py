@@ -1,0 +1,200 @@
+"""An evaluation from its config to its table; `run` is what every entry point calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autoalign import model_folder
+from autoalign.config.evaluate import EvalConfig
+from autoalign.errors import AutoAlignError, InputError, StoppedEarly
+from autoalign.evaluation import benchmark, contamination, pictures, table
+from autoalign.evaluation.answering import Answering
+from autoalign.evaluation.ask import Answered, Scored
+from autoalign.evaluation.benchmark import Benchmark
+from autoalign.evaluation.deployment import Served, served
+from autoalign.evaluation.layout import Layout, layout_of, settle
+from autoalign.evaluation.model_view import make_view
+from autoalign.evaluation.opencompass.run import Plan, Run
+from autoalign.evaluation.results import (
+    Result,
+    read_results,
+    write_questions,
+    write_results,
+    write_text,
+)
+from autoalign.evaluation.tools import Tools
+from autoalign.sampling.stopping import stop_signals
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """What came out.
+
+    Attributes:
+        contaminated: questions found in the training data, by benchmark.
+        seconds: of the whole job.
+    """
+
+    layout: Layout
+    model: str
+    results: tuple[Result, ...]
+    contaminated: dict[str, int]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """Benchmarks without a figure."""
+        return tuple(result for result in self.results if result.error is not None)
+
+    def summary(self) -> str:
+        """The table and where the files are."""
+        lines = [table.plain_text({self.model: self.results})]
+        for name, count in self.contaminated.items():
+            lines.append(f"{name}: {count} questions share a run of words with the training data")
+        place = self.layout
+        lines.append(
+            f"done in {self.seconds:.1f} s: {place.text}, {place.csv}, questions in {place.questions}"
+        )
+        return "\n".join(lines)
+
+
+def run(config: EvalConfig) -> EvalReport:
+    """Score the model on every benchmark asked for; one that fails says so in its cell, the others go on.
+
+    Raises:
+        InputError: something the user gave is wrong; nothing was started.
+        StoppedEarly: Ctrl-C or SIGTERM; what was done is kept for `--reuse`.
+    """
+    began = time.monotonic()
+    own = benchmark.load_all(config)
+    plan = Plan.of(config) if config.dataset_names else None
+    folder = _model_folder(config)
+    layout = layout_of(config)
+    settle(layout, config)
+    write_text(layout.folder / "eval.json", json.dumps(config.model_dump(), indent=1, default=str) + "\n")
+    try:
+        with stop_signals():
+            results = _Job(config, layout, own, plan, folder).results()
+    except KeyboardInterrupt:
+        raise StoppedEarly(
+            f"stopped; what was done is in {layout.folder}: go on with --model_id {layout.model_id} --reuse"
+        ) from None
+    contaminated = contamination.search(config, own, plan, layout)
+    write_results(layout.results, results)
+    rows = {config.name: results}
+    write_text(layout.csv, table.csv_text(rows))
+    write_text(layout.text, table.plain_text(rows))
+    pictures.bars(rows, layout.folder / "results.png")
+    return EvalReport(layout, config.name, tuple(results), contaminated, time.monotonic() - began)
+
+
+def _model_folder(config: EvalConfig) -> Path | None:
+    """The model's folder; None where an endpoint alone knows it."""
+    try:
+        return model_folder.find(str(config.model_path), fetch=config.endpoint is None)
+    except InputError:
+        if config.endpoint is None:
+            raise
+        return None
+
+
+@dataclass
+class _Job:
+    """The benchmarks of a job, asked first and scored afterwards, so that a judge finds the memory free."""
+
+    config: EvalConfig
+    layout: Layout
+    own: Sequence[Benchmark]
+    plan: Plan | None
+    folder: Path | None
+
+    def results(self) -> list[Result]:
+        """All of them, OpenCompass's first, in the order asked for."""
+        finished = self._finished()
+        todo = [each for each in self.own if each.name not in finished]
+        answered: dict[str, list[Answered] | str] = {}
+        with ExitStack() as stack:
+            server, view = self._server(stack, bool(todo))
+            objective = list(self._objective(view, server))
+            if todo:
+                asking = stack.enter_context(closing(Answering(self.config, view, server)))
+                for each in todo:
+                    answered[each.name] = self._answers(each, asking)
+        results = objective
+        for each in self.own:
+            found = finished.get(each.name) or self._score(each, answered[each.name])
+            results = [*results, *found]
+        return results
+
+    def _server(self, stack: ExitStack, needed: bool) -> tuple[Served | None, Path | None]:
+        """What is asked; nothing is started when everything is done already."""
+        config, layout = self.config, self.layout
+        view = None
+        if self.folder is not None:
+            place = layout.folder.absolute() / "model"
+            view = make_view(self.folder, place, config.template_name, config.trust_remote_code)
+        if config.endpoint is not None:
+            return Served(config.endpoint, str(config.model_path)), view
+        if config.backend == "hf" or not (needed or self._opencompass_is_open(view)):
+            return None, view
+        assert view is not None
+        return stack.enter_context(served(config, view, layout.folder / "server.log")), view
+
+    def _opencompass_is_open(self, view: Path | None) -> bool:
+        return self.plan is not None and Run(self.config, self.layout, self.plan, view, None).is_open()
+
+    def _objective(self, view: Path | None, server: Served | None) -> Iterator[Result]:
+        if self.plan is None:
+            return
+        job = Run(self.config, self.layout, self.plan, view, server)
+        if job.is_open():
+            names = ", ".join(each.name for each in self.plan.configs)
+            _say(f"OpenCompass is at work on {names}; its log: {job.log}")
+        for collected in job.collect():
+            write_questions(self._questions(collected.result.benchmark), collected.questions)
+            yield collected.result
+
+    def _answers(self, each: Benchmark, asking: Answering) -> list[Answered] | str:
+        """The answers, or why there are none."""
+        _say(f"{each.name}: {len(each.asks)} questions")
+        try:
+            store = self.layout.answers / f"{each.name}.jsonl"
+            return asking.answer(each.name, each.asks, each.max_new_tokens, store)
+        except AutoAlignError as error:
+            return str(error)
+
+    def _score(self, each: Benchmark, answered: list[Answered] | str) -> list[Result]:
+        if isinstance(answered, str):
+            return [Result(each.name, "", error=" ".join(answered.split()))]
+        tools = Tools(self.config, each.name, self.layout.verdicts)
+        try:
+            with tools.closing:
+                scored: Scored = each.score(answered, tools)
+        except AutoAlignError as error:
+            return [Result(each.name, "", error=" ".join(str(error).split()))]
+        results = [replace(result, benchmark=each.name) for result in scored.results]
+        write_questions(self._questions(each.name), scored.questions)
+        if all(result.error is None for result in results):
+            write_results(self._result_file(each.name), results)
+        return results
+
+    def _finished(self) -> dict[str, list[Result]]:
+        """Of our own benchmarks, those that an earlier run finished."""
+        files = {each.name: self._result_file(each.name) for each in self.own}
+        return {name: read_results(file) for name, file in files.items() if file.is_file()}
+
+    def _result_file(self, name: str) -> Path:
+        return self.layout.answers / f"{name}.result.json"
+
+    def _questions(self, name: str) -> Path:
+        return self.layout.questions / f"{name}.jsonl"
+
+
+def _say(text: str) -> None:
+    print(f"eval: {text}", file=sys.stderr, flush=True)

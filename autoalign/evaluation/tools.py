@@ -1,0 +1,137 @@
+"""What the scoring of a benchmark may use: rules, judges, a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from autoalign.config.engine import EngineConfig
+from autoalign.config.evaluate import EvalConfig
+from autoalign.config.score import ScoreConfig
+from autoalign.curation.answers import Answer
+from autoalign.evaluation.ask import Answered
+from autoalign.evaluation.results import Question
+from autoalign.records import Conversation
+from autoalign.sampling.engines.base import Engine, create_engine
+from autoalign.sampling.setup import Setup, prepare_model
+from autoalign.scoring import scorer
+from autoalign.scoring.judge import Judge, JudgeSettings
+from autoalign.scoring.judge import Question as Asked
+from autoalign.scoring.scorer import Score
+from autoalign.scoring.verdict_store import VerdictStore
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Of one benchmark.
+
+    Attributes:
+        name: the benchmark's.
+        verdicts: the folder of stored verdicts.
+    """
+
+    config: EvalConfig
+    name: str
+    verdicts: Path
+    closing: ExitStack = field(default_factory=ExitStack)
+
+    def scored_by(
+        self,
+        name: str,
+        answered: Sequence[Answered],
+        options: Mapping[str, Any],
+        text: Callable[[Answered, str], str] = lambda _, answer: answer,
+    ) -> list[Question]:
+        """Every answer through a scorer of `autoalign-cli score`; a question has the mean of its runs.
+
+        Args:
+            text: makes what is scored of an answer.
+        """
+        keys = {"scorer": [name], "data_path": [self.name], "output_file": self.name, **options}
+        job = scorer.Job(ScoreConfig.build(keys), Path(self.name))
+        asked = [
+            (place, _as_answer(each, run, text(each, each.runs[run][-1])))
+            for place, each in enumerate(answered)
+            for run in range(len(each.runs))
+        ]
+        with closing(scorer.build(job)[name]) as judge:
+            outcomes = judge.score([answer for _, answer in asked])
+        found: list[list[Any]] = [[] for _ in answered]
+        for (place, _), outcome in zip(asked, outcomes, strict=True):
+            found[place].append(outcome)
+        return [_question(each, outcomes) for each, outcomes in zip(answered, found, strict=True)]
+
+    @cached_property
+    def judges(self) -> dict[str, Judge]:
+        """The judges by name, started when first asked for; gone with the benchmark."""
+        return {model: self._start(model) for model in self.config.judge_model}
+
+    def ask(
+        self, judge: Judge, prompts: Sequence[tuple[str, Mapping[str, Any]]], read: Callable[[str], Any]
+    ) -> list[Any]:
+        """Verdicts in order; None where none could be had or read."""
+        return judge.ask([Asked(text, dict(about)) for text, about in prompts], read)
+
+    def _start(self, model: str) -> Judge:
+        config = self.config
+        backend = "openai" if config.judge_base_url is not None else config.judge_backend
+        engine = EngineConfig.build(
+            {
+                "backend": backend,
+                "model_path": model,
+                "template": None if backend == "openai" else config.judge_template,
+                "base_url": config.judge_base_url,
+                "api_key_env": config.judge_api_key_env,
+                "concurrency": config.judge_concurrency,
+                "trust_remote_code": config.trust_remote_code,
+            }
+        )
+        setup = prepare_model(engine)
+        options = replace(setup.options, use_gpu=has_gpu())
+        params = replace(setup.params, temperature=0.0, max_new_tokens=config.judge_max_new_tokens)
+        setup = Setup(options, params, setup.renderer)
+
+        async def start() -> Engine:
+            return await create_engine(backend, options)
+
+        settings = JudgeSettings(model, concurrency=config.judge_concurrency, seed=config.seed)
+        number = list(config.judge_model).index(model)
+        store = VerdictStore(self.verdicts / f"{self.name}.{number}.jsonl")
+        judge = Judge(start, setup, settings, store)
+        self.closing.callback(judge.close)
+        return judge
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch finds one."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _as_answer(answered: Answered, run: int, text: str) -> Answer:
+    messages = answered.conversation(run)
+    whole = Conversation(answered.ask.id, (*messages[:-1], replace(messages[-1], content=text)))
+    return Answer(whole, 1, answered.ask.row)
+
+
+def _question(answered: Answered, outcomes: Sequence[Any]) -> Question:
+    values = [outcome.value for outcome in outcomes if isinstance(outcome, Score)]
+    details = [
+        dict(outcome.details) if isinstance(outcome, Score) else {"unscored": outcome.reason}
+        for outcome in outcomes
+    ]
+    reference = answered.ask.row.get("reference")
+    return Question(
+        answered.ask.id,
+        fmean(values) if len(values) == len(outcomes) else None,
+        answered.ask.text,
+        answered.last,
+        None if reference is None else str(reference),
+        details[0] if len(details) == 1 else {"runs": details},
+    )

@@ -1,0 +1,99 @@
+"""Models side by side, from files written here."""
+
+import json
+import random
+
+import pytest
+
+from autoalign.config.evaluate import CompareConfig
+from autoalign.errors import ConfigError
+from autoalign.evaluation.compare import Evaluated, differences_of, run
+from autoalign.evaluation.results import Question, result_of, write_questions, write_results
+from autoalign.evaluation.significance import mcnemar, paired_p_value
+
+
+def write_evaluation(outputs, model_id, name, scores):
+    folder = outputs / model_id
+    questions = [Question(str(id), score, f"question {id}", ("yes",)) for id, score in enumerate(scores)]
+    write_questions(folder / "questions" / "quiz.jsonl", questions)
+    write_results(folder / "results.json", [result_of("quiz", "accuracy", questions)])
+    (folder / "eval.json").write_text(json.dumps({"model_name": name, "model_path": name}))
+
+
+def compare(tmp_path, *models, **keys):
+    return run(CompareConfig(models=list(models), output_dir=str(tmp_path), **keys))
+
+
+def evaluated(name, scores):
+    questions = {str(id): Question(str(id), score) for id, score in enumerate(scores)}
+    return Evaluated(name, None, (), {"quiz": questions})
+
+
+def test_flipped_questions_are_named(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0, 0.0, 0.0, 1.0])
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0, 1.0, 1.0, 0.0])
+    (difference,) = compare(tmp_path, "old", "new").differences
+    assert [flip.id for flip in difference.better] == ["1", "2"]
+    assert [flip.id for flip in difference.worse] == ["3"]
+    assert difference.value == 25.0
+
+
+def test_a_large_difference_is_significant(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [0.0] * 40 + [1.0] * 10)
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0] * 30 + [0.0] * 10 + [1.0] * 10)
+    comparison = compare(tmp_path, "old", "new")
+    assert comparison.differences[0].significant
+    assert "new is better than old on quiz by 60.00 points" in comparison.summary()
+
+
+def test_equals_are_called_different_in_5_percent_of_the_draws_at_most():
+    draw, config = random.Random(7), CompareConfig(models=["a", "b"])
+    called = 0
+    for _ in range(300):
+        first, second = ([float(draw.random() < 0.4) for _ in range(60)] for _ in range(2))
+        (difference,) = differences_of(evaluated("a", first), evaluated("a again", second), config)
+        called += difference.significant
+    assert called <= 15
+
+
+def test_a_model_and_itself_do_not_differ(tmp_path):
+    for model_id in ("m_20260101_000000", "m_20260102_000000"):
+        write_evaluation(tmp_path, model_id, "m", [1.0, 0.0])
+    comparison = compare(tmp_path, "m_20260101_000000", "m_20260102_000000")
+    assert not comparison.differences[0].significant
+    assert comparison.differences[0].p_value == 1.0
+    assert [each.name for each in comparison.models] == ["m_20260101_000000", "m_20260102_000000"]
+
+
+def test_the_latest_evaluation_of_a_name_is_taken(tmp_path):
+    write_evaluation(tmp_path, "m_20260101_000000", "m", [0.0])
+    write_evaluation(tmp_path, "m_20260102_000000", "m", [1.0])
+    write_evaluation(tmp_path, "other_20260102_000000", "other", [1.0])
+    assert compare(tmp_path, "m", "other").models[0].folder.name == "m_20260102_000000"
+
+
+def test_an_unknown_model_answers_with_those_there_are(tmp_path):
+    write_evaluation(tmp_path, "m_20260101_000000", "m", [0.0])
+    with pytest.raises(ConfigError, match="m_20260101_000000"):
+        compare(tmp_path, "m", "n")
+
+
+def test_the_report_holds_tables_flips_and_the_picture(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "<old>", [0.0, 0.0])
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0, 0.0])
+    folder = compare(tmp_path, "old_20260101_000000", "new", report_dir=str(tmp_path / "r")).folder
+    page = (folder / "report.html").read_text()
+    assert "&lt;old&gt;" in page and "<old>" not in page
+    assert "data:image/png;base64," in page
+    assert "**0**" in (folder / "report.md").read_text()
+
+
+def test_mcnemar_counts_the_tails():
+    # Of 4 flips, 0 or 4 in one direction: 2 of 16.
+    assert mcnemar(4, 0) == 0.125
+    assert mcnemar(2, 2) == 1.0
+
+
+def test_other_scores_are_tested_with_their_sizes():
+    assert paired_p_value([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]) < 0.02
+    assert paired_p_value([1.0, -2.0, 3.0, -3.0, 1.0]) > 0.3

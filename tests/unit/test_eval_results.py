@@ -1,0 +1,88 @@
+"""A figure's interval, its row in the table, its files."""
+
+import random
+
+import pytest
+
+from autoalign.evaluation import table
+from autoalign.evaluation.results import (
+    Question,
+    Result,
+    interval_of,
+    macro_average,
+    read_questions,
+    read_results,
+    result_of,
+    write_questions,
+    write_results,
+)
+
+
+@pytest.mark.parametrize(("accuracy", "questions"), [(0.05, 200), (0.3, 164), (0.5, 64), (0.9, 500)])
+def test_intervals_cover_the_true_accuracy(accuracy, questions):
+    draw = random.Random(0)
+    covered = 0
+    for _ in range(1000):
+        scores = [float(draw.random() < accuracy) for _ in range(questions)]
+        _, low, high = interval_of(scores)
+        covered += low <= accuracy <= high
+    assert 930 <= covered <= 970
+
+
+def test_a_share_is_told_in_percent():
+    questions = [Question(str(place), float(place < 3)) for place in range(4)]
+    result = result_of("quiz", "accuracy", questions)
+    assert (result.value, result.count, result.unit) == (75.0, 4, "%")
+    assert result.low < 75.0 < result.high
+
+
+def test_a_question_without_a_score_is_not_counted():
+    result = result_of("quiz", "accuracy", [Question("a", 1.0), Question("b", None)])
+    assert (result.value, result.count) == (100.0, 1)
+
+
+def test_no_scores_are_no_zero():
+    assert result_of("quiz", "accuracy", [Question("a", None)]).error is not None
+
+
+def test_a_macro_average_is_the_mean_of_its_subsets():
+    result = macro_average("mmlu", "accuracy", [[1.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    assert result.value == 75.0
+    # Variances 1/2 and 0 of 2 and 4 questions: sd of the mean of means is sqrt(0.25) / 2.
+    assert result.low == pytest.approx(75 - 100 * 1.959964 * 0.25)
+    assert result.high == 100.0
+
+
+def test_the_table_has_a_column_for_each_benchmark():
+    rows = {
+        "a": [Result("gsm8k", "accuracy", 32, 3.125, 0.55, 15.74), Result("xstest", "refusal", 10, 50.0)],
+        "b": [Result("gsm8k", "", error="the endpoint is gone")],
+    }
+    header, first, second = table.cells(rows)
+    assert header == ["model", "gsm8k", "xstest"]
+    assert first == ["a", "3.12 [0.55, 15.74] accuracy, n=32", "50.00 refusal, n=10"]
+    assert second == ["b", "failed: the endpoint is gone", "-"]
+
+
+def test_a_benchmark_of_two_metrics_has_two_columns():
+    results = [Result("xstest", "refusal", 1, 1.0), Result("xstest", "over-refusal", 1, 2.0)]
+    header, cells = table.cells({"a": results})
+    assert header == ["model", "xstest refusal", "xstest over-refusal"]
+    assert cells == ["a", "1.00 refusal, n=1", "2.00 over-refusal, n=1"]
+
+
+def test_a_failure_stands_in_every_column_of_its_benchmark():
+    rows = {
+        "a": [Result("xstest", "refusal", 1, 1.0), Result("xstest", "over-refusal", 1, 2.0)],
+        "b": [Result("xstest", "", error="no")],
+    }
+    assert table.cells(rows)[2] == ["b", "failed: no", "failed: no"]
+
+
+def test_files_give_back_what_was_written(tmp_path):
+    questions = [Question("a", 0.5, "?", ("x", "y"), "x", {"why": [1]})]
+    results = [Result("quiz", "accuracy", 1, 50.0, 0.0, 100.0, notes={"subsets": 2})]
+    write_questions(tmp_path / "q.jsonl", questions)
+    write_results(tmp_path / "r.json", results)
+    assert read_questions(tmp_path / "q.jsonl") == questions
+    assert read_results(tmp_path / "r.json") == results
