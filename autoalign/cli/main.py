@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
         "autoalign.cli.synthesize:synthesize", "make instructions and answers with a model"
     ),
     "eval": Command("autoalign.cli.evaluate:evaluate", "score a model on benchmarks, and compare models"),
+    "batch": Command("autoalign.cli.batch:batch", "answer a file of OpenAI chat completion requests"),
     "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
     "serve": Command("autoalign.cli.serve:serve", "serve models over OpenAI's API"),

@@ -56,9 +56,10 @@ def _create(store: TokenStore, given: Namespace) -> int:
 
 def _list(store: TokenStore, given: Namespace) -> int:
     rows: list[tuple[str, ...]] = [("ID", "NAME", "SCOPES", "MADE", "STATE")]
-    for row in store.all():
-        made = time.strftime("%Y-%m-%d", time.gmtime(row.created_at))
-        rows.append((row.id, row.name, row.scopes, made, "revoked" if row.revoked_at else "valid"))
+    for token in store.all():
+        made = time.strftime("%Y-%m-%d", time.gmtime(token.created_at))
+        state = "revoked" if token.revoked_at else "valid"
+        rows.append((token.id, token.name, token.scopes, made, state))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -41,16 +41,24 @@ class References(Protocol):
         """A file's path."""
 
 
-def check(kind: Kind, values: Mapping[str, Any], references: References, folder: Path) -> dict[str, Any]:
+def check(
+    kind: Kind,
+    values: Mapping[str, Any],
+    references: References,
+    folder: Path,
+    defaults: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The keys to write into the job's config file.
 
     Args:
+        values: what the user gives.
         folder: the job's own; results go below it.
+        defaults: what the operator gives, taken as it is.
 
     Raises:
         InvalidField: a key is unknown, closed, of the wrong type, or names what the user may not see.
     """
-    resolved: dict[str, Any] = {}
+    resolved: dict[str, Any] = dict(defaults or {})
     for key, value in values.items():
         if key not in kind.config.model_fields:
             raise InvalidField(key, f"unknown key '{key}'{nearest(key, kind.config.model_fields)}")
@@ -79,8 +87,10 @@ def _resolver(role: Role, key: str, references: References, folder: Path) -> Cal
         raise InvalidField(key, "is set by the platform; leave it out")
 
     def resolve(text: str) -> str:
-        if "\0" in text or len(text) > _LONGEST_TEXT:
-            raise InvalidField(key, f"text of at most {_LONGEST_TEXT} characters without NUL is expected")
+        if "\0" in text or not is_unicode(text) or len(text) > _LONGEST_TEXT:
+            raise InvalidField(
+                key, f"UTF-8 text of at most {_LONGEST_TEXT} characters without NUL is expected"
+            )
         found = _resolved(role, text, references, folder)
         if found is None:
             raise InvalidField(key, f"{_EXPECTED[role]} is expected (got {text[:200]!r})")
@@ -96,6 +106,11 @@ _EXPECTED = {
     Role.CHOICE: "a name that AutoAlign knows, or a file below one of the platform's roots",
     Role.OUTPUT: "a path relative to the job's own folder",
 }
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text can be written: no half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _resolved(role: Role, text: str, references: References, folder: Path) -> str | None:

@@ -185,6 +185,12 @@ class JobStore:
         with self._database.read() as session:
             return list(session.scalars(query.order_by(ArtefactRow.number)))
 
+    def checkpoints(self, job_id: str, cursor: Cursor) -> Page[ArtefactRow]:
+        """A job's checkpoints that are still there."""
+        query = select(ArtefactRow).where(ArtefactRow.job_id == job_id, ArtefactRow.kind == "checkpoint")
+        with self._database.read() as session:
+            return page(session, query, ArtefactRow, cursor)
+
     def put_artefacts(self, job_id: str, found: Collection[ArtefactRow]) -> None:
         """Make the kept list equal `found`; what is known already keeps its id."""
         with self._database.write() as session:

@@ -63,6 +63,12 @@ class ModelStore:
             models = {model.id: model for model in rows}
         return {name: models[model_id] for name, model_id in newest.items()}
 
+    def aliases(self) -> dict[str, str]:
+        """Every model's id, and every served name, with the folder it stands for."""
+        with self._database.read() as session:
+            found = {model.id: model.path for model in session.scalars(select(ModelRow))}
+        return found | {name: model.path for name, model in self.served().items()}
+
     def find(self, name: str, principal: Principal | None = None) -> Path | None:
         """The folder of a served name, a model's id, or `ID:ckpt-step-N`; None where it is not there."""
         checkpoint = _STEP.fullmatch(name)

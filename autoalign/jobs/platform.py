@@ -10,6 +10,7 @@ from typing import Any
 
 from autoalign.errors import InputError, UnknownName
 from autoalign.jobs import kinds
+from autoalign.jobs.batch_store import BatchStore
 from autoalign.jobs.check import InvalidField, check
 from autoalign.jobs.database import Database, new_id
 from autoalign.jobs.file_store import FileStore
@@ -61,6 +62,7 @@ class Platform:
         self.jobs = JobStore(database)
         self.files = FileStore(database, settings.files_folder)
         self.models = ModelStore(database)
+        self.batches = BatchStore(database, self.files)
         self.tokens = TokenStore(database)
 
     @classmethod
@@ -90,7 +92,13 @@ class Platform:
             kind = kinds.load(order.kind)
         except UnknownName as error:
             raise InvalidField("kind", str(error)) from None
-        config = check(kind, order.config, self.references(principal), folder.path)
+        config = check(
+            kind,
+            order.config,
+            self.references(principal),
+            folder.path,
+            self.settings.defaults.get(order.kind),
+        )
         job = JobRow(
             id=job_id,
             api=order.api,

@@ -52,8 +52,7 @@ class Settings:
         home: folder of the platform's own: jobs, files, the SQLite database.
         database_url: as SQLAlchemy writes it.
         roots: folders that jobs may read models and data from.
-        training_defaults: keys of a training config that `/v1/fine_tuning/jobs` begins with.
-        batch_defaults: the same for the engine of `/v1/batches`.
+        defaults: for a kind of job, keys of its config that the operator sets; a job's own go first.
         hub: jobs may name models of the Hugging Face hub.
     """
 
@@ -61,8 +60,7 @@ class Settings:
     database_url: str
     roots: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    training_defaults: Mapping[str, Any] = field(default_factory=dict)
-    batch_defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hub: bool = True
 
     @classmethod

@@ -8,6 +8,7 @@ import yaml
 from sources import ROOT
 
 from autoalign.cli.main import COMMANDS
+from autoalign.config.batch import BatchConfig
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.evaluate import EvalConfig
 from autoalign.config.merge import MergeConfig
@@ -24,6 +25,7 @@ CLASSES = {
     "rm": RMConfig,
     "score": ScoreConfig,
     "eval": EvalConfig,
+    "batch": BatchConfig,
     "infer": InferConfig,
     "merge": MergeConfig,
     "serve": ServeConfig,

@@ -7,7 +7,7 @@ LAYERS = {
     "synthesis judging curation prompts orphans intervals "
     "keyed_lines principals",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder merging training sampling scoring synthesizing "
+    "engines": "cluster hub demo_model model_folder merging training sampling scoring synthesizing batching "
     "evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
@@ -24,6 +24,7 @@ SIDEWAYS = {
     "scoring": {"model_folder", "sampling", "training"},
     "synthesizing": {"cluster", "sampling"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring"},
+    "batching": {"cluster", "sampling"},
     "alignment": {"cluster", "hub", "model_folder", "training", "sampling", "evaluation"},
     "serving": {"jobs"},
     "cli": {"client"},

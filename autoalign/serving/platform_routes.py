@@ -1,0 +1,43 @@
+"""All routes of jobs, files and models over one platform: what an endpoint mounts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from autoalign.jobs.platform import Platform
+from autoalign.jobs.runners.base import Runner
+from autoalign.jobs.settings import Settings
+from autoalign.jobs.watcher import Watcher
+from autoalign.serving.batch_routes import batch_router
+from autoalign.serving.file_routes import file_router
+from autoalign.serving.fine_tuning_routes import fine_tuning_router
+from autoalign.serving.job_routes import job_router
+from autoalign.serving.model_routes import model_router
+
+
+def platform_routers(platform: Platform) -> list[APIRouter]:
+    """The routers, for `FastAPI.include_router`. They expect `RequireToken` around the application."""
+    makers = (job_router, model_router, file_router, fine_tuning_router, batch_router)
+    return [make(platform) for make in makers]
+
+
+def start_platform(settings: Settings, ray_jobs_address: str | None = None) -> Platform:
+    """Open a platform and look after its jobs in a thread.
+
+    Args:
+        ray_jobs_address: a head's dashboard, such as http://127.0.0.1:8265; None: jobs are
+            processes of this machine.
+    """
+    platform = Platform.open(settings, _runner(ray_jobs_address))
+    Watcher(platform).start()
+    return platform
+
+
+def _runner(address: str | None) -> Runner:
+    if address is None:
+        from autoalign.jobs.runners.local import LocalRunner
+
+        return LocalRunner()
+    from autoalign.jobs.runners.ray import RayRunner
+
+    return RayRunner(address)

@@ -1,0 +1,99 @@
+"""The platform on a real PostgreSQL: migrations, replicas, tokens, a restart in between."""
+
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from autoalign.jobs.database import Database
+from autoalign.jobs.runners.fake import FakeRunner
+from autoalign.jobs.settings import Limits, Settings
+from autoalign.jobs.tables import Base
+from tests import postgres
+from tests.platforms import ALICE, BOB, end, look, open_platform, sft, watcher
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture
+def url(server, monkeypatch):
+    """A fresh schema, by the way that a user names the database."""
+    monkeypatch.setenv("AUTOALIGN_DATABASE_URL", server.url)
+    url = Settings.from_environment().database_url
+    database = Database(url)
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    database.close()
+    return url
+
+
+def test_replicas_that_start_together_migrate_once(url):
+    gate = threading.Barrier(4)
+    opened = []
+
+    def start():
+        gate.wait()
+        opened.append(Database(url))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 4
+    with opened[0].engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    for database in opened:
+        database.close()
+
+
+def test_replicas_start_no_job_twice_and_hold_the_limits(url, tmp_path):
+    runner, limits = FakeRunner(), Limits(jobs=9, jobs_per_user=5)
+    replicas = [open_platform(tmp_path, runner, limits, database_url=url) for _ in range(3)]
+    for _ in range(8):
+        replicas[0].submit(ALICE, sft())
+        replicas[1].submit(BOB, sft())
+    gate = threading.Barrier(6)
+
+    def work(number):
+        gate.wait()
+        watcher(replicas[number % 3], replica=str(number)).round()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(runner.started.values()) == {1}
+    running = replicas[2].jobs.in_state("running")
+    by_owner = [sum(job.owner == who.token_id for job in running) for who in (ALICE, BOB)]
+    assert sum(by_owner) == 9
+    assert max(by_owner) == 5
+    for replica in replicas:
+        replica.close()
+
+
+def test_jobs_outlive_a_crash_of_the_database(server, url, tmp_path):
+    platform = open_platform(tmp_path, database_url=url)
+    token = platform.tokens.create("ci", ["jobs"]).text
+    job = platform.submit(ALICE, sft())
+    watcher(platform).round()
+    server.stop()
+    end_of_process = platform.folder(job.id)
+    server.start()
+    end(platform, job, 0)
+    watcher(platform).round()
+    assert end_of_process.outcome().exit_code == 0
+    assert look(platform, job).state == "succeeded"
+    assert platform.tokens.find(token).name == "ci"
+    assert platform.runner.started == {f"{job.id}-1": 1}
+    platform.close()

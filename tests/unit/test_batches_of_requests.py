@@ -1,0 +1,108 @@
+"""OpenAI's batches: rows checked, a job for them, the files that come out."""
+
+import json
+
+import pytest
+
+from autoalign.batching.requests import Problem, parse, problems
+from autoalign.batching.run import _gather, _name, _write_prompts, run
+from autoalign.config.batch import BatchConfig
+
+
+def row(custom_id="a", **body):
+    body = {"model": "base", "messages": [{"role": "user", "content": "hi"}], **body}
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    return path
+
+
+def config(tmp_path, **values):
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    return BatchConfig(
+        backend="fake",
+        model_path="base",
+        input_file=str(tmp_path / "in.jsonl"),
+        output_file=str(out / "answers.jsonl"),
+        error_file=str(out / "errors.jsonl"),
+        **values,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"custom_id": ""}, "custom_id"),
+        ({"method": "GET"}, "method"),
+        ({"url": "/v1/embeddings"}, "url"),
+        ({"body": {"model": "m", "messages": []}}, "body.messages"),
+        ({"body": {**row()["body"], "stream": True}}, "body.stream"),
+        ({"body": {**row()["body"], "tools": []}}, "body.tools"),
+        ({"body": {**row()["body"], "temperature": 3}}, "body.temperature"),
+    ],
+)
+def test_a_wrong_row_names_its_parameter(changes, param):
+    found = parse(4, json.dumps({**row(), **changes}).encode())
+    assert isinstance(found, Problem)
+    assert (found.line, found.param) == (4, param)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([row("a"), row("a")], "duplicate_custom_id"),
+        ([row("a"), row("b", model="other")], "mismatched_model"),
+        ([row(str(number)) for number in range(4)], "too_many_requests"),
+        ([row(str(number), seed=number) for number in range(3)], None),
+    ],
+)
+def test_a_file_is_looked_at_as_a_whole(tmp_path, rows, code):
+    found, _, model = problems(write(tmp_path / "in.jsonl", rows), most_rows=3)
+    assert [each.code for each in found] == ([code] if code else [])
+    assert model == "base"
+
+
+def test_requests_of_the_same_settings_are_answered_together(tmp_path):
+    source = write(tmp_path / "in.jsonl", [row("a"), row("b", temperature=0.5), row("c")])
+    groups = _write_prompts(source, tmp_path)
+    assert sorted(settings.temperature for settings in groups.values()) == [0.5, 1.0]
+    usual = next(name for name, settings in groups.items() if settings.temperature == 1.0)
+    ids = [json.loads(line)["id"] for line in (tmp_path / usual / "prompts.jsonl").open()]
+    assert ids == ["1", "3"]
+
+
+def test_answers_go_out_as_chat_completions_in_order(tmp_path):
+    from openai.types.chat import ChatCompletion
+
+    source = write(tmp_path / "in.jsonl", [row("a", n=2), row("b", n=2)])
+    groups = _write_prompts(source, tmp_path)
+    (name,) = groups
+    answer = {"prompt_tokens": 5, "completion_tokens": 3, "finish_reason": "stop"}
+    rows = [{**answer, "prompt_id": "2", "index": index, "text": f"text {index}"} for index in (1, 0)]
+    write(tmp_path / name / "answers.jsonl", rows)
+    write(tmp_path / name / "errors.jsonl", [{"prompt_id": "1", "error": "too long"}])
+    report = _gather(config(tmp_path), source, {name: tmp_path / name})
+    assert (report.total, report.completed, report.failed) == (2, 1, 1)
+    assert (report.input_tokens, report.output_tokens) == (5, 6)
+    done = json.loads((tmp_path / "out" / "answers.jsonl").read_text())
+    completion = ChatCompletion.model_validate(done["response"]["body"])
+    assert done["custom_id"] == "b"
+    assert [choice.message.content for choice in completion.choices] == ["text 0", "text 1"]
+    assert completion.usage.total_tokens == 11
+    refused = json.loads((tmp_path / "out" / "errors.jsonl").read_text())
+    assert (refused["custom_id"], refused["response"]["body"]["error"]["message"]) == ("a", "too long")
+
+
+def test_a_file_without_a_good_row_starts_no_engine(tmp_path):
+    (tmp_path / "in.jsonl").write_text("[]\n")
+    assert run(config(tmp_path)).failed == 1
+
+
+def test_names_of_settings_differ():
+    first, second = (
+        parse(1, json.dumps(row(stop=stop)).encode()).body.settings() for stop in (["a", "b"], ["ab"])
+    )
+    assert _name(first) != _name(second)
