@@ -179,20 +179,27 @@ class ZeroEngine:
     def _make_optimizer_state(self, step: int) -> None:
         """Give AdamW the state it has after `step` steps, so that values can be set."""
         inner = self._inner_optimizer()
-        for group in inner.param_groups:
-            for parameter in group["params"]:
-                if self._on_nvme and parameter in inner.state:
-                    # The moments are in files, all zero; their step count is in memory.
-                    inner.state[parameter]["step"] = step
-                    continue
-                inner.state[parameter] = {
-                    "step": torch.tensor(float(step)) if isinstance(inner, torch.optim.AdamW) else step,
-                    MOMENT: torch.zeros_like(parameter),
-                    VARIANCE: torch.zeros_like(parameter),
-                }
+        for parameter in self._optimized():
+            if self._on_nvme and parameter in inner.state:
+                # The moments are in files, all zero; their step count is in memory.
+                inner.state[parameter]["step"] = step
+                continue
+            inner.state[parameter] = {
+                "step": torch.tensor(float(step)) if isinstance(inner, torch.optim.AdamW) else step,
+                MOMENT: torch.zeros_like(parameter),
+                VARIANCE: torch.zeros_like(parameter),
+            }
         link = getattr(self._optimizer, "_lazy_init_hp_params_optimizer_state", None)
         if link is not None:
             link()
+
+    def _optimized(self) -> list[Tensor]:
+        """What AdamW keeps its state under."""
+        # Stage 3 puts a shard into its parameter group for the length of its update alone.
+        shards = getattr(self._optimizer, "fp32_partitioned_groups_flat", None)
+        if shards is not None:
+            return list(shards)
+        return [parameter for group in self._inner_optimizer().param_groups for parameter in group["params"]]
 
     def _inner_optimizer(self) -> Any:
         return getattr(self._optimizer, "optimizer", self._optimizer)
