@@ -17,7 +17,7 @@ It may also hold `TRAINING` (settings of the training job that belong to the met
 """
 
 from autoalign.algorithms._algorithm import Algorithm, build, names
-from autoalign.algorithms._job import Ask, Generate, Job, Prompt
+from autoalign.algorithms._job import Ask, Extract, Generate, Job, Prompt, Reward, Verify
 from autoalign.algorithms._made import Dropped, Example, Made, Pair, Rollout
 from autoalign.synthesis import PromptSet, Reply
 
@@ -26,6 +26,7 @@ __all__ = [
     "Ask",
     "Dropped",
     "Example",
+    "Extract",
     "Generate",
     "Job",
     "Made",
@@ -33,7 +34,9 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Reply",
+    "Reward",
     "Rollout",
+    "Verify",
     "build",
     "names",
 ]

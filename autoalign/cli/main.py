@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "eval": Command("autoalign.cli.evaluate:evaluate", "score a model on benchmarks, and compare models"),
     "batch": Command("autoalign.cli.batch:batch", "answer a file of OpenAI chat completion requests"),
+    "align": Command("autoalign.cli.align:align", "align a model over rounds, without human labels"),
     "merge": Command("autoalign.cli.merge:merge", "combine checkpoints, or write an adapter into its base"),
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
     "serve": Command("autoalign.cli.serve:serve", "serve models over OpenAI's API"),

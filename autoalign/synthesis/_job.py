@@ -25,6 +25,7 @@ class Ask:
             but what a chat template puts in front of it.
         greedy: take the likeliest tokens, whatever the job's temperature: for judgements.
         stop: texts that end it.
+        temperature, top_p: None takes the job's.
     """
 
     key: str
@@ -32,6 +33,8 @@ class Ask:
     writes: Literal["answer", "question"] = "answer"
     greedy: bool = False
     stop: tuple[str, ...] = ()
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from autoalign import manifest, synthesis
-from autoalign.cluster import ray_session
 from autoalign.config.synthesize import SynthesizeConfig
 from autoalign.errors import ConfigError, JobFailed, StoppedEarly
 from autoalign.sampling.output import refuse_existing
-from autoalign.sampling.pool import EnginePool
 from autoalign.sampling.renderer import ChatRenderer
 from autoalign.sampling.setup import Setup, prepare_model
 from autoalign.sampling.stopping import stop_signals
-from autoalign.sampling.worker import WorkerSpec
 from autoalign.synthesis import Job, Method, Row
+from autoalign.synthesizing import engines
 from autoalign.synthesizing.progress import SynthesisProgress
 from autoalign.synthesizing.report import SynthesisReport
 from autoalign.synthesizing.rows import RowFiles, beside
@@ -56,9 +53,11 @@ def run(config: SynthesizeConfig) -> SynthesisReport:
         store = stack.enter_context(_open_store(output, config.fresh))
 
         def start_engines() -> Engines:
-            return _start_engines(config, setup, stack)
+            return engines.start(config, setup, stack)
 
-        writer = Writer(setup, config.seed, _identity(config, setup), store, start_engines, progress.text)
+        writer = Writer(
+            setup, config.seed, engines.identity(config, setup), store, start_engines, progress.text
+        )
         job = Job(seeds, prompts, writer, _batch_size(config, method), config.seed, config.system_message)
         files = stack.enter_context(RowFiles(output, method.name, config.name))
         try:
@@ -83,15 +82,6 @@ def _open_store(output: Path, fresh: bool) -> TextStore:
         return TextStore(beside(output, "texts"), fresh)
     except OSError as error:
         raise ConfigError(f"output_file {output} can't be written: {error.strerror}") from None
-
-
-def _start_engines(config: SynthesizeConfig, setup: Setup, stack: ExitStack) -> Engines:
-    cluster = stack.enter_context(ray_session(config.ray_address, config.num_replicas + 1))
-    # Again, since Ray's own handler has taken the place of ours.
-    stack.enter_context(stop_signals())
-    options = replace(setup.options, use_gpu=cluster.gpus > 0)
-    spec = WorkerSpec(config.backend, options, setup.params, config.seed)
-    return stack.enter_context(EnginePool(spec, config.num_replicas, cluster))
 
 
 def _collect(
@@ -122,13 +112,6 @@ def _batch_size(config: SynthesizeConfig, method: Method) -> int:
     if method.endless and config.num_rows is not None:
         return min(config.batch_size, config.num_rows)
     return config.batch_size
-
-
-def _identity(config: SynthesizeConfig, setup: Setup) -> str:
-    """What the texts depend on apart from the prompts and the sampling parameters."""
-    if config.backend == "openai":
-        return f"openai {' '.join(setup.options.base_url) or None} {setup.options.model}"
-    return f"{config.backend} {setup.options.dtype} {manifest.model_digest(Path(setup.options.model))}"
 
 
 def _report(

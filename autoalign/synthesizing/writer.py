@@ -115,8 +115,11 @@ class Writer:
         if renderer.context is not None and len(ids) >= renderer.context:
             self.errors[f"a prompt filled the context of {renderer.context} tokens"] += 1
             return None
-        if ask.greedy:
-            params = replace(params, temperature=0.0)
+        temperature = 0.0 if ask.greedy else ask.temperature
+        if temperature is not None:
+            params = replace(params, temperature=temperature)
+        if ask.top_p is not None:
+            params = replace(params, top_p=ask.top_p)
         params = replace(params, stop=(*params.stop, *ask.stop))
         seed = derive_seed(self._seed, ask.key, 0)
         return GenerationRequest(ask.key, tuple(messages_to_dicts(ask.messages)), tuple(ids), params, seed)

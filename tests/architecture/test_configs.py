@@ -8,6 +8,7 @@ import yaml
 from sources import ROOT
 
 from autoalign.cli.main import COMMANDS
+from autoalign.config.align import AlignConfig
 from autoalign.config.batch import BatchConfig
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.evaluate import EvalConfig
@@ -20,6 +21,7 @@ from autoalign.config.sft import SFTConfig
 from autoalign.config.synthesize import SynthesizeConfig
 
 CLASSES = {
+    "align": AlignConfig,
     "sft": SFTConfig,
     "dpo": DPOConfig,
     "rm": RMConfig,

@@ -25,7 +25,7 @@ SIDEWAYS = {
     "synthesizing": {"cluster", "sampling"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring"},
     "batching": {"cluster", "sampling"},
-    "alignment": {"cluster", "hub", "model_folder", "training", "sampling", "evaluation"},
+    "alignment": {"model_folder", "training", "sampling", "scoring", "synthesizing"},
     "serving": {"jobs"},
     "cli": {"client"},
 }

@@ -43,6 +43,8 @@ def test_help_loads_nothing_heavy():
     "command",
     [
         "sft",
+        "align",
+        "align status",
         "rm",
         "score",
         "infer",

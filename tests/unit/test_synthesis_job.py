@@ -184,7 +184,7 @@ def test_what_is_refused_before_anything_starts(tmp_path: Path, values: dict[str
 
 def endpoint_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: Any, **values: Any) -> Any:
     """A persona job over scripted engines."""
-    monkeypatch.setattr(job, "_start_engines", lambda *_: engines)
+    monkeypatch.setattr(job.engines, "start", lambda *_: engines)
     file = tmp_path / "seeds.jsonl"
     file.write_text('{"persona": "A fisher on a lake"}\n{"persona": "The baker of this town"}\n')
     given = {

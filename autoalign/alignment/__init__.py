@@ -1,0 +1,1 @@
+"""Automatic alignment as a job: an algorithm of `autoalign.algorithms` run over rounds, stage by stage."""

@@ -1,0 +1,150 @@
+"""The data stage: an algorithm run over the round's prompts, rows on disk."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from autoalign.algorithms import Algorithm, Ask, Dropped, Example, Job, Made, Pair, PromptSet, Rollout
+from autoalign.algorithms import Prompt as AlignPrompt
+from autoalign.alignment.machinery import Machinery
+from autoalign.curation.overlap import Overlap
+from autoalign.errors import JobFailed
+from autoalign.records import Message, messages_to_dicts
+
+DATA, DROPPED, TEXTS = "data.jsonl", "dropped.jsonl", "texts.jsonl"
+
+
+@dataclass(frozen=True)
+class DataTask:
+    """What a round's data are made of.
+
+    Attributes:
+        models: role to model folder.
+        hidden: prompts that no training row may share a run of words with.
+    """
+
+    number: int
+    algorithm: Algorithm
+    prompts: Sequence[AlignPrompt]
+    texts: PromptSet
+    principles: tuple[str, ...]
+    models: Mapping[str, str]
+    hidden: Sequence[AlignPrompt]
+    seed: int
+    tries: int
+
+    def run(self, machinery: Machinery, folder: Path) -> dict[str, Any]:
+        """Write `data.jsonl` and `dropped.jsonl`, and return what is in them.
+
+        Raises:
+            JobFailed: not a single row was kept.
+        """
+        store = folder / TEXTS
+        job = Job(
+            self.prompts,
+            self.texts,
+            lambda asks: machinery.sample(self.models, self._named(asks), store),
+            self.principles,
+            machinery.verify,
+            machinery.extract,
+            machinery.reward,
+            self.number,
+            self.seed,
+            self.tries,
+        )
+        overlap = Overlap((prompt.id, prompt.question) for prompt in self.hidden)
+        counts = _Counts()
+        with (folder / DATA).open("wb") as kept, (folder / DROPPED).open("wb") as dropped:
+            for made in self.algorithm.run(job):
+                counts.add(made)
+                if isinstance(made, Dropped):
+                    _write(dropped, _dropped_row(made))
+                    continue
+                row = _row(made, {"algorithm": self.algorithm.name, "round": self.number})
+                place = overlap.match(_said(made))
+                if place is not None:
+                    counts.contaminated += 1
+                    row["alignment"]["contaminated_by"] = place
+                _write(kept, row)
+        figures = counts.figures(len(self.prompts))
+        if not figures["rows"]:
+            reasons = ", ".join(f"{rule} ({count})" for rule, count in figures["dropped"].items())
+            raise JobFailed(
+                f"round {self.number}: {self.algorithm.name} kept no row: {reasons or 'no prompts'}"
+            )
+        return figures
+
+    def _named(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Another round draws other texts from the same model."""
+        return [replace(ask, key=f"round-{self.number}/{ask.key}") for ask in asks]
+
+
+class _Counts:
+    """What the rows come to."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.lengths: list[tuple[int, int]] = []
+        self.contaminated = 0
+
+    def add(self, made: Made) -> None:
+        """Count a row."""
+        if isinstance(made, Dropped):
+            self.rules[made.rule] += 1
+            return
+        self.reasons[made.reason] += 1
+        if isinstance(made, Pair):
+            self.lengths.append((len(made.chosen.split()), len(made.rejected.split())))
+
+    def figures(self, prompts: int) -> dict[str, Any]:
+        """JSON values."""
+        found: dict[str, Any] = {
+            "prompts": prompts,
+            "rows": self.reasons.total(),
+            "kept": dict(self.reasons.most_common()),
+            "dropped": dict(self.rules.most_common()),
+            "judge_problems": sum(n for rule, n in self.rules.items() if rule.startswith("judge: ")),
+            "contaminated": self.contaminated,
+        }
+        if self.lengths:
+            pairs = len(self.lengths)
+            found["chosen_words"] = round(sum(chosen for chosen, _ in self.lengths) / pairs, 2)
+            found["rejected_words"] = round(sum(rejected for _, rejected in self.lengths) / pairs, 2)
+            found["chosen_longer"] = round(sum(c > r for c, r in self.lengths) / pairs, 4)
+        return found
+
+
+def _row(made: Example | Pair | Rollout, why: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that `sft` or `dpo` takes, with where it came from."""
+    about = {**why, "prompt_id": made.prompt_id, "reason": made.reason, **made.facts}
+    if isinstance(made, Example):
+        return {"id": made.id, "messages": messages_to_dicts(made.messages), "alignment": about}
+    prompt = messages_to_dicts(made.prompt)
+    if isinstance(made, Pair):
+        sides = {"chosen": made.chosen, "rejected": made.rejected}
+        turns = {name: messages_to_dicts((Message("assistant", text),)) for name, text in sides.items()}
+        return {"id": made.id, "prompt": prompt, **turns, "alignment": about}
+    turns = {"messages": [*prompt, {"role": "assistant", "content": made.answer}]}
+    return {"id": made.id, **turns, "reward": made.reward, "advantage": made.advantage, "alignment": about}
+
+
+def _dropped_row(made: Dropped) -> dict[str, Any]:
+    return {"id": made.id, "prompt_id": made.prompt_id, "rule": made.rule, **made.facts}
+
+
+def _said(made: Example | Pair | Rollout) -> str:
+    """What is learned: the last question and the answer to it."""
+    if isinstance(made, Example):
+        return "\n".join(message.content for message in made.messages[-2:])
+    answer = made.chosen if isinstance(made, Pair) else made.answer
+    return f"{made.prompt[-1].content}\n{answer}"
+
+
+def _write(file: IO[bytes], row: Mapping[str, Any]) -> None:
+    file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")

@@ -1,0 +1,156 @@
+"""A round's model against the one before it: answers to held-out prompts, checked or judged, and guards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from autoalign import manifest
+from autoalign.algorithms import Ask, Job, Prompt, PromptSet, Reply, Verify
+from autoalign.algorithms._judge import ask_judge
+from autoalign.alignment.machinery import Machinery
+from autoalign.errors import JobFailed
+from autoalign.intervals import Interval, paired_bootstrap, wilson
+from autoalign.judging.prompts import JudgePrompt
+from autoalign.judging.verdicts import Preference, agreed, read_preference
+from autoalign.records import Message
+
+ANSWERS, TEXTS = "answers.json", "texts.jsonl"
+
+
+def answer(
+    machinery: Machinery, model: str, sets: Mapping[str, Sequence[Prompt]], folder: Path
+) -> dict[str, Any]:
+    """The model's likeliest answers to every set of prompts, into `answers.json`: set, then prompt id."""
+    found: dict[str, dict[str, str]] = {}
+    for name, prompts in sets.items():
+        asks = [Ask(f"{name}/{prompt.id}", prompt.messages, temperature=0.0) for prompt in prompts]
+        replies = machinery.sample({"policy": model}, asks, folder / TEXTS) if asks else []
+        found[name] = {prompt.id: reply.text for prompt, reply in zip(prompts, replies, strict=True)}
+    manifest.write_json(folder / ANSWERS, found)
+    return {name: len(texts) for name, texts in found.items()}
+
+
+def read_answers(folder: Path) -> dict[str, dict[str, str]]:
+    """What `answer` wrote."""
+    found: dict[str, dict[str, str]] = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+    return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Wins of the new model, one a prompt (1, 0.5 or 0), and the judge's habits.
+
+    Attributes:
+        unread: comparisons that the judge gave no readable verdict on.
+        first: of all verdicts that are no tie, the share that prefers what stands first; 0.5 is fair.
+        agreeing: share of comparisons whose two orders agree.
+        longer: of comparisons with a winner, the share where it is the longer one.
+    """
+
+    wins: list[float]
+    unread: int
+    first: float | None
+    agreeing: float | None
+    longer: float | None
+
+
+def accuracies(
+    prompts: Sequence[Prompt], before: Mapping[str, str], after: Mapping[str, str], verify: Verify
+) -> tuple[list[float], list[float]]:
+    """1 or 0 for each prompt whose two answers can be checked, of both models in the same order."""
+    found = [(verify(prompt, before[prompt.id]), verify(prompt, after[prompt.id])) for prompt in prompts]
+    known = [(old, new) for old, new in found if old is not None and new is not None]
+    return [float(old) for old, _ in known], [float(new) for _, new in known]
+
+
+def gain(before: Sequence[float], after: Sequence[float], seed: int) -> Interval:
+    """How much better `after` is, item by item, with its interval.
+
+    Raises:
+        JobFailed: nothing could be checked.
+    """
+    if not before:
+        raise JobFailed(
+            "no held-out answer could be checked: the prompts hold no reference that fits 'verifier'"
+        )
+    return paired_bootstrap(before, after, seed=seed)
+
+
+def share(values: Sequence[float]) -> dict[str, float]:
+    """The mean of figures from 0 to 1, with Wilson's interval."""
+    return as_dict(wilson(sum(values), len(values)))
+
+
+def as_dict(interval: Interval) -> dict[str, float]:
+    """JSON values."""
+    return {name: round(value, 4) for name, value in interval._asdict().items()}
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Who compares, and how.
+
+    Attributes:
+        models: role to model folder.
+        store: file that the judge's texts are kept in.
+    """
+
+    machinery: Machinery
+    models: Mapping[str, str]
+    store: Path
+    tries: int
+    principle: str | None = None
+
+    def compare(
+        self, role: str, prompts: Sequence[Prompt], before: Mapping[str, str], after: Mapping[str, str]
+    ) -> Compared:
+        """Both models' answers in both orders; those that are the same are ties and not asked about."""
+        differing = [prompt for prompt in prompts if before[prompt.id] != after[prompt.id]]
+        asks = [
+            self._ask(role, prompt, order, before[prompt.id], after[prompt.id])
+            for prompt in differing
+            for order in ("new-first", "new-second")
+        ]
+        job = Job((), PromptSet({}), self._generate, tries=self.tries)
+        said = [verdict.value for verdict in ask_judge(job, asks, read_preference)]
+        wins, unread, longer = [0.5] * (len(prompts) - len(differing)), 0, []
+        both = list(zip(said[::2], said[1::2], strict=True))
+        for prompt, (one, swapped) in zip(differing, both, strict=True):
+            if one is None or swapped is None:
+                unread += 1
+                continue
+            won = agreed(cast(Preference, one), cast(Preference, swapped))
+            wins.append(won)
+            if won != 0.5:
+                lengths = len(after[prompt.id]), len(before[prompt.id])
+                longer.append(float(lengths[0] > lengths[1] if won else lengths[1] > lengths[0]))
+        sided = [verdict for verdict in said if verdict in ("A", "B")]
+        read = [pair for pair in both if None not in pair]
+        return Compared(
+            wins,
+            unread,
+            _mean([float(verdict == "A") for verdict in sided]),
+            _mean([float(set(pair) in ({"A", "B"}, {"tie"})) for pair in read]),
+            _mean(longer),
+        )
+
+    def _generate(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        return self.machinery.sample(self.models, asks, self.store)
+
+    def _ask(self, role: str, prompt: Prompt, order: str, before: str, after: str) -> Ask:
+        first, second = (after, before) if order == "new-first" else (before, after)
+        shown = prompt.shown()
+        if self.principle:
+            shown = f"{shown}\n\n(The assistant is to keep to this rule: {self.principle})"
+        text = JudgePrompt("pairwise").fill(
+            conversation=shown, answer_a=first, answer_b=second, reference=prompt.reference
+        )
+        return Ask(f"{role}/{prompt.id}/{order}", (Message("user", text),), role, 0.0)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None

@@ -1,0 +1,55 @@
+"""What goes wrong when a model learns from itself, each as a figure that is measured every round.
+
+| guard | figure | healthy |
+|---|---|---|
+| length drift | mean words of held-out answers, over the first model's | near 1 |
+| diversity | distinct-2 of the held-out answers, over the first model's | not far below 1 |
+| judge bias | share of verdicts for what stands first; share of wins by the longer answer | near 0.5 |
+| reward hacking | gain by the judge that training listens to, less the gain by a held-out judge | near 0 |
+| forgetting | gain on the fixed benchmark against the first model, with its interval | 0 or above |
+| contamination | training rows that share 13 words with a held-out or benchmark prompt | 0 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from autoalign.diversity import distinct_n
+
+_LENGTH, _DIVERSITY, _BIAS, _HACKING = (0.5, 2.0), 0.7, (0.3, 0.7), 0.1
+
+
+def texts(first: Sequence[str], now: Sequence[str]) -> dict[str, Any]:
+    """Length drift and diversity of answers to the same prompts."""
+    words_first, words_now = (fmean(len(text.split()) for text in each) for each in (first, now))
+    distinct_first, distinct_now = distinct_n(first, 2), distinct_n(now, 2)
+    return {
+        "words": round(words_now, 2),
+        "length_drift": round(words_now / words_first, 4) if words_first else None,
+        "distinct_2": round(distinct_now, 4),
+        "diversity": round(distinct_now / distinct_first, 4) if distinct_first else None,
+    }
+
+
+def warnings(figures: dict[str, Any]) -> list[str]:
+    """Sentences on the figures that are out of the ordinary; nothing is stopped for them."""
+    found = []
+    drift, diversity = figures.get("length_drift"), figures.get("diversity")
+    if drift is not None and not _LENGTH[0] <= drift <= _LENGTH[1]:
+        found.append(f"length drift: answers have {drift:g} times the words of the first model's")
+    if diversity is not None and diversity < _DIVERSITY:
+        found.append(f"diversity: distinct-2 is {diversity:g} of the first model's")
+    for name, what in (("judge_first", "what stands first"), ("judge_longer", "the longer answer")):
+        bias = figures.get(name)
+        if bias is not None and not _BIAS[0] <= bias <= _BIAS[1]:
+            found.append(f"judge bias: {bias:.0%} of verdicts are for {what}")
+    if (figures.get("reward_hacking") or 0.0) > _HACKING:
+        found.append(f"reward hacking: the held-out judge sees {figures['reward_hacking']:g} less gain")
+    forgotten = figures.get("forgetting")
+    if forgotten is not None and forgotten["high"] < 0:
+        found.append(f"forgetting: the benchmark changed by {forgotten['value']:+g}")
+    if figures.get("contaminated"):
+        found.append(f"contamination: {figures['contaminated']} training rows share text with the evaluation")
+    return found

@@ -1,0 +1,95 @@
+"""The loop's real machinery: engines and training jobs that take turns on the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from autoalign import manifest, synthesis
+from autoalign.algorithms import Ask, Reply
+from autoalign.alignment import checks
+from autoalign.alignment.machinery import Machinery
+from autoalign.config.align import AlignConfig
+from autoalign.config.synthesize import SynthesizeConfig
+from autoalign.sampling.setup import prepare_model
+from autoalign.synthesizing import engines
+from autoalign.synthesizing.texts import TextStore
+from autoalign.synthesizing.writer import Engines, Writer
+
+
+class EngineSampler:
+    """One model's engines at a time; those of the last model stay up until another is asked, or `release`."""
+
+    def __init__(self, config: AlignConfig) -> None:
+        self._config = config
+        self._up: tuple[str, Engines] | None = None
+        self._stack = ExitStack()
+
+    def __call__(self, models: Mapping[str, str], asks: Sequence[Ask], store: Path) -> list[Reply]:
+        """Replies in the asks' order; texts in `store` are not asked for again."""
+        replies: list[Reply] = [Reply("", "error")] * len(asks)
+        with TextStore(store, False) as texts:
+            for role in dict.fromkeys(ask.model for ask in asks):
+                places = [place for place, ask in enumerate(asks) if ask.model == role]
+                writer = self._writer(self._config.engine_config(models[role], role), texts)
+                written = writer([_for_writer(asks[place]) for place in places])
+                for place, reply in zip(places, written, strict=True):
+                    replies[place] = reply
+        return replies
+
+    def release(self) -> None:
+        """End the engines."""
+        self._stack.close()
+        self._up = None
+
+    def _writer(self, config: SynthesizeConfig, texts: TextStore) -> Writer:
+        setup = prepare_model(config)
+        name = engines.identity(config, setup)
+
+        def start() -> Engines:
+            if self._up is None or self._up[0] != name:
+                self.release()
+                self._up = name, engines.start(config, setup, self._stack)
+            return self._up[1]
+
+        return Writer(setup, config.seed, name, texts, start)
+
+
+class JobTrainer:
+    """Training jobs, as `autoalign-cli sft` and `dpo` run them."""
+
+    def __init__(self, config: AlignConfig) -> None:
+        self._config = config
+
+    def __call__(self, number: int, model: str, data: list[str], output: Path) -> dict[str, Any]:
+        """Train, or go on from the last checkpoint in `output`."""
+        from autoalign.training.run import run
+
+        report = run(self._config.train_config(number, model, data, str(output)))
+        figures = {"steps": report.steps, "loss": report.loss, "tokens": report.tokens}
+        return {**figures, "training_seconds": round(report.seconds, 1)}
+
+
+def machinery(config: AlignConfig) -> Machinery:
+    """All of it; nothing is started yet.
+
+    Raises:
+        InputError: a scorer or one of its options is wrong.
+    """
+    verify = checks.verifier(config.verifier, config.verifier_options) if config.verifier else None
+    return Machinery(
+        sample=EngineSampler(config),
+        train=JobTrainer(config),
+        digest=cache(lambda folder: manifest.model_digest(Path(folder))),
+        verify=verify,
+        benchmark=checks.verifier(config.benchmark_verifier, config.benchmark_options),
+        extract=checks.final_number,
+        reward=checks.reward(config.reward_model) if config.reward_model else None,
+    )
+
+
+def _for_writer(ask: Ask) -> synthesis.Ask:
+    return synthesis.Ask(ask.key, ask.messages, temperature=ask.temperature, top_p=ask.top_p)

@@ -1,0 +1,286 @@
+"""Rounds of sample, judge, build data, train, evaluate, promote: each a stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autoalign import algorithms
+from autoalign.alignment import evaluation, guards, prompts
+from autoalign.alignment.data import DATA, TEXTS, DataTask
+from autoalign.alignment.ledger import Ledger, Round
+from autoalign.alignment.machinery import Machinery
+from autoalign.alignment.promotion import decide
+from autoalign.alignment.prompts import PromptSets
+from autoalign.alignment.stages import Done, Stage, StageStore
+from autoalign.config.align import AlignConfig
+from autoalign.errors import ConfigError
+
+MODEL, PROMOTED = "model", "promoted"
+# What a text or a model does not depend on: how many do the work.
+_FREE = {"num_replicas", "ray_address", "concurrency", "output_file", "method", "model_path", "model_name"}
+_FREE_TRAINING = {"model_name_or_path", "data_path", "output_dir", "num_workers", "launcher", "cache_dir"}
+
+
+class Loop:
+    """A job at work.
+
+    Attributes:
+        ledger: what happened so far.
+    """
+
+    def __init__(
+        self, config: AlignConfig, sets: PromptSets, machinery: Machinery, store: StageStore, first: str
+    ) -> None:
+        self._config, self._sets, self._machinery, self._store = config, sets, machinery, store
+        self._first, self._policy = first, first
+        self._trained: dict[str, str] = {}
+        self._data: list[Done] = []
+        self.ledger = Ledger(store.root.parent, config.algorithm, first, first)
+
+    def run(self) -> Ledger:
+        """All rounds, or those up to the one that is not promoted."""
+        self.ledger.write()
+        try:
+            for number in range(1, self._config.rounds + 1):
+                if not self._round(number) and self._config.on_worse == "stop":
+                    break
+        finally:
+            self._machinery.sample.release()
+        self.ledger.finished = True
+        self.ledger.write()
+        return self.ledger
+
+    def _round(self, number: int) -> bool:
+        """Whether the loop may go on."""
+        built = algorithms.build(self._config.algorithm, **self._config.algorithm_options(number))
+        entry = Round(number, built.trains)
+        self.ledger.rounds.append(entry)
+        data = self._stage(entry, "data", self.data_stage(number))
+        start = self._first if built.starts_from == "base" else self._policy
+        train = self._stage(entry, "train", self.train_stage(number, data, start))
+        self._data.append(data)
+        model = str(train.folder / MODEL)
+        if built.trains != "policy":
+            self._trained[built.trains] = model
+            entry.reason = f"it takes the role '{built.trains}'; the policy stays"
+            self.ledger.write()
+            return True
+        answers = {
+            name: self._stage(entry, f"answers_{name}", self.answers_stage(folder, train))
+            for name, folder in (("new", model), ("policy", self._policy), ("first", self._first))
+        }
+        done = self._stage(entry, "evaluation", self.evaluation_stage(answers, data))
+        decision = decide(self._config, done.figures["gain"], done.figures.get("forgetting"))
+        entry.promoted, entry.reason = decision
+        entry.warnings = guards.warnings(dict(done.figures))
+        if decision.promoted:
+            self._promote(model)
+        self.ledger.write()
+        return decision.promoted
+
+    def finished(self) -> list[Done]:
+        """The stages on disk, of this config or of earlier ones."""
+        return self._store.all()
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether it would be skipped."""
+        return self._store.find(stage.name) is not None
+
+    def data_stage(self, number: int) -> Stage:
+        """The round's data from the policy of now."""
+        config = self._config
+        built = algorithms.build(config.algorithm, **config.algorithm_options(number))
+        models = self._models()
+        task = DataTask(
+            number=number,
+            algorithm=built,
+            prompts=self._sets.of_round(number, config.prompts_per_round),
+            texts=built.prompts(Path(config.prompts_dir).expanduser() if config.prompts_dir else None),
+            principles=prompts.principles(config),
+            models=models,
+            hidden=[*self._sets.held_out, *self._sets.benchmark],
+            seed=config.seed,
+            tries=config.judge_tries,
+        )
+        inputs = {
+            "algorithm": built.name,
+            "options": asdict(built.options),
+            "round": number,
+            "prompts": prompts.digest(task.prompts),
+            "hidden": prompts.digest(task.hidden),
+            "texts": dict(task.texts.sources),
+            "principles": list(task.principles),
+            "models": {role: self._digest(role, model) for role, model in models.items()},
+            "engine": {role: self._engine(role, model) for role, model in models.items()},
+            "verifier": [config.verifier, config.verifier_options],
+            "reward_model": self._machinery.digest(config.reward_model) if config.reward_model else None,
+            "seed": config.seed,
+            "tries": config.judge_tries,
+        }
+        return Stage("data", inputs, partial(task.run, self._machinery), self._last_trained())
+
+    def train_stage(self, number: int, data: Done, start: str) -> Stage:
+        """The round's training on its data and those of `carry_rounds` rounds before."""
+        used = [*self._data[len(self._data) - min(self._config.carry_rounds, len(self._data)) :], data]
+        paths = [str(done.folder / DATA) for done in used]
+        job = self._config.train_config(number, start, paths, "")
+        settings = {k: v for k, v in job.model_dump().items() if k not in _FREE_TRAINING}
+        inputs = {
+            "job": job.job,
+            "settings": settings,
+            "model": self._machinery.digest(start),
+            "data": [done.digest(DATA) for done in used],
+        }
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            self._machinery.sample.release()
+            return self._machinery.train(number, start, paths, folder / MODEL)
+
+        return Stage("train", inputs, work, (*(done.name for done in used), *self._made(start)))
+
+    def answers_stage(self, model: str, after: Done) -> Stage:
+        """A model's answers to what is held out; the same stage whatever round asks."""
+        sets = {"held_out": self._sets.held_out, "benchmark": self._sets.benchmark}
+        inputs = {
+            "model": self._machinery.digest(model),
+            "engine": self._engine("policy", model),
+            "sets": {name: prompts.digest(found) for name, found in sets.items()},
+        }
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            return evaluation.answer(self._machinery, model, sets, folder)
+
+        return Stage("answers", inputs, work, self._made(model))
+
+    def evaluation_stage(self, answers: Mapping[str, Done], data: Done) -> Stage:
+        """The new model against the policy, and the guards."""
+        config, models = self._config, self._models()
+        roles = [config.metric_judge] if config.metric == "judge" else []
+        if "held_out_judge" in config.models:
+            roles.append("held_out_judge")
+        rules = prompts.principles(config)
+        inputs = {
+            "answers": {name: done.digest(evaluation.ANSWERS) for name, done in answers.items()},
+            "held_out": prompts.digest(self._sets.held_out),
+            "benchmark": prompts.digest(self._sets.benchmark),
+            "metric": config.metric,
+            "verifier": [config.verifier, config.verifier_options],
+            "benchmark_verifier": [config.benchmark_verifier, config.benchmark_options],
+            "judges": {role: self._digest(role, models[role]) for role in roles},
+            "engine": {role: self._engine(role, models[role]) for role in roles},
+            "principles": list(rules),
+            "contaminated": data.figures["contaminated"],
+            "seed": config.seed,
+            "tries": config.judge_tries,
+        }
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            judging = evaluation.Judging(
+                self._machinery, models, folder / TEXTS, config.judge_tries, rules[0] if rules else None
+            )
+            texts = {name: evaluation.read_answers(done.folder) for name, done in answers.items()}
+            found = evaluate(config, self._sets, self._machinery, judging, texts)
+            return {**found, "contaminated": data.figures["contaminated"]}
+
+        return Stage("evaluation", inputs, work, tuple(dict.fromkeys(done.name for done in answers.values())))
+
+    def _stage(self, entry: Round, what: str, stage: Stage) -> Done:
+        entry.stages[what] = stage.name
+        self.ledger.write()
+        return self._store.run(stage)
+
+    def _models(self) -> dict[str, str]:
+        """Role to model folder (or an endpoint's model id)."""
+        default = {
+            "policy": self._policy,
+            "judge": self._policy,
+            "strong": self._first,
+            "weak": self._policy,
+            "generator": self._policy,
+        }
+        given = {
+            role: each if isinstance(each, str) else str(each.get("model_path", self._policy))
+            for role, each in self._config.models.items()
+        }
+        return {**default, **given, **self._trained}
+
+    def _digest(self, role: str, model: str) -> str:
+        given = self._config.models.get(role)
+        if isinstance(given, dict) and given.get("backend", self._config.backend) == "openai":
+            return f"openai {given.get('base_url')} {model}"
+        return self._machinery.digest(model)
+
+    def _engine(self, role: str, model: str) -> dict[str, Any]:
+        settings = self._config.engine_config(model, role).model_dump()
+        return {key: value for key, value in settings.items() if key not in _FREE}
+
+    def _made(self, model: str) -> tuple[str, ...]:
+        """The stage that a model came from."""
+        folder = Path(model).parent
+        return (folder.name,) if folder.parent == self._store.root else ()
+
+    def _last_trained(self) -> tuple[str, ...]:
+        made = [self._made(self._policy), *map(self._made, self._trained.values())]
+        return tuple(dict.fromkeys(name for names in made for name in names))
+
+    def _promote(self, model: str) -> None:
+        self._policy = self.ledger.policy = model
+        link = self._store.root.parent / PROMOTED
+        temporary = link.with_name(f".{PROMOTED}.tmp")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
+        temporary.replace(link)
+
+
+def evaluate(
+    config: AlignConfig,
+    sets: PromptSets,
+    machinery: Machinery,
+    judging: evaluation.Judging,
+    texts: Mapping[str, Mapping[str, Mapping[str, str]]],
+) -> dict[str, Any]:
+    """Gain over the policy, and the guards' figures; `texts`: model, set, prompt id.
+
+    Raises:
+        ConfigError: there is nothing to compare by.
+    """
+    held_out = {name: each["held_out"] for name, each in texts.items()}
+    new, policy, first = (held_out[name] for name in ("new", "policy", "first"))
+    found: dict[str, Any] = {"metric": config.metric, "held_out": len(sets.held_out)}
+    if config.metric == "verifier":
+        if machinery.verify is None:
+            raise ConfigError("'metric' verifier needs a 'verifier'; or set metric: judge")
+        before, after = evaluation.accuracies(sets.held_out, policy, new, machinery.verify)
+        gained = evaluation.gain(before, after, config.seed)
+        found |= {"policy_accuracy": evaluation.share(before), "accuracy": evaluation.share(after)}
+    else:
+        judged = judging.compare(config.metric_judge, sets.held_out, policy, new)
+        gained = evaluation.gain([0.5] * len(judged.wins), judged.wins, config.seed)
+        found |= {
+            "win_rate": evaluation.share(judged.wins),
+            "judge_unread": judged.unread,
+            "judge_first": judged.first,
+            "judge_agreeing": judged.agreeing,
+            "judge_longer": judged.longer,
+        }
+    found["gain"] = evaluation.as_dict(gained)
+    if "held_out_judge" in config.models:
+        other = judging.compare("held_out_judge", sets.held_out, policy, new)
+        held_out_gain = evaluation.gain([0.5] * len(other.wins), other.wins, config.seed)
+        found["held_out_judge"] = evaluation.as_dict(held_out_gain)
+        if config.metric == "judge":
+            found["reward_hacking"] = round(gained.value - held_out_gain.value, 4)
+    found |= guards.texts(list(first.values()), list(new.values()))
+    if sets.benchmark and machinery.benchmark is not None:
+        was, now = evaluation.accuracies(
+            sets.benchmark, texts["first"]["benchmark"], texts["new"]["benchmark"], machinery.benchmark
+        )
+        if was:
+            found["benchmark"] = evaluation.share(now)
+            found["forgetting"] = evaluation.as_dict(evaluation.gain(was, now, config.seed))
+    return found

@@ -1,0 +1,98 @@
+"""What a job would run and what it would cost, without a model: the algorithm is run over made-up replies."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from autoalign import algorithms
+from autoalign.algorithms import Ask, Dropped, Job, Prompt, Reply
+from autoalign.alignment.loop import Loop
+from autoalign.alignment.prompts import PromptSets, principles
+from autoalign.config.align import AlignConfig
+
+_VERDICT = "\nScore: {points}\n[[{choice}]]\nGood principle: a\nBad principle: b"
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """At most so much: nothing fails in it, and every judge can be read.
+
+    Attributes:
+        texts: role to the texts that are asked of it.
+        rows: training rows that come out, where about half the answers are right.
+    """
+
+    number: int
+    trains: str
+    texts: Counter[str]
+    rows: int
+
+
+def plan_round(config: AlignConfig, sets: PromptSets, number: int) -> RoundPlan:
+    """A dry run of the round's algorithm."""
+    built = algorithms.build(config.algorithm, **config.algorithm_options(number))
+    texts: Counter[str] = Counter()
+
+    def generate(asks: Sequence[Ask]) -> list[Reply]:
+        texts.update(ask.model for ask in asks)
+        return [_made_up(ask, place) for place, ask in enumerate(asks)]
+
+    def verify(prompt: Prompt, text: str) -> bool:
+        return len(text) % 2 == 0
+
+    job = Job(
+        sets.of_round(number, config.prompts_per_round),
+        built.prompts(),
+        generate,
+        principles(config),
+        verify,
+        lambda text: "1",
+        lambda asked: [float(place % 7) for place in range(len(asked))],
+        number,
+        config.seed,
+    )
+    rows = sum(not isinstance(made, Dropped) for made in built.run(job))
+    return RoundPlan(number, built.trains, texts, rows)
+
+
+def lines(config: AlignConfig, sets: PromptSets, loop: Loop) -> Iterator[str]:
+    """The plan for the terminal; the first round's data stage is looked for on disk."""
+    yield (
+        f"{config.algorithm}: {config.rounds} rounds; {len(sets.training)} prompts to learn from, "
+        f"{len(sets.held_out)} held out, {len(sets.benchmark)} of a benchmark"
+    )
+    done = sum(1 for _ in loop.finished())
+    yield f"finished stages in {config.output_dir}: {done}"
+    first = loop.data_stage(1)
+    yield f"round 1's data stage {first.name}: {'done' if loop.is_done(first) else 'to run'}"
+    total, longest = 0, config.max_new_tokens
+    for number in range(1, config.rounds + 1):
+        plan = plan_round(config, sets, number)
+        judged = 2 * len(sets.held_out) if config.metric == "judge" else 0
+        answers = len(sets.held_out) + len(sets.benchmark)
+        evaluated = 0 if plan.trains != "policy" else judged + answers * (2 if number == 1 else 1)
+        job = config.train_config(number, config.model_name_or_path, ["data.jsonl"], "out")
+        seen = plan.rows * job.num_train_epochs
+        asked = ", ".join(f"{count:,} of {role}" for role, count in sorted(plan.texts.items()))
+        yield f"round {number}: texts at most: {asked}; evaluation {evaluated:,}"
+        steps = f"{job.max_steps} steps" if job.max_steps > 0 else f"{seen:,.0f} rows seen"
+        yield f"  {job.job} on {plan.rows:,} rows at most: {steps}; trains the {plan.trains}"
+        total += plan.texts.total() + evaluated
+    yield f"in all: {total:,} texts, at most {total * longest:,} output tokens"
+    yield from _measured(loop)
+
+
+def _measured(loop: Loop) -> Iterator[str]:
+    """How long it took so far, where something ran already."""
+    seconds: dict[str, float] = defaultdict(float)
+    for done in loop.finished():
+        seconds[str(done.record["kind"])] += float(done.record["seconds"])
+    for kind, spent in sorted(seconds.items()):
+        yield f"  measured: {kind} {spent:,.0f} s so far"
+
+
+def _made_up(ask: Ask, place: int) -> Reply:
+    verdict = _VERDICT.format(points=place % 6, choice="A" if place % 4 in (0, 3) else "B")
+    return Reply(f"{ask.key} {'x' * (place % 2)}{verdict}")

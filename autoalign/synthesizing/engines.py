@@ -1,0 +1,33 @@
+"""The engines behind a writer: started for a while, and what tells their texts apart."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from autoalign import manifest
+from autoalign.cluster import ray_session
+from autoalign.config.synthesize import SynthesizeConfig
+from autoalign.sampling.pool import EnginePool
+from autoalign.sampling.setup import Setup
+from autoalign.sampling.stopping import stop_signals
+from autoalign.sampling.worker import WorkerSpec
+from autoalign.synthesizing.writer import Engines
+
+
+def start(config: SynthesizeConfig, setup: Setup, stack: ExitStack) -> Engines:
+    """Engines that are gone when `stack` is closed."""
+    cluster = stack.enter_context(ray_session(config.ray_address, config.num_replicas + 1))
+    # Again, since Ray's own handler has taken the place of ours.
+    stack.enter_context(stop_signals())
+    options = replace(setup.options, use_gpu=cluster.gpus > 0)
+    spec = WorkerSpec(config.backend, options, setup.params, config.seed)
+    return stack.enter_context(EnginePool(spec, config.num_replicas, cluster))
+
+
+def identity(config: SynthesizeConfig, setup: Setup) -> str:
+    """What the texts depend on apart from the prompts and the sampling parameters."""
+    if config.backend == "openai":
+        return f"openai {' '.join(setup.options.base_url) or None} {setup.options.model}"
+    return f"{config.backend} {setup.options.dtype} {manifest.model_digest(Path(setup.options.model))}"
