@@ -41,7 +41,7 @@ class Collector:
         self._rows = RowMaker(config, recorded)
         self._keys = keys or AnswerKeys()
         folder = self._path.parent
-        folder.mkdir(parents=True, exist_ok=True)
+        self._new_folders = output.make_folder(folder)
         # First, since it refuses a second job at work on the same output.
         finished = self._path if config.output_format == "jsonl" else None
         partial = folder / f"{self._path.name}.partial"
@@ -64,8 +64,9 @@ class Collector:
         self.quarantine.unlink(missing_ok=True)
         self.prompts.discard()
         self._store.close(keep=kind is not None)
-        with contextlib.suppress(OSError):  # goes only where nothing was written
-            self._path.parent.rmdir()
+        with contextlib.suppress(OSError):  # go only where nothing was written
+            for folder in self._new_folders:
+                folder.rmdir()
 
     def expect(self, prompts: Iterable[Prompt | Refused]) -> int:
         """Keep the prompts to come; returns how many of them ids had to be made unique for.

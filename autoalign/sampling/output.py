@@ -47,7 +47,10 @@ class AnswerStore:
     def __init__(self, path: Path, finished: Path | None = None, fresh: bool = False) -> None:
         self.path = path
         self.done = self.failed = self.reused = 0
-        self._file = path.open("a+b", buffering=0)
+        try:
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise ConfigError(f"{path}: can't be written: {error.strerror}") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -214,6 +217,20 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make the folder of an output; returns what was not there before, the innermost first.
+
+    Raises:
+        ConfigError: it can't be made.
+    """
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output folder {folder}: {error.strerror}; give another --output_dir") from None
+    return new
 
 
 def remove_leftovers(path: Path) -> None:

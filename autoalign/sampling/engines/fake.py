@@ -1,15 +1,25 @@
 """An engine without a model: answers are computed from the request. For tests and dry runs.
 
 Settings in `EngineOptions.extra`: `latency` (seconds an answer), `fail_ids` (requests that
-always fail), `fail_once_ids` (that fail on the first try), `reverse` (later prompts finish first).
+always fail), `fail_once_ids` (that fail on the first try), `reverse` (later prompts finish first),
+`fault` (`("kill" or "dead", N, FILE)`: at its Nth request the process is killed or the engine dies, once:
+`FILE` says that it has happened).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
-from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, RequestFailed
+from autoalign.sampling.engines.base import (
+    Completion,
+    EngineDead,
+    EngineOptions,
+    GenerationRequest,
+    RequestFailed,
+)
 
 SUPPORTS = frozenset({"logprobs"})
 
@@ -22,6 +32,7 @@ class FakeEngine:
         self._fail = frozenset(options.extra.get("fail_ids", ()))
         self._fail_once = set(options.extra.get("fail_once_ids", ()))
         self._reverse = bool(options.extra.get("reverse", False))
+        self._fault = options.extra.get("fault")
         self._started = 0
 
     async def generate(self, request: GenerationRequest) -> Completion:
@@ -29,6 +40,8 @@ class FakeEngine:
         self._started += 1
         delay = self._latency / self._started if self._reverse else self._latency
         await asyncio.sleep(delay)
+        if self._fault and self._started >= self._fault[1]:
+            self._fail_for_good(*self._fault)
         if request.id in self._fail:
             raise RequestFailed("the fake engine was told to fail")
         if request.id in self._fail_once:
@@ -48,6 +61,16 @@ class FakeEngine:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    def _fail_for_good(self, how: str, _: int, happened: str) -> None:
+        try:
+            os.close(os.open(happened, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            self._fault = None
+            return
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise EngineDead("the fake engine was told to die")
 
     def _words(self, request: GenerationRequest) -> list[str]:
         said = str(request.messages[-1]["content"]) if request.messages else ""
