@@ -1,4 +1,4 @@
-"""A checkpoint goes on at another number of workers and another ZeRO stage; shards, storage and figures under Ray."""
+"""A checkpoint goes on with other workers and another ZeRO stage; shards, storage and figures under Ray."""
 
 from __future__ import annotations
 
