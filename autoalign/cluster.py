@@ -23,6 +23,11 @@ class Cluster(NamedTuple):
     gpus: float
     is_local: bool
 
+    @property
+    def real_cpus(self) -> float:
+        """CPUs that there are; a cluster of one's own may offer more, so that every actor finds one."""
+        return len(os.sched_getaffinity(0)) if self.is_local else self.cpus
+
 
 @contextmanager
 def ray_session(address: str | None = None, min_cpus: int = 1) -> Iterator[Cluster]:

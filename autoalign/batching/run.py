@@ -53,7 +53,7 @@ def run(config: BatchConfig) -> BatchReport:
     groups = _write_prompts(source, folder)
     if not groups:
         return _gather(config, source, {})
-    with ray_session(config.ray_address, config.num_replicas + 1):
+    with ray_session(config.ray_address, config.max_replicas + 1):
         answers = {name: _answer(config, settings, folder / name) for name, settings in groups.items()}
     return _gather(config, source, answers)
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from autoalign.config.base import JobConfig
+from autoalign.config.counts import Count, fewest, most
 
 Backend = Literal["vllm", "hf", "openai", "serve", "fake"]
 
@@ -31,7 +32,12 @@ class EngineConfig(JobConfig):
         None, description="chat template: a name, a .jinja file, or none: the tokenizer's own"
     )
 
-    num_replicas: int = Field(1, ge=1, description="engines at work at the same time")
+    num_replicas: Count = Field(
+        1, description="engines at work at the same time; MIN:MAX: as many as the work and the cluster allow"
+    )
+    cpus_per_replica: int | None = Field(
+        None, ge=1, description="CPU threads of one vLLM replica without a GPU; none: a fair share"
+    )
     concurrency: int | None = Field(
         None,
         ge=1,
@@ -104,3 +110,13 @@ class EngineConfig(JobConfig):
     def name(self) -> str:
         """The model's name in the output."""
         return self.model_name or Path(str(self.model_path).rstrip("/")).name
+
+    @property
+    def min_replicas(self) -> int:
+        """The engines that the job starts with."""
+        return fewest(self.num_replicas)
+
+    @property
+    def max_replicas(self) -> int:
+        """The most engines that it may have."""
+        return most(self.num_replicas)

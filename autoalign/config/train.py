@@ -6,28 +6,15 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from autoalign.config import acceleration
 from autoalign.config.base import JobConfig
+from autoalign.config.counts import Count, fewest, most
 
 Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["sft", "preference", "unpaired"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _worker_count(value: Any) -> int | str:
-    """A number above 0, or `MIN:MAX` as it is."""
-    text = "" if isinstance(value, bool) else str(value).strip()
-    fewest, colon, most = text.partition(":")
-    if not fewest.isdecimal() or (colon and not most.isdecimal()):
-        raise ValueError("a number of workers, or MIN:MAX, is expected")
-    if int(fewest) < 1 or (colon and int(most) < int(fewest)):
-        raise ValueError("at least 1 worker is needed, and MAX is not below MIN")
-    return text if colon else int(fewest)
-
-
-WorkerCount = Annotated[int | str, BeforeValidator(_worker_count)]
 
 
 class TrainConfig(JobConfig):
@@ -149,7 +136,7 @@ class TrainConfig(JobConfig):
     launcher: Literal["ray", "local"] = Field(
         "ray", description="ray: Ray Train workers; local: this process, or torchrun's"
     )
-    num_workers: WorkerCount = Field(
+    num_workers: Count = Field(
         1, description="Ray Train workers; MIN:MAX: as many as fit, with the global batch of MAX"
     )
     use_gpu: bool | None = Field(None, description="one GPU a worker; none: when the machine has one")
@@ -207,12 +194,12 @@ class TrainConfig(JobConfig):
     @property
     def min_workers(self) -> int:
         """The fewest workers that the job may go on with."""
-        return int(str(self.num_workers).split(":")[0])
+        return fewest(self.num_workers)
 
     @property
     def max_workers(self) -> int:
         """The workers that the job asks for; the global batch is theirs, however many there are."""
-        return int(str(self.num_workers).split(":")[-1])
+        return most(self.num_workers)
 
     def micro_batches(self, world_size: int) -> int:
         """Micro-batches in a step over all workers: those of `max_workers`, or of torchrun's processes.

@@ -16,11 +16,11 @@ from autoalign.errors import ConfigError
 from autoalign.sampling import output
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.ledger import refusal
+from autoalign.sampling.messages import Answer
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Prompt, PromptSpool, Refused
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.rows import RowMaker, dumps
-from autoalign.sampling.worker import Answer
 
 
 class Collector:

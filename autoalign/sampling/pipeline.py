@@ -5,27 +5,29 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from autoalign import errors
-from autoalign.cluster import Cluster
-from autoalign.errors import ConfigError, JobFailed
+from autoalign.errors import JobFailed
+from autoalign.sampling import messages, replicas
+from autoalign.sampling.feed import Feed
+from autoalign.sampling.messages import Answer
 from autoalign.sampling.prompts import Prompt
-from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
-
-_ANSWERS_A_TASK = 16
-DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "serve": 32, "hf": 16, "fake": 256}
+from autoalign.sampling.replicas import Replicas
+from autoalign.sampling.worker import EngineWorker, WorkerSpec
 
 
 class Tasks(NamedTuple):
-    """Prompts with the indices of the answers wanted; `n` is the most a prompt can want."""
+    """Prompts with the indices of the answers wanted; `n` is the most a prompt can want.
+
+    `at_most`: how many prompts there are at most, where that is known.
+    """
 
     prompts: Iterable[tuple[Prompt, list[int]]]
     n: int
+    at_most: int | None = None
 
 
 @contextmanager
@@ -40,87 +42,88 @@ def silencer() -> Iterator[Callable[[], None]]:
 
 
 def answers(
-    tasks: Tasks, spec: WorkerSpec, num_replicas: int, hush: Callable[[], None]
+    tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]
 ) -> Iterator[list[Answer]]:
-    """Run `tasks` through `num_replicas` engines (fewer where they would idle); needs `cluster.ray_session`.
+    """Run `tasks` through a pool of engines (fewer where they would idle); needs `cluster.ray_session`.
+
+    Prompts are taken from `tasks` as there is room for them, so that their number costs no memory.
 
     Raises:
         InputError: an engine refuses its settings.
         JobFailed: an engine can't start, or died.
     """
-    import ray
     from ray.exceptions import RayError
 
-    _quiet_ray_data()
-    blocks = list(_blocks(tasks))
-    compute = _actor_pool(spec, min(num_replicas, len(blocks)))
-    dataset = ray.data.from_arrow_refs(blocks)
-    results = dataset.map_batches(
-        EngineWorker,
-        fn_constructor_args=(spec,),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=compute,
-        num_cpus=1,
-        num_gpus=gpus(spec) or None,
-    )
-    try:
-        table: Any
-        for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in table.to_pylist():
-                if row["failure"]:
-                    hush()
-                    raise failure(*row["failure"])
-                yield [Answer(**answer) for answer in row["answers"]]
-    except RayError as error:
-        raise JobFailed(f"Ray lost the engines: {_last_line(error)}") from error
-
-
-def require_room(spec: WorkerSpec, num_replicas: int, cluster: Cluster) -> None:
-    """Raises ConfigError when the cluster can't hold the replicas: Ray would wait for ever without a word."""
-    each = gpus(spec)
-    if each and num_replicas * each > cluster.gpus:
-        raise ConfigError(
-            f"{num_replicas} replicas of {each} GPUs need {num_replicas * each}; "
-            f"the cluster has {cluster.gpus:g}: lower --num_replicas or --tensor_parallel_size"
+    _set_up_ray_data()
+    size = max(1, replicas.answers_a_task(spec) // tasks.n)
+    if tasks.at_most is not None:
+        pool = pool.at_most(max(1, -(-tasks.at_most // size)))
+    with Feed() as feed, replicas.actor_options(spec) as options:
+        results = feed.dataset().map_batches(
+            EngineWorker,
+            fn_constructor_args=(spec,),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=replicas.actor_pool(pool),
+            **options,
         )
-    if num_replicas > cluster.cpus:
-        raise ConfigError(f"{num_replicas} replicas need as many CPUs; the cluster has {cluster.cpus:g}")
+        ahead = _Ahead(feed, _packed(tasks.prompts, size), replicas.tasks_ahead(pool))
+        try:
+            yield from _exchange(results, ahead, hush)
+        except RayError as error:
+            raise JobFailed(f"Ray lost the engines: {_last_line(error)}") from error
 
 
-def gpus(spec: WorkerSpec) -> int:
-    """GPUs that one engine takes."""
-    if not spec.options.use_gpu or spec.backend in ("openai", "serve", "fake"):
-        return 0
-    return spec.options.tensor_parallel_size * spec.options.pipeline_parallel_size
+class _Ahead:
+    """Keeps so many tasks on their way that no engine idles, and no more."""
+
+    def __init__(self, feed: Feed, tasks: Iterator[tuple[int, bytes]], limit: int) -> None:
+        self._feed, self._tasks, self._limit = feed, tasks, limit
+        self._open: set[int] = set()
+        self._ended = False
+
+    def fill(self) -> None:
+        """Send tasks until there are enough of them, or none is left."""
+        while not self._ended and len(self._open) < self._limit:
+            number, task = next(self._tasks, (0, b""))
+            if not task:
+                self._feed.end()
+                self._ended = True
+                return
+            self._open.add(number)
+            self._feed.put(task)
+
+    def finished(self, number: int) -> None:
+        """An engine has answered all of task `number` (perhaps again, after a lost actor)."""
+        self._open.discard(number)
 
 
-def _actor_pool(spec: WorkerSpec, num_replicas: int) -> Any:
-    import ray
-
-    in_flight = spec.options.concurrency or DEFAULT_CONCURRENCY[spec.backend]
-    calls = math.ceil(in_flight / _ANSWERS_A_TASK)
-    return ray.data.ActorPoolStrategy(
-        size=num_replicas,
-        max_concurrent_calls_per_actor=calls,
-        max_tasks_in_flight_per_actor=calls + 2,
-        enable_true_multi_threading=True,
-    )
-
-
-def _blocks(tasks: Tasks) -> Iterator[Any]:
-    """References to tables of about `_ANSWERS_A_TASK` answers each; Ray spills what memory can't hold."""
-    import pyarrow as pa
-    import ray
-
-    prompts = iter(tasks.prompts)
-    size = max(1, _ANSWERS_A_TASK // tasks.n)
-    while chunk := list(itertools.islice(prompts, size)):
-        lines = [replace(prompt, extra={}).dumps() for prompt, _ in chunk]
-        yield ray.put(pa.table({"prompt": lines, "wanted": [wanted for _, wanted in chunk]}))
+def _exchange(results: Any, ahead: _Ahead, hush: Callable[[], None]) -> Iterator[list[Answer]]:
+    ahead.fill()
+    table: Any
+    for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for raw in table["message"].to_pylist():
+            message = messages.unpack(raw)
+            if message.failure:
+                hush()
+                raise failure(*message.failure)
+            if message.finished is not None:
+                ahead.finished(message.finished)
+            if message.answers:
+                yield message.answers
+        ahead.fill()
 
 
-def _quiet_ray_data() -> None:
+def _packed(prompts: Iterable[tuple[Prompt, list[int]]], size: int) -> Iterator[tuple[int, bytes]]:
+    """Numbered tasks of `size` prompts each."""
+    rest = iter(prompts)
+    for number in itertools.count():
+        if not (chunk := list(itertools.islice(rest, size))):
+            return
+        yield number, messages.pack_task(number, chunk)
+
+
+def _set_up_ray_data() -> None:
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -128,6 +131,8 @@ def _quiet_ray_data() -> None:
     context.print_on_execution_start = False
     # Every yielded row is passed on at once, instead of when 128 MiB are full.
     context.target_max_block_size = 1
+    # An engine is added when all are full; tasks that wait beside an engine are few here.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 

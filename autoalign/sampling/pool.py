@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -21,7 +21,8 @@ from autoalign.sampling.engines.base import (
     RequestFailed,
     create_engine,
 )
-from autoalign.sampling.pipeline import DEFAULT_CONCURRENCY, failure, gpus, require_room
+from autoalign.sampling.pipeline import failure
+from autoalign.sampling.replicas import Replicas, actor_options, in_flight, on_cluster, require_room
 from autoalign.sampling.worker import WorkerSpec
 
 _TRIES = 2
@@ -66,21 +67,32 @@ class EngineHost:
 
 
 class EnginePool:
-    """`num_replicas` engines on the cluster of an open `cluster.ray_session`; gone with the block."""
+    """`num_replicas` engines on the cluster of an open `cluster.ray_session`; gone with the block.
 
-    def __init__(self, spec: WorkerSpec, num_replicas: int, cluster: Cluster) -> None:
-        require_room(spec, num_replicas, cluster)
-        self._spec = spec
-        self._slots = spec.options.concurrency or DEFAULT_CONCURRENCY[spec.backend]
+    Args:
+        threads: CPU threads of each engine without a GPU; None: a fair share.
+    """
+
+    def __init__(
+        self, spec: WorkerSpec, num_replicas: int, cluster: Cluster, threads: int | None = None
+    ) -> None:
+        pool = Replicas(num_replicas, num_replicas)
+        self._spec = on_cluster(spec, pool, cluster, threads)
+        require_room(self._spec, pool, cluster)
+        self._slots = in_flight(spec)
         self._hosts: list[Any] = []
         self._count = num_replicas
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         import ray
 
-        remote: Any = ray.remote(EngineHost)
-        remote = remote.options(num_cpus=1, num_gpus=gpus(self._spec), max_concurrency=self._slots + 1)
-        self._hosts = [remote.remote(self._spec.backend, self._spec.options) for _ in range(self._count)]
+        host: Any = ray.remote(EngineHost)
+        options = self._held.enter_context(actor_options(self._spec))
+        placed = options.pop("ray_remote_args_fn", dict)
+        for _ in range(self._count):
+            remote = host.options(**options, **placed(), max_concurrency=self._slots + 1)
+            self._hosts.append(remote.remote(self._spec.backend, self._spec.options))
         try:
             for problem in ray.get([host.start.remote() for host in self._hosts]):
                 if problem is not None:
@@ -130,3 +142,4 @@ class EnginePool:
             with suppress(ValueError):  # a dead actor's handle
                 ray.kill(host)
         self._hosts = []
+        self._held.close()

@@ -7,12 +7,13 @@ The prompts go to a file, not to a list, so memory does not grow with their numb
 from __future__ import annotations
 
 import itertools
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import orjson
 
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, Message, Sample, messages_to_dicts
@@ -20,9 +21,9 @@ from autoalign.sampling.places import NameSet, Places
 from autoalign.sampling.sweep import Sweep, with_examples
 
 _REFUSED = -1
-_DUMPED = ("index", "id", "messages", "token_ids", "tools", "variant", "examples")
 _OF_A_ROW = {"reference", "params", "reasoning", "logprobs", "key"}
 _OF_A_SAMPLE = {each.name for each in fields(Sample)} | _OF_A_ROW
+_KEPT = 1 << 14
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -88,25 +89,37 @@ class Prompt:
         head = 1 if self.messages and self.messages[0]["role"] == "system" else 0
         return (*self.messages[:head], *self.messages[head + self.examples :])
 
+    def row(self) -> list[Any]:
+        """What an engine is to know, as JSON holds it."""
+        return [
+            *(self.index, self.id, self.messages, self.token_ids, self.tools),
+            *(self.variant, self.examples),
+        ]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any], extra: Mapping[str, Any] | None = None) -> Prompt:
+        """The inverse of `row`."""
+        index, name, messages, token_ids, tools, variant, examples = row
+        return cls(
+            index,
+            name,
+            tuple(messages),
+            tuple(token_ids),
+            tuple(tools),
+            extra=extra or {},
+            variant=variant,
+            examples=examples,
+        )
+
     def dumps(self) -> bytes:
         """One line of JSON."""
-        row = {name: getattr(self, name) for name in (*_DUMPED, "extra")}
-        return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
+        return orjson.dumps([*self.row(), self.extra], default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
 
     @classmethod
     def loads(cls, line: bytes) -> Prompt:
         """The inverse of `dumps`."""
-        row = json.loads(line)
-        return cls(
-            row["index"],
-            row["id"],
-            tuple(row["messages"]),
-            tuple(row["token_ids"]),
-            tuple(row["tools"]),
-            extra=row["extra"],
-            variant=row["variant"],
-            examples=row["examples"],
-        )
+        *row, extra = orjson.loads(line)
+        return cls.from_row(row, extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +134,16 @@ class Refused:
 
 
 class PromptSpool:
-    """Prompts in a file without a name, read again by their number; memory does not grow with them."""
+    """Prompts in a file without a name, read again by their number; memory does not grow with them.
+
+    The latest ones that were read or written are in memory: each is wanted again when its answer comes.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by discard)
         self._places = Places(folder)
         self._end = 0
+        self._latest: dict[int, Prompt] = {}
 
     def add(self, prompt: Prompt | Refused) -> None:
         """Keep the next prompt; of a refused one only that it was there."""
@@ -137,17 +154,28 @@ class PromptSpool:
         self._file.write(line)
         self._places.append(self._end)
         self._end += len(line)
+        self._keep(prompt)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Prompt:
-        self._file.seek(self._places[index])
-        return Prompt.loads(self._file.readline())
+        found = self._latest.get(index)
+        if found is None:
+            self._file.seek(self._places[index])
+            found = Prompt.loads(self._file.readline())
+            self._keep(found)
+            self._file.seek(self._end)
+        return found
 
     def indices(self) -> Iterator[int]:
         """Places in the input of the prompts that can be asked."""
         return (index for index, place in enumerate(self._places) if place != _REFUSED)
+
+    def _keep(self, prompt: Prompt) -> None:
+        self._latest[prompt.index] = prompt
+        if len(self._latest) > _KEPT:
+            del self._latest[next(iter(self._latest))]
 
     def discard(self) -> None:
         """Forget them."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from autoalign.config.sample import InferConfig
 from autoalign.records import Message, Sample
+from autoalign.sampling.messages import Answer
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.reasoning import split_reasoning
-from autoalign.sampling.worker import Answer
 
 _MADE = ("messages", "text", "finish_reason", "prompt_tokens", "completion_tokens", "seed")
 

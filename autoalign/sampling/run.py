@@ -20,6 +20,7 @@ from autoalign.sampling.engines.base import require_support
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Renderer, prepare
+from autoalign.sampling.replicas import Replicas, on_cluster, require_room
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.setup import prepare_model
 from autoalign.sampling.stopping import stop_signals
@@ -49,6 +50,11 @@ def run(config: InferConfig) -> SampleReport:
     options, params, renderer = prepare_model(config)
     require_support(config.backend, params)
     sweep = Sweep.of(config, params)
+    options = replace(
+        options,
+        seeded=any(not one.greedy for one in sweep.params),
+        shares_prefixes=config.n * len(sweep.variants) > 1,
+    )
     spec = WorkerSpec(config.backend, options, params, config.seed, sweep.params if sweep.recorded else ())
     keys = AnswerKeys.of_job(spec, config.split_reasoning)
     try:
@@ -115,14 +121,15 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
         with (
             pipeline.silencer() as hush,
             # One CPU more than the actors, for the reading tasks.
-            ray_session(config.ray_address, config.num_replicas + 1) as cluster,
+            ray_session(config.ray_address, config.max_replicas + 1) as cluster,
             stop_signals(hush),
             SampleProgress(collector.missing) as progress,
         ):
-            spec = replace(spec, options=replace(spec.options, use_gpu=cluster.gpus > 0))
-            pipeline.require_room(spec, config.num_replicas, cluster)
+            pool = Replicas.of(config)
+            spec = on_cluster(spec, pool, cluster, config.cpus_per_replica)
+            require_room(spec, pool, cluster)
             for _ in range(_PASSES):
-                _one_pass(config, spec, collector, hush, progress)
+                _one_pass(config, spec, pool, collector, hush, progress)
                 if not collector.missing:
                     return
     except KeyboardInterrupt:
@@ -133,6 +140,7 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
 def _one_pass(
     config: InferConfig,
     spec: WorkerSpec,
+    pool: Replicas,
     collector: Collector,
     hush: Callable[[], None],
     progress: SampleProgress,
@@ -143,9 +151,9 @@ def _one_pass(
         JobFailed: the engine did not start, or gave no answer, which it won't the next time either.
     """
     before = collector.missing
-    tasks = pipeline.Tasks(collector.open_tasks(), config.n)
+    tasks = pipeline.Tasks(collector.open_tasks(), config.n, before)
     try:
-        for answers in pipeline.answers(tasks, spec, config.num_replicas, hush):
+        for answers in pipeline.answers(tasks, spec, pool, hush):
             collector.take(answers, progress)
     except JobFailed as error:
         if collector.missing == before:

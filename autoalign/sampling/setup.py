@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from autoalign import model_folder
 from autoalign.config.chat import ChatConfig
+from autoalign.config.counts import most
 from autoalign.config.engine import EngineConfig
 from autoalign.errors import ConfigError
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
@@ -60,7 +61,7 @@ def _of_endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name in ("requests_per_minute", "tokens_per_minute"):
         if given.get(name) is not None:
-            found[name] = given[name] / given["num_replicas"]
+            found[name] = given[name] / most(given["num_replicas"])
     return found
 
 

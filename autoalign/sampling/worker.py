@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoalign.errors import AutoAlignError
@@ -21,12 +21,14 @@ from autoalign.sampling.engines.base import (
     create_engine,
     derive_seed,
 )
+from autoalign.sampling.messages import Answer, Message, Task, pack, unpack_task
 from autoalign.sampling.prompts import Prompt
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _TRIES = 2
+_MOMENT = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +49,8 @@ class WorkerSpec:
         return self.params if prompt.variant is None else self.sweep[prompt.variant]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer, or why there is none (`error`); `prompt` and `index` say which one."""
-
-    prompt: int
-    index: int
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    seed: int
-    error: str | None
-    engine_ready: float  # time.time() when the engine was ready
-    logprobs: tuple[float, ...] | None = None
-
-
 class EngineWorker:
-    """Takes tables of prompts, gives answers as they finish.
+    """Takes tables of tasks, gives answers as they finish.
 
     `__call__` is a plain generator that Ray runs in several threads, not an async one:
     Ray Data collects all that an async generator yields before it passes anything on.
@@ -80,35 +66,44 @@ class EngineWorker:
         )
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """`table` has the columns `prompt` (a `Prompt` as JSON) and `wanted` (indices of its answers).
+        """`table` has tasks in its column `task` (`messages.pack_task`).
 
-        Yields tables of one row, whose column `answers` lists what finished since the last one;
-        in the last one `failure` may name an error that ends the job. It is not raised, because
-        Ray Data would print its own and our stack on the user's terminal.
+        Yields tables of one row with the column `message` (`messages.pack`): what finished since the
+        last one, then that the task is finished. A message may name an error that ends the job. It is
+        not raised, because Ray Data would print its own and our stack on the user's terminal.
         """
         try:
-            yield from map(_one_row, self._finished(table))
+            for raw in table["task"].to_pylist():
+                yield from map(_one_row, self._messages(unpack_task(raw)))
         except Exception as error:  # the boundary of the process
-            yield _failure(error)
+            yield _one_row(_failure(error))
 
-    def _finished(self, table: pa.Table) -> Iterator[list[Answer]]:
+    def _messages(self, task: Task) -> Iterator[Message]:
         self._engine.result()
-        finished: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
-        pending = 0
-        for line, wanted in zip(table["prompt"].to_pylist(), table["wanted"].to_pylist(), strict=True):
-            prompt = Prompt.loads(line)
-            for index in wanted:
-                future = asyncio.run_coroutine_threadsafe(self._answer(prompt, index), self._loop)
-                future.add_done_callback(finished.put)
-                pending += 1
-        while pending:
+        finished: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        whole = asyncio.run_coroutine_threadsafe(self._answer_all(task, finished), self._loop)
+        # None comes behind the last answer.
+        whole.add_done_callback(lambda _: finished.put(None))
+        while True:
             answers = _drain(finished)
-            pending -= len(answers)
-            yield [future.result() for future in answers]
+            if answers[-1] is None:
+                whole.result()
+                yield Message([answer for answer in answers if answer is not None], task.number)
+                return
+            yield Message([answer for answer in answers if answer is not None])
 
     async def _start(self) -> tuple[Engine, float]:
         engine = await create_engine(self._spec.backend, self._spec.options)
         return engine, time.time()
+
+    async def _answer_all(self, task: Task, finished: queue.SimpleQueue[Answer | None]) -> None:
+        async def one(prompt: Prompt, index: int) -> None:
+            finished.put(await self._answer(prompt, index))
+
+        async with asyncio.TaskGroup() as group:
+            for prompt, wanted in task.prompts:
+                for index in wanted:
+                    group.create_task(one(prompt, index))
 
     async def _answer(self, prompt: Prompt, index: int) -> Answer:
         engine, ready = self._engine.result()
@@ -133,38 +128,27 @@ class EngineWorker:
         return Answer(prompt.index, index, "", "error", len(prompt.token_ids), 0, seed, error, ready)
 
 
-def _drain(finished: queue.SimpleQueue[Future[Answer]]) -> list[Future[Answer]]:
-    """Wait for one, and take all that are there by then."""
+def _drain(finished: queue.SimpleQueue[Answer | None]) -> list[Answer | None]:
+    """Wait for one, and take all that come within a moment: each message costs Ray milliseconds."""
     answers = [finished.get()]
-    while True:
+    until = time.monotonic() + _MOMENT
+    while answers[-1] is not None and (left := until - time.monotonic()) > 0:
         try:
-            answers.append(finished.get_nowait())
+            answers.append(finished.get(timeout=left))
         except queue.Empty:
-            return answers
+            break
+    return answers
 
 
-def _one_row(answers: list[Answer]) -> Any:
-    return _table([asdict(answer) for answer in answers], None)
+def _one_row(message: Message) -> Any:
+    import pyarrow as pa
+
+    return pa.table({"message": pa.array([pack(message)], pa.binary())})
 
 
-def _failure(error: Exception) -> Any:
+def _failure(error: Exception) -> Message:
+    if isinstance(error, ExceptionGroup):
+        return _failure(error.exceptions[0])
     known = isinstance(error, AutoAlignError)
-    return _table([], [type(error).__name__, str(error) if known else f"{type(error).__name__}: {error}"])
-
-
-def _table(answers: list[dict[str, Any]], failure: list[str] | None) -> Any:
-    import pyarrow as pa
-
-    columns = {
-        "answers": pa.array([answers], type=_answers_type()),
-        "failure": pa.array([failure], type=pa.list_(pa.string())),
-    }
-    return pa.table(columns)
-
-
-def _answers_type() -> Any:
-    import pyarrow as pa
-
-    kinds = {"int": pa.int64(), "float": pa.float64()}
-    kinds["tuple[float, ...] | None"] = pa.list_(pa.float64())
-    return pa.list_(pa.struct([(f.name, kinds.get(str(f.type), pa.string())) for f in fields(Answer)]))
+    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    return Message([], failure=(type(error).__name__, reason))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from autoalign import manifest
@@ -18,12 +17,12 @@ from autoalign.synthesizing.writer import Engines
 
 def start(config: SynthesizeConfig, setup: Setup, stack: ExitStack) -> Engines:
     """Engines that are gone when `stack` is closed."""
-    cluster = stack.enter_context(ray_session(config.ray_address, config.num_replicas + 1))
+    cluster = stack.enter_context(ray_session(config.ray_address, config.max_replicas + 1))
     # Again, since Ray's own handler has taken the place of ours.
     stack.enter_context(stop_signals())
-    options = replace(setup.options, use_gpu=cluster.gpus > 0)
-    spec = WorkerSpec(config.backend, options, setup.params, config.seed)
-    return stack.enter_context(EnginePool(spec, config.num_replicas, cluster))
+    spec = WorkerSpec(config.backend, setup.options, setup.params, config.seed)
+    # The next questions follow from earlier answers: engines that come later would find little to do.
+    return stack.enter_context(EnginePool(spec, config.max_replicas, cluster, config.cpus_per_replica))
 
 
 def identity(config: SynthesizeConfig, setup: Setup) -> str:

@@ -17,13 +17,14 @@ from autoalign.records import Conversation, Message
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed, require_support
 from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.messages import Answer, pack_task, unpack
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Prompt, prepare
 from autoalign.sampling.reasoning import split_reasoning
 from autoalign.sampling.run import run_each
 from autoalign.sampling.setup import prepare_model
 from autoalign.sampling.sweep import Sweep
-from autoalign.sampling.worker import Answer, EngineWorker, WorkerSpec
+from autoalign.sampling.worker import EngineWorker, WorkerSpec
 
 
 def config(**values: Any) -> InferConfig:
@@ -125,9 +126,10 @@ def test_a_worker_answers_each_way_with_its_parameters_and_one_seed() -> None:
     sweep = sweep_of(temperature=[0, 1])
     spec = WorkerSpec("fake", EngineOptions("m"), SamplingParams(), 7, sweep.params)
     prompts = prompts_of(sweep, asked("hi"))
-    table = pa.table({"prompt": [p.dumps() for p in prompts], "wanted": [[0]] * 2})
-    answers = [a for part in EngineWorker(spec)(table) for a in part["answers"].to_pylist()[0]]
-    texts = {answer["prompt"]: answer["text"] for answer in answers}
+    task = pack_task(0, [(prompt, [0]) for prompt in prompts if isinstance(prompt, Prompt)])
+    tables = EngineWorker(spec)(pa.table({"task": pa.array([task], pa.binary())}))
+    answers = [answer for one in tables for answer in unpack(one["message"].to_pylist()[0]).answers]
+    texts = {answer.prompt: answer.text for answer in answers}
     assert texts == {0: "echo: hi", 1: f"echo: hi [{derive_seed(7, 'q0', 0)}]"}
 
 

