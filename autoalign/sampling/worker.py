@@ -21,7 +21,8 @@ from autoalign.sampling.engines.base import (
     create_engine,
     derive_seed,
 )
-from autoalign.sampling.messages import Answer, Message, Task, pack, unpack_task
+from autoalign.sampling.messages import Answer as Answer  # rows and keys know it from here
+from autoalign.sampling.messages import Message, Task, pack, unpack_task
 from autoalign.sampling.prompts import Prompt
 
 if TYPE_CHECKING:
