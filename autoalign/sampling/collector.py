@@ -53,6 +53,8 @@ class Collector:
         self.quarantine.unlink(missing_ok=True)
         self._prompt_tokens = self._output_tokens = 0
         self._ready: float | None = None
+        self._first = self._last = time.time()
+        self._writing = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +122,7 @@ class Collector:
 
     def take(self, answers: Iterable[Answer], progress: SampleProgress) -> None:
         """Keep answers and failures as they come; one that was settled before is left out."""
+        begun = time.time()
         done, failed, tokens = self._store.done, self._store.failed, 0
         for answer in answers:
             number = answer.prompt * self._config.n + answer.index
@@ -137,6 +140,9 @@ class Collector:
         if self._ready is not None:
             progress.engine_ready(self._ready)
         progress.advance(self._store.done - done, self._store.failed - failed, tokens)
+        self._first = self._first if self._writing else begun
+        self._last = time.time()
+        self._writing += self._last - begun
 
     def what_is_kept(self) -> str:
         """For the message of a job that was stopped."""
@@ -168,6 +174,9 @@ class Collector:
             output=self._path,
             errors=errors,
             diversity=mean_diversity(self._groups()) if config.n > 1 else None,
+            generation_seconds=max(self._last - ready, 0.0),
+            first_answer_seconds=max(self._first - ready, 0.0),
+            writing_seconds=self._writing,
         )
 
     def _groups(self) -> Iterator[list[str]]:

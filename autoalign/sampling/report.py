@@ -12,6 +12,8 @@ from autoalign.diversity import Diversity
 class SampleReport:
     """Figures of one job; `startup_seconds` is what passed before the engine could answer.
 
+    `generation_seconds` are those from then to the last answer, `first_answer_seconds` to the first;
+    `writing_seconds` is their part in which answers were given keys and written.
     `reused`: those of `answers` that an earlier run had made; tokens are of the others.
     `diversity`: means over prompts with several answers.
     """
@@ -28,11 +30,14 @@ class SampleReport:
     errors: Path | None
     diversity: Diversity | None = None
     reused: int = 0
+    generation_seconds: float = 0.0
+    first_answer_seconds: float = 0.0
+    writing_seconds: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Output tokens for each second that the engine was up."""
-        return self.output_tokens / max(self.seconds - self.startup_seconds, 1e-3)
+        """Output tokens for each second in which the engine was at work."""
+        return self.output_tokens / max(self.generation_seconds, 1e-3)
 
     @property
     def error_rate(self) -> float:

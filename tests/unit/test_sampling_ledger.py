@@ -17,12 +17,13 @@ from autoalign.records import Conversation, Message
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.messages import Answer
 from autoalign.sampling.output import AnswerStore
 from autoalign.sampling.places import NameSet, Places
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Prompt, prepare
 from autoalign.sampling.report import SampleReport
-from autoalign.sampling.worker import Answer, WorkerSpec
+from autoalign.sampling.worker import WorkerSpec
 
 PROMPT = Prompt(0, "q", ({"role": "user", "content": "a"},), (1, 2, 3))
 OTHER_MODEL = AnswerKeys(job=bytes(range(32)))

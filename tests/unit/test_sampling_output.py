@@ -14,10 +14,10 @@ from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError, TemplateError
 from autoalign.records import Conversation, Message
 from autoalign.sampling.collector import Collector
+from autoalign.sampling.messages import Answer
 from autoalign.sampling.output import refuse_existing, write_errors
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import prepare, with_system
-from autoalign.sampling.worker import Answer
 
 
 class Words:
