@@ -7,14 +7,15 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("torch", "transformers", "trl", "accelerate")
+_PACKAGES = ("torch", "transformers", "trl", "accelerate")  # of the training benchmark
 
 
-def facts(root: Path) -> dict[str, Any]:
+def facts(root: Path, packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
     """Processor, memory, load, versions, commit and date."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -24,7 +25,7 @@ def facts(root: Path) -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_at_start": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: _version(name) for name in packages},
         "commit": _commit(root),
     }
 

@@ -24,7 +24,7 @@ def llm_generate(settings: Settings, n: int) -> dict[str, Any]:
     from vllm import LLM
 
     llm = LLM(**_engine(settings))
-    prompts = [{"prompt_token_ids": ids} for ids in _ids(settings, n)]
+    prompts: Any = [{"prompt_token_ids": ids} for ids in _ids(settings, n)]
     llm.generate(prompts[:_WARM_UP], _params(settings, n, None), use_tqdm=False)
     llm.reset_prefix_cache()
     begun = time.perf_counter()

@@ -49,7 +49,7 @@ def prepare(settings: Settings) -> dict[str, Any]:
         for number, one in enumerate(mixed):
             messages = [message.to_dict() for message in one.messages]
             file.write(json.dumps({"id": f"p{number}", "messages": messages}) + "\n")
-    prompts = formats.iter_records([str(settings.prompt_file)], purpose="prompts")
+    prompts: Any = formats.iter_records([str(settings.prompt_file)], purpose="prompts")
     ids = [
         p.token_ids
         for p in rendered(prompts, ChatRenderer(Path(settings.model), None))

@@ -86,6 +86,12 @@ class InferConfig(EngineConfig):
     )
 
     limit: int | None = Field(None, ge=1, description="take only the first rows of the prompts")
+    shard: str | None = Field(
+        None,
+        pattern=r"^\d{1,5}/\d{1,5}$",
+        description="I/K: answer every K-th row, from row I (counted from 0) on, into a file of its own; "
+        "K such jobs, on one cluster or several, answer all",
+    )
     on_bad_row: Literal["stop", "quarantine"] = Field(
         "stop", description="a broken row: stop before any work, or put it into errors.jsonl and go on"
     )
@@ -114,6 +120,15 @@ class InferConfig(EngineConfig):
     def _one_or_several(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
+    @field_validator("shard")
+    @classmethod
+    def _one_of_its_shards(cls, value: str | None) -> str | None:
+        if value is not None:
+            number, count = map(int, value.split("/"))
+            if number >= count:
+                raise ValueError(f"of {count} shards the first is 0, the last {count - 1}")
+        return value
+
     @model_validator(mode="after")
     def _prompts_are_named(self) -> Self:
         if not self.test_file:
@@ -135,7 +150,15 @@ class InferConfig(EngineConfig):
 
     @property
     def output_path(self) -> Path:
-        """Where the answers go."""
+        """Where the answers go; `NAME-00003-of-00016.jsonl` is that of shard 3/16."""
+        whole = self._whole_output
+        if self.shard is None:
+            return whole
+        number, count = map(int, self.shard.split("/"))
+        return whole.with_name(f"{whole.stem}-{number:05}-of-{count:05}{whole.suffix}")
+
+    @property
+    def _whole_output(self) -> Path:
         folder = Path(self.output_dir) / self.name.replace("/", "_")
         if self.output_file is not None:
             given = Path(self.output_file)

@@ -198,9 +198,13 @@ def prepare(
     sweep = sweep or Sweep.single(system_message)
     names = _Names()
     place = itertools.count()
+    only = None if sweep.recorded or len(sweep.variants) > 1 or sweep.examples else sweep.variants[0]
     for conversation in conversations:
         prompt_id = names.distinct(conversation.id)
         renamed = prompt_id != conversation.id
+        if only is not None and not renamed:  # nearly all rows of nearly all jobs: copies cost time
+            yield to_prompt(next(place), prompt_id, conversation, renderer, only.system_message)
+            continue
         for number, prompt in enumerate(_ways(conversation, prompt_id, renderer, sweep)):
             yield replace(prompt, index=next(place), renamed=renamed and number == 0)
 

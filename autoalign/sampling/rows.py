@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from autoalign.config.sample import InferConfig
 from autoalign.records import Message, Sample
 from autoalign.sampling.messages import Answer
@@ -20,6 +22,7 @@ class RowMaker:
 
     def __init__(self, config: InferConfig, recorded: Sequence[Mapping[str, Any]] = ()) -> None:
         self._config, self._recorded = config, recorded
+        self._model, self._source = config.name, config.label
 
     def row(self, prompt: Prompt, answer: Answer, key: bytes) -> dict[str, Any]:
         """The row of a new answer; its key is the last field, where `ledger` looks for it."""
@@ -49,8 +52,8 @@ class RowMaker:
             id=f"{prompt.key}-{index}",
             prompt_id=prompt.id,
             index=index,
-            model=self._config.name,
-            source=self._config.label,
+            model=self._model,
+            source=self._source,
             extra=prompt.extra,
             **{**own, "messages": ()},
         ).to_dict()
@@ -67,4 +70,7 @@ class RowMaker:
 
 def dumps(row: Mapping[str, Any]) -> bytes:
     """One line; half a surrogate pair, which no file can hold, becomes a question mark."""
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # it is strict about surrogates, and about integers beyond 64 bits
+        return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -18,6 +18,7 @@ from autoalign.sampling import output, pipeline
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import require_support
 from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.order import arranged
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import Renderer, prepare
 from autoalign.sampling.replicas import Replicas, on_cluster, require_room
@@ -151,7 +152,7 @@ def _one_pass(
         JobFailed: the engine did not start, or gave no answer, which it won't the next time either.
     """
     before = collector.missing
-    tasks = pipeline.Tasks(collector.open_tasks(), config.n, before)
+    tasks = pipeline.Tasks(arranged(collector.open_tasks()), config.n, before)
     try:
         for answers in pipeline.answers(tasks, spec, pool, hush):
             collector.take(answers, progress)
@@ -173,7 +174,8 @@ def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversati
         config.test_file, purpose="prompts", on_bad_row=config.on_bad_row, errors_path=quarantine
     )
     try:
-        yield from itertools.islice(rows, config.limit)
+        first, step = map(int, (config.shard or "0/1").split("/"))
+        yield from itertools.islice(rows, first, config.limit, step)
     except DataError:
         # A stream knows only its first bad row; reading on to the end finds the others.
         formats.load(config.test_file, purpose="prompts", limit=config.limit)

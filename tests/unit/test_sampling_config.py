@@ -25,6 +25,7 @@ def config(**values: Any) -> InferConfig:
         ({"output_format": "sharegpt"}, "outputs/m/m_q.json"),
         ({"output_file": "x.jsonl", "output_dir": "o"}, "o/m/x.jsonl"),
         ({"output_file": "here/x.jsonl"}, "here/x.jsonl"),
+        ({"shard": "3/16"}, "outputs/m/m_q-00003-of-00016.jsonl"),
     ],
 )
 def test_where_the_answers_go(values: dict[str, Any], path: str) -> None:
@@ -63,3 +64,9 @@ def test_flags_of_the_former_toolkit() -> None:
     given = ["--max-new-tokens-per-utterance=64", "--num_gpus_per_model", "2", "--debug-mode", "--n", "1"]
     expected = ["--max_new_tokens", "64", "--tensor_parallel_size", "2", "--limit", "1000", "--n", "1"]
     assert _translate(given) == expected
+
+
+@pytest.mark.parametrize("shard", ["2/2", "0/0", "-1/2", "3"])
+def test_a_shard_that_there_is_not(shard: str) -> None:
+    with pytest.raises(ConfigError, match="shard"):
+        config(shard=shard)

@@ -238,7 +238,7 @@ def test_a_full_disk_tears_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store.add(1, {"id": "b"})
     with pytest.raises(OSError, match="No space"):
         store.flush()
-    assert (store.done, (tmp_path / "out").read_text()) == (1, '{"id": "a"}\n')
+    assert (store.done, (tmp_path / "out").read_text()) == (1, '{"id":"a"}\n')
 
 
 def test_an_error_has_the_key_that_its_answer_would_have(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Jobs on the fake engine: the real reader, ledger, pipeline and files around it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autoalign import formats
+from autoalign.cluster import ray_session
+from autoalign.config.sample import InferConfig
+from autoalign.sampling import pipeline
+from autoalign.sampling.collector import Collector
+from autoalign.sampling.engines.base import EngineOptions, SamplingParams
+from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.progress import SampleProgress
+from autoalign.sampling.prompts import PlainRenderer, Renderer, prepare
+from autoalign.sampling.replicas import Replicas
+from autoalign.sampling.worker import WorkerSpec
+from benchmarks.memory import MemoryWatch
+
+_CONCURRENCY = 4096  # requests in flight, of an engine that takes no time
+_LATENCY, _CONCURRENCY_OF_A_REPLICA = 0.5, 32
+
+
+def rows(folder: Path, count: int, chat: str | None = None) -> dict[str, Any]:
+    """One replica without latency: seconds of each part, and how memory grows after 5% of the rows."""
+    test_file = _questions(folder, count)
+    spec = _spec(EngineOptions("fake", concurrency=_CONCURRENCY))
+    config = _config(folder, test_file)
+    began = time.perf_counter()
+    with ray_session("local", 2), Collector(config, (), AnswerKeys()) as collector, MemoryWatch() as watch:
+        records: Any = formats.iter_records([str(test_file)], purpose="prompts")
+        watch.note()
+        collector.expect(prepare(records, _renderer(chat)))
+        read = time.perf_counter()
+        taken = _run(collector, spec, Replicas(1, 1), watch)
+        done = time.perf_counter()
+        report = collector.finish(0.0)
+        end = time.perf_counter()
+    size = report.output.stat().st_size
+    report.output.unlink()
+    test_file.unlink()
+    if report.answers != count:
+        raise SystemExit(f"{report.answers} answers of {count}")
+    return {
+        "rows": count,
+        "rows_per_second": count / (end - began),
+        "seconds": {"read": read - began, "answer": done - read, "finish": end - done},
+        "answers_per_second": _steady(taken),
+        "output_bytes_a_row": size / count,
+        "writing_microseconds_a_row": report.writing_seconds / count * 1e6,
+        **watch.growth(),
+    }
+
+
+def replicas(folder: Path, count: int, seconds: float) -> dict[str, Any]:
+    """`count` replicas, each with 32 answers in the making, each of half a second: 64 answers a second."""
+    import ray
+
+    ideal = count * _CONCURRENCY_OF_A_REPLICA / _LATENCY
+    test_file = _questions(folder, int(ideal * seconds))
+    extra = {"latency": _LATENCY}
+    spec = _spec(EngineOptions("fake", concurrency=_CONCURRENCY_OF_A_REPLICA, extra=extra))
+    config = _config(folder, test_file)
+    with ray_session("local", count + 1), Collector(config, (), AnswerKeys()) as collector:
+        ray.data.DataContext.get_current().wait_for_min_actors_s = 300  # their start is not what is measured
+        records: Any = formats.iter_records([str(test_file)], purpose="prompts")
+        collector.expect(prepare(records, PlainRenderer()))
+        taken = _run(collector, spec, Replicas(count, count))
+        collector.finish(0.0).output.unlink()
+    return {"replicas": count, "ideal": ideal, "answers_per_second": _steady(taken)}
+
+
+def _run(
+    collector: Collector, spec: WorkerSpec, pool: Replicas, watch: MemoryWatch | None = None
+) -> list[tuple[float, int]]:
+    """Answers there at each moment."""
+    taken: list[tuple[float, int]] = [(time.perf_counter(), 0)]
+    total = collector.missing
+    tasks = pipeline.Tasks(collector.open_tasks(), 1, total)
+    with SampleProgress(total) as progress:
+        for answers in pipeline.answers(tasks, spec, pool, lambda: None):
+            collector.take(answers, progress)
+            now = time.perf_counter()
+            if now - taken[-1][0] > 0.2 or not collector.missing:
+                taken.append((now, total - collector.missing))
+            if watch is not None and collector.missing < 0.95 * total:
+                watch.start()
+    return taken
+
+
+def _steady(taken: list[tuple[float, int]]) -> float:
+    """Answers a second between the first tenth of them and the last."""
+    total = taken[-1][1]
+    middle = [(when, count) for when, count in taken if 0.1 * total <= count <= 0.9 * total] or taken
+    (begun, first), (ended, last) = middle[0], middle[-1]
+    return (last - first) / max(ended - begun, 1e-9)
+
+
+def _spec(options: EngineOptions) -> WorkerSpec:
+    return WorkerSpec("fake", options, SamplingParams(), seed=42)
+
+
+def _config(folder: Path, test_file: Path) -> InferConfig:
+    given = {"backend": "fake", "model_path": "fake", "test_file": str(test_file), "output_dir": str(folder)}
+    return InferConfig.build({**given, "fresh": True})
+
+
+def _renderer(chat: str | None) -> Renderer:
+    if chat is None:
+        return PlainRenderer()
+    from autoalign.sampling.renderer import ChatRenderer
+
+    return ChatRenderer(Path(chat), None)
+
+
+def _questions(folder: Path, count: int) -> Path:
+    path = folder / f"questions-{count}.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(_lines(count))
+    return path
+
+
+def _lines(count: int) -> Iterator[str]:
+    for number in range(count):
+        question = f"A shop has {number} apples and sells {number % 97} of them. How many are left?"
+        yield json.dumps({"id": f"q{number}", "prompt": question}) + "\n"
