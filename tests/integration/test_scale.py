@@ -1,0 +1,51 @@
+"""The pipeline with many rows and several engines, small: `make bench-scale` measures it at size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoalign.cluster import ray_session
+from autoalign.sampling import pipeline
+from autoalign.sampling.engines.base import EngineOptions, SamplingParams
+from autoalign.sampling.prompts import Prompt
+from autoalign.sampling.replicas import Replicas
+from autoalign.sampling.worker import WorkerSpec
+from benchmarks import scale_run
+
+pytestmark = pytest.mark.slow
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Between 1,000 and 20,000 answers; a row of the output has 500 bytes."""
+    figures = scale_run.rows(tmp_path, 20_000)
+    assert figures["driver_growth_mib"] < 20
+
+
+def test_answers_of_engines_that_come_later() -> None:
+    """One engine to start with, a second one for what it can't take: all answers come, each once."""
+    options = EngineOptions("m", concurrency=16, extra={"latency": 0.05})
+    spec = WorkerSpec("fake", options, SamplingParams(), seed=1)
+    prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": "x"},), ()) for i in range(500)]
+    with ray_session("local", 3):
+        tasks = pipeline.Tasks(((prompt, [0, 1]) for prompt in prompts), n=2)
+        found = [a for part in pipeline.answers(tasks, spec, Replicas(1, 2), lambda: None) for a in part]
+    assert sorted((a.prompt, a.index) for a in found) == [(p, i) for p in range(500) for i in (0, 1)]
+
+
+def test_prompts_are_taken_as_there_is_room_for_them() -> None:
+    """When the first answer comes, the source has not been read to its end."""
+    spec = WorkerSpec("fake", EngineOptions("m", concurrency=16), SamplingParams(), seed=1)
+    read: list[int] = []
+
+    def source():
+        for number in range(2000):
+            read.append(number)
+            yield Prompt(number, f"p{number}", ({"role": "user", "content": "x"},), ()), [0]
+
+    with ray_session("local", 2):
+        stream = pipeline.answers(pipeline.Tasks(source(), n=1), spec, Replicas(1, 1), lambda: None)
+        next(stream)
+        assert len(read) < 200
+        stream.close()
