@@ -5,7 +5,7 @@ CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
 
-.PHONY: help setup setup-eval model demo test check lint format bench bench-train clean
+.PHONY: help setup setup-eval model demo test check lint format bench bench-train clean fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: setup ## ruff and mypy
 format: setup ## rewrite the sources with ruff
 	@$(PYTHON_BIN) -m ruff check --fix .
 	@$(PYTHON_BIN) -m ruff format .
+
+fuzz: setup ## the HTTP API's document against 2,000 made-up requests for each operation
+	@FUZZ_EXAMPLES=2000 $(PYTHON_BIN) -m pytest -q --timeout 7200 tests/unit/test_openapi.py $(PYTEST_ARGS)
 
 bench: bench-train ## every benchmark
 

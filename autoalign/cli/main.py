@@ -39,7 +39,8 @@ COMMANDS: dict[str, Command] = {
     "chat": Command("autoalign.cli.chat:chat", "talk to a model in the terminal"),
     "serve": Command("autoalign.cli.serve:serve", "serve models over OpenAI's API"),
     "data": Command("autoalign.cli.data:data", "validate, preview, filter, pair or measure data files"),
-    "models": Command("autoalign.cli.models:models", "fetch the demo model or a hub model"),
+    "models": Command("autoalign.cli.models:models", "fetch a model; promote a platform's, or roll back"),
+    "jobs": Command("autoalign.cli.jobs:jobs", "submit, list, follow and stop jobs of a running platform"),
     "tokens": Command("autoalign.cli.tokens:tokens", "who may use a platform: make, list, revoke tokens"),
     "doctor": Command("autoalign.cli.doctor:doctor", "what this machine has and what is missing"),
 }

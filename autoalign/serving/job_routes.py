@@ -158,7 +158,7 @@ def job_router(platform: Platform) -> APIRouter:
 
     @router.get(
         "/jobs/{job_id}/logs",
-        response_class=PlainTextResponse,
+        response_class=Response,
         responses={**documented(404), 200: {"content": {"text/plain": {}}, "description": "The log"}},
     )
     def logs(

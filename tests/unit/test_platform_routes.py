@@ -6,14 +6,12 @@ import httpx
 import httpx2
 import openai
 import pytest
-from fastapi import FastAPI
 from openai.types import Batch
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
-from autoalign.serving.access import RequireToken
-from autoalign.serving.platform_routes import platform_routers
 from tests.platforms import end, look, open_platform, watcher
+from tests.web import application
 
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]})
 UPLOAD = {"purpose": "fine-tune"}
@@ -24,10 +22,7 @@ class Web:
 
     def __init__(self, platform):
         self.platform = platform
-        app = FastAPI()
-        for router in platform_routers(platform):
-            app.include_router(router)
-        self.app = RequireToken(app, platform.tokens, scopes={"/v1": "jobs", "/api": "jobs"})
+        self.app = application(platform)
 
     def token(self, name="alice", scopes=("jobs",)):
         return self.platform.tokens.create(name, scopes).text
