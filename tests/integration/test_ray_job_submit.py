@@ -1,27 +1,16 @@
 """`ray job submit --working-dir .` against a local head with token authentication."""
 
-import contextlib
 import json
-import os
-import secrets
-import shutil
-import socket
 import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
 import pytest
+
+from tests import ray_head
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-RAY = Path(sys.executable).with_name("ray")
 UPLOAD_LIMIT = 20_000_000  # bytes
 
 # Run by the job: what was uploaded, and where the driver and a Ray worker find the package.
@@ -45,75 +34,15 @@ print("SEEN:" + json.dumps({
 """
 
 
-class Head(NamedTuple):
-    """A running head: its dashboard's address and the environment of those who may use it."""
-
-    address: str
-    env: dict[str, str]
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [str(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def wait_until_up(address, token, process, seconds=90):
-    request = urllib.request.Request(f"{address}/api/version", headers={"Authorization": f"Bearer {token}"})
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"ray start ended with {process.returncode}"
-        try:
-            with urllib.request.urlopen(request, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    pytest.fail(f"no dashboard at {address} after {seconds} s")
-
-
-def end_with_children(process):
-    """End what this module started and nothing else: `ray stop` would end every cluster of the machine."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.terminate()
-    _, alive = psutil.wait_procs(family, timeout=3)
-    for member in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.wait(timeout=10)
-
-
 @pytest.fixture(scope="module")
 def head():
-    """A cluster of this module alone, on ports and in folders of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="aa-ray-"))  # short: Ray puts sockets into it
-    token = secrets.token_hex(32)
-    (folder / "token").write_text(token)
-    (folder / "token").chmod(0o600)
-    gcs, dashboard, agent, client = free_ports(4)
-    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
-    env |= {"PATH": f"{RAY.parent}:{env['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
-    flags = f"--head --block --num-cpus=3 --object-store-memory=200000000 --port={gcs} --temp-dir={folder}"
-    flags += f" --dashboard-port={dashboard} --dashboard-agent-listen-port={agent}"
-    flags += f" --ray-client-server-port={client}"
-    with (folder / "start.log").open("w") as log:
-        process = subprocess.Popen([RAY, "start", *flags.split()], env=env, stdout=log, stderr=log)
-    try:
-        wait_until_up(f"http://127.0.0.1:{dashboard}", token, process)
-        yield Head(f"http://127.0.0.1:{dashboard}", env)
-    finally:
-        end_with_children(process)
-        shutil.rmtree(folder, ignore_errors=True)
+    with ray_head.running_head() as running:
+        yield running
 
 
 def submit(head, *entrypoint, env=None):
-    command = [RAY, "job", "submit", "--working-dir", ".", "--address", head.address, "--", *entrypoint]
+    words = f"job submit --working-dir . --address {head.address} --"
+    command = [ray_head.RAY, *words.split(), *entrypoint]
     return subprocess.run(command, cwd=ROOT, env=env or head.env, capture_output=True, text=True, timeout=400)
 
 
