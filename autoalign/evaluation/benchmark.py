@@ -5,6 +5,7 @@ A named one is a file in `autoalign/evaluation/benchmarks/`:
     FILE = "gsm8k/test.jsonl"                # below data_root
     MAX_NEW_TOKENS = 512                     # of one answer
     NEEDS = ()                               # of "judge", "reward_model"
+    GENERATES = True                         # False: the model is not asked, only `score` is called
 
     def read(path: Path) -> Iterator[Ask]
     def score(answered: Sequence[Answered], tools: Tools) -> Scored
@@ -39,6 +40,7 @@ class Benchmark:
         path: its data.
         max_new_tokens: of one answer.
         needs: what else the job must have: `judge`, `reward_model`.
+        generates: whether the model is asked at all.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Benchmark:
     score: Callable[[Sequence[Answered], Tools], Scored]
     max_new_tokens: int = 512
     needs: tuple[str, ...] = ()
+    generates: bool = True
     asks: tuple[Ask, ...] = ()
 
 
@@ -92,6 +95,7 @@ def _of_module(name: str, module: ModuleType, config: EvalConfig, file: str | No
         module.score,
         getattr(module, "MAX_NEW_TOKENS", Benchmark.max_new_tokens),
         tuple(getattr(module, "NEEDS", ())),
+        getattr(module, "GENERATES", True),
     )
 
 

@@ -55,6 +55,9 @@ class EvalReport:
     def summary(self) -> str:
         """The table and where the files are."""
         lines = [table.plain_text({self.model: self.results})]
+        for result in self.results:
+            for judges, kappa in result.notes.get("agreement", {}).items():
+                lines.append(f"{result.benchmark}: the judges {judges} agree with kappa {kappa:.2f}")
         for name, count in self.contaminated.items():
             lines.append(f"{name}: {count} questions share a run of words with the training data")
         place = self.layout
@@ -120,12 +123,13 @@ class _Job:
         todo = [each for each in self.own if each.name not in finished]
         answered: dict[str, list[Answered] | str] = {}
         with ExitStack() as stack:
-            server, view = self._server(stack, bool(todo))
+            asked = [each for each in todo if each.generates]
+            server, view = self._server(stack, bool(asked))
             objective = list(self._objective(view, server))
-            if todo:
+            answered = {each.name: [Answered(ask, ()) for ask in each.asks] for each in todo}
+            if asked:
                 asking = stack.enter_context(closing(Answering(self.config, view, server)))
-                for each in todo:
-                    answered[each.name] = self._answers(each, asking)
+                answered |= {each.name: self._answers(each, asking) for each in asked}
         results = objective
         for each in self.own:
             found = finished.get(each.name) or self._score(each, answered[each.name])

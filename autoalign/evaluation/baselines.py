@@ -1,0 +1,76 @@
+"""A model's answers beside the answers that a baseline gave to the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from autoalign.errors import DataError
+from autoalign.evaluation.ask import Answered, Ask
+from autoalign.evaluation.results import Question
+from autoalign.evaluation.rows import rows_of
+from autoalign.evaluation.tools import Tools
+from autoalign.evaluation.verdicts import Match, agreement, averaged, points, questions_of
+
+_KINDS = (".jsonl", ".json", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """All matches with their points (None: no verdict), and the questions with the mean of theirs."""
+
+    matches: tuple[Match, ...]
+    points: tuple[float | None, ...]
+    questions: tuple[Question, ...]
+    agreement: Mapping[str, float]
+
+
+def read_baseline(path: Path, keys: tuple[str, ...]) -> Iterator[Ask]:
+    """Questions with one or several baselines' answers; the rows of one question have the same text.
+
+    Raises:
+        DataError: a folder without a file, or a row without a question or an answer.
+    """
+    asked: dict[str, tuple[str, dict[str, str]]] = {}
+    for file in _files(path):
+        for row in rows_of(file):
+            question, name = (
+                row.text(*keys),
+                str(row.fields.get("model", row.fields.get("generator", "baseline"))),
+            )
+            id = row.id("id", "question_id", "uid")
+            asked.setdefault(question, (f"{file.stem}/{id}", {}))[1][name] = row.text("output", "answer")
+    for question, (id, outputs) in asked.items():
+        yield Ask(id, (question,), {"outputs": outputs})
+
+
+def beside(answered: Sequence[Answered], tools: Tools) -> Beside:
+    """Every answer beside every baseline's, in both orders, by every judge."""
+    matches = [
+        Match(f"{each.ask.id}-{run}", each.ask.text, answer, other, name)
+        for each in answered
+        for run, answer in enumerate(each.last)
+        for name, other in each.ask.row["outputs"].items()
+    ]
+    by_judge = points(matches, tools)
+    found = averaged(by_judge)
+    each_match = iter(found)
+    scores: list[float | None] = []
+    for each in answered:
+        own = [next(each_match) for _ in each.runs for _ in each.ask.row["outputs"]]
+        scores.append(None if None in own else fmean(value for value in own if value is not None))
+    questions = questions_of(
+        answered, scores, [{"opponents": list(each.ask.row["outputs"])} for each in answered]
+    )
+    return Beside(tuple(matches), tuple(found), questions, agreement(by_judge, graded=False))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix in _KINDS)
+    if not found:
+        raise DataError(f"no file of baseline answers in it ({', '.join(_KINDS)})", str(path))
+    return found

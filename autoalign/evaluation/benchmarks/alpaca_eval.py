@@ -1,0 +1,54 @@
+"""AlpacaEval: answers beside a baseline's, told apart by a judge in both orders (arXiv:2404.04475).
+
+The win rate, and the length-controlled one: what it would be between answers of one length.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from autoalign.evaluation.ask import Answered, Ask, Scored
+from autoalign.evaluation.baselines import Beside, beside, read_baseline
+from autoalign.evaluation.results import PERCENT, Result, result_of
+from autoalign.evaluation.tools import Tools
+from autoalign.judging.length_control import length_controlled
+
+FILE = "alpaca_eval"
+MAX_NEW_TOKENS = 2048
+NEEDS = ("judge",)
+_RESAMPLES = 500
+
+
+def read(path: Path) -> Iterator[Ask]:
+    """`instruction` and `output`, the baseline's answer: a file, or a folder with one."""
+    return read_baseline(path, ("instruction", "prompt"))
+
+
+def score(answered: Sequence[Answered], tools: Tools) -> Scored:
+    """Both win rates in percent."""
+    found = beside(answered, tools)
+    notes = {"agreement": found.agreement} if found.agreement else {}
+    plain = result_of(tools.name, "win rate", found.questions, notes=notes)
+    return Scored((plain, _controlled(found, tools)), found.questions)
+
+
+def _controlled(found: Beside, tools: Tools) -> Result:
+    """With a percentile bootstrap over the matches."""
+    known = [
+        (points, len(match.answer), len(match.other))
+        for points, match in zip(found.points, found.matches, strict=True)
+        if points is not None
+    ]
+    value = length_controlled(*_columns(known))
+    draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
+    drawn = sorted(length_controlled(*_columns(draw.choices(known, k=len(known)))) for _ in range(_RESAMPLES))
+    low, high = drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
+    figures = [PERCENT * each for each in (value, min(low, value), max(high, value))]
+    return Result(tools.name, "length-controlled win rate", len(known), *figures)
+
+
+def _columns(rows: Sequence[tuple[float, int, int]]) -> tuple[list[float], list[int], list[int]]:
+    wins, mine, others = zip(*rows, strict=True)
+    return list(wins), list(mine), list(others)

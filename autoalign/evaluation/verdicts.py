@@ -1,0 +1,113 @@
+"""What judges say of a model's answers: grades, or comparisons with other answers in both orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+from autoalign.errors import JobFailed
+from autoalign.evaluation.ask import Answered
+from autoalign.evaluation.results import Question
+from autoalign.evaluation.tools import Tools
+from autoalign.judging.agreement import cohen_kappa, weighted_kappa
+from autoalign.judging.prompts import JudgePrompt
+from autoalign.judging.verdicts import Preference, agreed, read_grade, read_preference
+
+Asked = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One answer beside another one's answer to the same question."""
+
+    id: str
+    conversation: str
+    answer: str
+    other: str
+    opponent: str = "baseline"
+    reference: str | None = None
+
+
+def grades(asked: Sequence[Asked], tools: Tools) -> dict[str, list[float | None]]:
+    """Each judge's grade, 1 to 10, of each prompt; None where none could be had or read.
+
+    Raises:
+        JobFailed: a judge gave none at all.
+    """
+    found = {name: tools.ask(judge, asked, read_grade) for name, judge in tools.judges.items()}
+    _require_some(found)
+    return found
+
+
+def points(matches: Sequence[Match], tools: Tools) -> dict[str, list[float | None]]:
+    """What the answer gets of each match by each judge: 1 won, 0 lost, 0.5 for ties or where order decided.
+
+    Raises:
+        JobFailed: a judge gave no verdict that could be read.
+    """
+    prompt = JudgePrompt(tools.config.judge_prompt or "pairwise")
+    asked = [_asked(match, prompt, swapped) for match in matches for swapped in (False, True)]
+    found = {}
+    for name, judge in tools.judges.items():
+        verdicts = tools.ask(judge, asked, _preference)
+        found[name] = [
+            None if first is None or second is None else agreed(_known(first), _known(second))
+            for first, second in zip(verdicts[::2], verdicts[1::2], strict=True)
+        ]
+    _require_some(found)
+    return found
+
+
+def averaged(by_judge: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+    """The judges' mean, where all of them have one."""
+    return [
+        None if None in each else fmean(value for value in each if value is not None)
+        for each in zip(*by_judge.values(), strict=True)
+    ]
+
+
+def agreement(by_judge: Mapping[str, Sequence[float | None]], graded: bool) -> dict[str, float]:
+    """Cohen's kappa of every two judges; of grades the quadratically weighted one."""
+    told = {}
+    for (one, first), (other, second) in combinations(by_judge.items(), 2):
+        both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+        if both:
+            left, right = [a for a, _ in both], [b for _, b in both]
+            kappa = weighted_kappa(left, right) if graded else cohen_kappa(left, right)
+            told[f"{one} and {other}"] = round(kappa, 3)
+    return told
+
+
+def questions_of(
+    answered: Sequence[Answered], scores: Sequence[float | None], details: Sequence[Mapping[str, Any]]
+) -> tuple[Question, ...]:
+    """The benchmark's questions with their scores."""
+    return tuple(
+        Question(each.ask.id, score, each.ask.text, each.last, details=told)
+        for each, score, told in zip(answered, scores, details, strict=True)
+    )
+
+
+def _asked(match: Match, prompt: JudgePrompt, swapped: bool) -> Asked:
+    first, second = (match.other, match.answer) if swapped else (match.answer, match.other)
+    text = prompt.fill(
+        conversation=match.conversation, answer_a=first, answer_b=second, reference=match.reference
+    )
+    return text, {"id": match.id, "opponent": match.opponent, "swapped": swapped}
+
+
+def _preference(text: str) -> str | None:
+    return read_preference(text)
+
+
+def _known(verdict: str) -> Preference:
+    return "A" if verdict == "A" else "B" if verdict == "B" else "tie"
+
+
+def _require_some(found: Mapping[str, Sequence[Any]]) -> None:
+    for name, given in found.items():
+        if all(value is None for value in given):
+            raise JobFailed(f"no verdict of the judge {name} could be had or read")
