@@ -45,8 +45,8 @@ def _controlled(found: Beside, tools: Tools) -> Result:
     draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
     drawn = sorted(length_controlled(*_columns(draw.choices(known, k=len(known)))) for _ in range(_RESAMPLES))
     low, high = drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
-    figures = [PERCENT * each for each in (value, min(low, value), max(high, value))]
-    return Result(tools.name, "length-controlled win rate", len(known), *figures)
+    value, low, high = (PERCENT * each for each in (value, min(low, value), max(high, value)))
+    return Result(tools.name, "length-controlled win rate", len(known), value, low, high)
 
 
 def _columns(rows: Sequence[tuple[float, int, int]]) -> tuple[list[float], list[int], list[int]]:

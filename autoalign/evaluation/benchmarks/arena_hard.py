@@ -44,7 +44,7 @@ def _rating(found: Beside, tools: Tools) -> Result:
     anchor = games[0].second
     ratings = bradley_terry(games, anchor)
     draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
-    drawn = []
+    drawn: list[float] = []
     while len(drawn) < _RESAMPLES:
         sample = draw.choices(games, k=len(games))
         if any(game.second == anchor for game in sample):
