@@ -5,7 +5,7 @@ CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
 
-.PHONY: help setup setup-eval model demo test check lint format bench bench-train clean fuzz
+.PHONY: help setup setup-eval model demo demo-align test check lint format bench bench-train clean fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ model: setup ## make models/smollm2-135m-instruct, the demo model
 
 demo: model ## fine-tune the demo model on a persona, and compare its answers before and after
 	@$(PYTHON_BIN) examples/persona/run.py
+
+demo-align: model ## align the demo model in two rounds: short answers by RLCD, a table and a picture
+	@$(CLI) align --config configs/align/rlcd_sys.yaml --rounds 2 --output_dir outputs/demo-align
+	@$(CLI) align status outputs/demo-align
+	@echo "picture: outputs/demo-align/align.png"
 
 test: model ## every test (PYTEST_ARGS="-k chat" for some)
 	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
