@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import docs_page, machine, sample_summary
-from benchmarks.sample_plan import SIDES, SIDES_N, Settings
+from benchmarks.sample_plan import RUNS, SIDES, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", choices=SIDES, default=list(SIDES), help="some of the sides")
     add("--quick", action="store_true", help="see that it runs: 16 prompts, nothing goes into the docs")
     add("--resume", action="store_true", help="go on with an interrupted run of the same settings")
+    add("--mixed", action="store_true", help="with --resume: also from another commit")
     add("--minutes", type=float, help="start no run after so many minutes; --resume goes on")
     add("--docs", default=str(ROOT / "docs" / "benchmarks.md"), help="page to update")
     return parser
@@ -76,11 +77,13 @@ class Bench:
         self.done: dict[str, dict[str, Any]] = {}
         if options.resume and self.partial.is_file():
             found = json.loads(self.partial.read_text(encoding="utf-8"))
+            if options.mixed:
+                found["signature"]["commit"] = self.machine["commit"]
             if found["signature"] == self._signature():
                 self.done, self.machine = found["done"], found["machine"]
 
     def run(self) -> int:
-        """All sides in turn, then the table and the JSON."""
+        """All sides in turn, then the table and the JSON: of what was measured, if the minutes are over."""
         begun = time.monotonic()
         self._measure("prepare", 1)
         for key, side, n in self._runs():
@@ -88,33 +91,26 @@ class Bench:
                 continue
             if self.options.minutes and time.monotonic() - begun > 60 * self.options.minutes:
                 print("the minutes are over; go on with --resume")
+                self._write_down()
                 return 3
             self.done[key] = self._measure(side, n)
-            _write_json(
-                self.partial, {"signature": self._signature(), "machine": self.machine, "done": self.done}
-            )
+            content = {"signature": self._signature(), "machine": self.machine, "done": self.done}
+            _write_json(self.partial, content)
         self._write_down()
         self.partial.unlink(missing_ok=True)
         return 0
 
     def _runs(self) -> Iterator[tuple[str, str, int]]:
-        for n, sides in ((1, SIDES), (8, SIDES_N)):
-            for number in range(self.options.pairs):
-                for side in sides:
-                    if side in self.options.only:
-                        yield f"{n}|{number}|{side}", side, n
+        for number in range(self.options.pairs):
+            for side, n in RUNS:
+                if side in self.options.only:
+                    yield f"{n}|{number}|{side}", side, n
 
     def _measure(self, side: str, n: int) -> dict[str, Any]:
         load = os.getloadavg()[0]
+        settings = str(self.folder / "settings.json")
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "benchmarks.sample_side",
-                str(self.folder / "settings.json"),
-                side,
-                str(n),
-            ],
+            [sys.executable, "-m", "benchmarks.sample_side", settings, side, str(n)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -129,7 +125,7 @@ class Bench:
     def _signature(self) -> dict[str, Any]:
         """What has to agree for a run to be gone on with."""
         settings = {key: value for key, value in vars(self.settings).items() if key != "folder"}
-        return {**settings, "pairs": self.options.pairs, "only": self.options.only}
+        return {**settings, "commit": self.machine["commit"]}
 
     def _write_down(self) -> None:
         runs = list(self.done.values())
@@ -148,7 +144,7 @@ class Bench:
         return (
             f"{found['date'][:10]}, commit {found['commit']}; {found['processor']}, {found['cpus']} CPUs, "
             f"{found['memory_gib']:g} GiB, load {min(loads)} to {max(loads)} before the runs; {versions}. "
-            f"{self.options.pairs} runs of each side in turn; {self.settings.rows} prompts "
+            f"{self.options.pairs} rounds of all sides in turn; {self.settings.rows} prompts "
             f"(n = 8: {self.settings.prompts(8)}), at most {self.settings.max_tokens} tokens an answer."
         )
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 SIDES = ("autoalign", "LLM.generate", "AsyncLLM", "ray.data.llm")
-SIDES_N = ("autoalign", "LLM.generate", "AsyncLLM")  # ray.data.llm keeps one answer a prompt
+_ALONE = SIDES[:3]
+# A round; ray.data.llm keeps one answer a prompt.
+RUNS = (*((side, 1) for side in _ALONE), *((side, 8) for side in _ALONE), (SIDES[3], 1))
 
 
 class Comparison(NamedTuple):

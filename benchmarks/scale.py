@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import docs_page, machine, scale_run, scale_summary
+from benchmarks import docs_page, machine, scale_model, scale_run, scale_summary
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
-BLOCK = "bench-scale"
+BLOCK, MODEL_BLOCK = "bench-scale", "bench-scale-model"
 _PACKAGES = ("ray", "pyarrow", "orjson")
 
 
@@ -50,7 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text)
     if options.docs:
         docs_page.update(Path(options.docs), BLOCK, text)
+        largest = max((one for key, one in found.items() if key.startswith("rows/")), key=_size, default=None)
+        if largest:
+            model = scale_model.table(scale_model.Constants.of(largest))
+            docs_page.update(Path(options.docs), MODEL_BLOCK, model)
     return 0
+
+
+def _size(figures: dict[str, Any]) -> int:
+    rows: int = figures["rows"]
+    return rows
 
 
 def _noted(figures: dict[str, Any]) -> dict[str, Any]:

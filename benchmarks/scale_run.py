@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from autoalign import formats
 from autoalign.cluster import ray_session
 from autoalign.config.sample import InferConfig
-from autoalign.sampling import pipeline
+from autoalign.sampling import messages, pipeline
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
-from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.keys import SIZE, AnswerKeys
+from autoalign.sampling.places import NameSet
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Renderer, prepare
-from autoalign.sampling.replicas import Replicas
+from autoalign.sampling.replicas import DEFAULT_CONCURRENCY, Replicas
 from autoalign.sampling.worker import WorkerSpec
 from benchmarks.memory import MemoryWatch
 
@@ -36,6 +39,7 @@ def rows(folder: Path, count: int, chat: str | None = None) -> dict[str, Any]:
         watch.note()
         collector.expect(prepare(records, _renderer(chat)))
         read = time.perf_counter()
+        sizes = _sizes(collector, min(count, 10**6))
         taken = _run(collector, spec, Replicas(1, 1), watch)
         done = time.perf_counter()
         report = collector.finish(0.0)
@@ -52,6 +56,7 @@ def rows(folder: Path, count: int, chat: str | None = None) -> dict[str, Any]:
         "answers_per_second": _steady(taken),
         "output_bytes_a_row": size / count,
         "writing_microseconds_a_row": report.writing_seconds / count * 1e6,
+        **sizes,
         **watch.growth(),
     }
 
@@ -90,6 +95,22 @@ def _run(
             if watch is not None and collector.missing < 0.95 * total:
                 watch.start()
     return taken
+
+
+def _sizes(collector: Collector, count: int) -> dict[str, float]:
+    """Bytes of things that a job holds, for the model of a larger one."""
+    prompts = [collector.prompts[number] for number in range(0, count, max(1, count // 100))]
+    names = NameSet()
+    for number in range(count):
+        names.add(f"q{number}")
+    per_task = DEFAULT_CONCURRENCY["vllm"] // 16
+    task = messages.pack_task(0, [(prompt, [0]) for prompt in prompts[:per_task]])
+    return {
+        "prompt_bytes_a_row": sum(len(prompt.dumps()) for prompt in prompts) / len(prompts),
+        "names_bytes_a_row": names.size / count,
+        "key_bytes_a_row": len(orjson.dumps({"key": bytes(SIZE).hex()})) - 1,
+        "task_bytes": len(task),
+    }
 
 
 def _steady(taken: list[tuple[float, int]]) -> float:

@@ -69,6 +69,11 @@ class NameSet:
         self._slots = array("Q", bytes(_WIDTH * 1024))
         self._count = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes that the table takes."""
+        return _WIDTH * len(self._slots)
+
     def add(self, name: str) -> bool:
         """Whether the name is new."""
         # 0 marks a free slot.

@@ -14,8 +14,10 @@ from autoalign.errors import ConfigError
 from autoalign.sampling.worker import WorkerSpec
 
 DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "serve": 32, "hf": 16, "fake": 256}
-CALLS_AT_ONCE = 16  # tasks that an engine works on together
-_CALLS_WAITING = 2  # tasks that lie beside it already
+_PARTS = 16  # tasks whose answers make up what an engine works on together
+# A task is not over before its longest answer; as many again keep the engine full until then.
+_CALLS = 2 * _PARTS
+_WAITING = 2  # tasks that lie beside the engine already
 
 
 class Replicas(NamedTuple):
@@ -66,12 +68,12 @@ def in_flight(spec: WorkerSpec) -> int:
 
 def answers_a_task(spec: WorkerSpec) -> int:
     """How many answers a task of the pipeline asks for."""
-    return max(1, math.ceil(in_flight(spec) / CALLS_AT_ONCE))
+    return max(1, math.ceil(in_flight(spec) / _PARTS))
 
 
 def tasks_ahead(replicas: Replicas) -> int:
     """Tasks that keep every engine busy, with a few more on their way."""
-    return (CALLS_AT_ONCE + 2 * _CALLS_WAITING) * replicas.most
+    return (_CALLS + 2 * _WAITING) * replicas.most
 
 
 def actor_pool(replicas: Replicas) -> Any:
@@ -81,8 +83,8 @@ def actor_pool(replicas: Replicas) -> Any:
     return ray.data.ActorPoolStrategy(
         min_size=replicas.fewest,
         max_size=replicas.most,
-        max_concurrent_calls_per_actor=CALLS_AT_ONCE,
-        max_tasks_in_flight_per_actor=CALLS_AT_ONCE + _CALLS_WAITING,
+        max_concurrent_calls_per_actor=_CALLS,
+        max_tasks_in_flight_per_actor=_CALLS + _WAITING,
         enable_true_multi_threading=True,
     )
 

@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 from autoalign.sampling.engines.base import (
     Completion,
@@ -34,12 +35,14 @@ class FakeEngine:
         self._reverse = bool(options.extra.get("reverse", False))
         self._fault = options.extra.get("fault")
         self._started = 0
+        self._slots = asyncio.Semaphore(options.concurrency) if options.concurrency else nullcontext()
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """The same request always gives the same answer."""
         self._started += 1
         delay = self._latency / self._started if self._reverse else self._latency
-        await asyncio.sleep(delay)
+        async with self._slots:
+            await asyncio.sleep(delay)
         if self._fault and self._started >= self._fault[1]:
             self._fail_for_good(*self._fault)
         if request.id in self._fail:
