@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,9 @@ class FileStore:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         row = self._row(path.stat().st_size, digest, owner, filename, purpose)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.link(path, row.path)
+        temporary = Path(f"{row.path}.tmp")
+        shutil.copyfile(path, temporary)
+        temporary.replace(row.path)
         return self._add(row)
 
     def get(self, file_id: str, principal: Principal) -> FileRow | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from autoalign.jobs.database import new_id
 from autoalign.jobs.folder import JobFolder
@@ -16,20 +17,99 @@ from autoalign.jobs.tables import ArtefactRow, JobRow
 
 METRICS_NAME = "metrics.jsonl"
 _WAITS = "waits for resources"
-_MOST_LINES = 10_000  # figures taken in one round
+_MOST_BYTES = 16 << 20  # of figures taken in one round
 _MOST_ARTEFACTS = 500
 
 
-def harvest(store: JobStore, job: JobRow, folder: JobFolder) -> None:
-    """Take over what is new."""
-    tail = folder.log_tail()
-    waiting = _what_is_missing(tail)
-    if tail != job.log_tail or (job.message.startswith(_WAITS) and not waiting):
-        message = waiting or ("" if job.message.startswith(_WAITS) else job.message)
-        store.note(job, log_tail=tail, message=message)
-        job.log_tail, job.message = tail, message
-    _take_metrics(store, job, folder.out)
-    store.put_artefacts(job.id, list(_artefacts(job.id, folder.out)))
+@dataclass(frozen=True)
+class _Read:
+    """How far a metrics.jsonl has been read: bytes and lines of that very file."""
+
+    inode: int
+    offset: int
+    lines: int
+
+
+class Harvester:
+    """Takes over what is new in the folders of running jobs.
+
+    It remembers how far it has read each, and forgets it without harm.
+    """
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._read: dict[str, _Read] = {}
+
+    def take(self, job: JobRow, folder: JobFolder) -> None:
+        """Log tail, message, figures and artefacts of one job."""
+        tail = folder.log_tail()
+        waiting = _what_is_missing(tail)
+        if tail != job.log_tail or (job.message.startswith(_WAITS) and not waiting):
+            message = waiting or ("" if job.message.startswith(_WAITS) else job.message)
+            self._store.note(job, log_tail=tail, message=message)
+            job.log_tail, job.message = tail, message
+        self._take_metrics(job, folder.out / METRICS_NAME)
+        self._take_artefacts(job, folder.out)
+
+    def forget(self, job: JobRow) -> None:
+        """The job has ended."""
+        self._read.pop(job.id, None)
+
+    def _take_metrics(self, job: JobRow, path: Path) -> None:
+        before = self._read.get(job.id, _Read(0, 0, 0))
+        found = _new_rows(path, before)
+        if found is None:
+            return
+        rows, after = found
+        first = after.lines - len(rows)
+        self._read[job.id] = after
+        # From its start: a first look, or a file that a resumed job has cut off and written anew.
+        if first == 0 and len(rows) == self._store.metric_count(job.id):
+            return
+        self._store.put_metrics(job.id, first, rows)
+        if rows and rows[-1].get("step") is not None:
+            self._say(job, rows[-1])
+
+    def _say(self, job: JobRow, row: dict[str, Any]) -> None:
+        loss = row.get("loss")
+        text = f"Step {row['step']}" + (f": training loss={loss:.4f}" if isinstance(loss, float) else "")
+        self._store.add_event(job.id, text, data=row)
+
+    def _take_artefacts(self, job: JobRow, out: Path) -> None:
+        found = list(_artefacts(job.id, out))
+        known = {(row.name, row.bytes) for row in self._store.artefacts(job.id)}
+        if known != {(row.name, row.bytes) for row in found}:
+            self._store.put_artefacts(job.id, found)
+
+
+def _new_rows(path: Path, before: _Read) -> tuple[list[dict[str, Any]], _Read] | None:
+    """Rows behind what was read, and how far that is; None where there is nothing new.
+
+    A last line that is being written is left for the next time.
+    """
+    try:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            same = state.st_ino == before.inode and state.st_size >= before.offset
+            if same and state.st_size == before.offset:
+                return None
+            start = before if same else _Read(state.st_ino, 0, 0)
+            file.seek(start.offset)
+            data = file.read(_MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    whole = data[: data.rfind(b"\n") + 1]
+    rows = [_row(line) for line in whole.splitlines()]
+    return rows, _Read(start.inode, start.offset + len(whole), start.lines + len(rows))
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """A line's figures; those that are no numbers (NaN) are none in a database either."""
+    try:
+        row = json.loads(line, parse_constant=lambda _: None)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _what_is_missing(tail: str) -> str:
@@ -37,40 +117,6 @@ def _what_is_missing(tail: str) -> str:
     lines = [line for line in tail.splitlines() if line.strip()]
     found = lines[-1].find(_WAITS) if lines else -1
     return lines[-1][found:] if found >= 0 else ""
-
-
-def _take_metrics(store: JobStore, job: JobRow, out: Path) -> None:
-    rows = _read_metrics(out / METRICS_NAME)
-    known = store.metrics(job.id, limit=1_000_000) if rows else []
-    same = 0
-    while same < min(len(rows), len(known)) and known[same].figures == rows[same]:
-        same += 1
-    fresh = rows[same : same + _MOST_LINES]
-    if not fresh and same == len(known):
-        return
-    store.put_metrics(job.id, same, fresh)
-    if fresh and fresh[-1].get("step") is not None:
-        step = fresh[-1]["step"]
-        loss = fresh[-1].get("loss")
-        text = f"Step {step}" + (f": training loss={loss:.4f}" if isinstance(loss, float) else "")
-        store.add_event(job.id, text, data=fresh[-1])
-
-
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows so far; a last line that is being written is left for the next time."""
-    rows: list[dict[str, Any]] = []
-    try:
-        lines = path.read_bytes().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return rows
-    for line in lines:
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            break
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 def _artefacts(job_id: str, out: Path) -> Iterator[ArtefactRow]:

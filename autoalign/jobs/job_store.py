@@ -168,6 +168,12 @@ class JobStore:
         with self._database.read() as session:
             return list(session.scalars(query.order_by(MetricRow.position).limit(limit)))
 
+    def metric_count(self, job_id: str) -> int:
+        """How many lines of metrics.jsonl are kept."""
+        with self._database.read() as session:
+            query = select(func.count()).where(MetricRow.job_id == job_id)
+            return session.scalar(query) or 0
+
     def put_metrics(self, job_id: str, first: int, rows: Sequence[dict[str, Any]]) -> None:
         """Put lines from position `first` on; what stood there, and behind, is replaced."""
         with self._database.write() as session:

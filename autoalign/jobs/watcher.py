@@ -17,7 +17,7 @@ from autoalign.jobs import kinds
 from autoalign.jobs.database import new_id
 from autoalign.jobs.ending import Ending, finish
 from autoalign.jobs.folder import JobFolder
-from autoalign.jobs.harvest import harvest
+from autoalign.jobs.harvest import Harvester
 from autoalign.jobs.platform import Platform
 from autoalign.jobs.runners.base import Run, RunnerUnreachable, Status
 from autoalign.jobs.tables import JobRow
@@ -43,6 +43,9 @@ class Watcher:
     replica: str = field(default_factory=lambda: new_id("replica-"))
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._harvester = Harvester(self.platform.jobs)
 
     def start(self) -> None:
         """Look after jobs in a thread."""
@@ -85,7 +88,7 @@ class Watcher:
 
     def _look_at(self, job: JobRow) -> None:
         folder = self.platform.folder(job.id)
-        harvest(self.platform.jobs, job, folder)
+        self._harvester.take(job, folder)
         try:
             status = self.platform.runner.status(str(job.run_id))
             if job.intent and status.phase in ("pending", "running"):
@@ -177,8 +180,9 @@ class Watcher:
 
     def _end(self, job: JobRow, ending: Ending) -> None:
         # Once more: the process may have written between the last look and its end.
-        harvest(self.platform.jobs, job, self.platform.folder(job.id))
+        self._harvester.take(job, self.platform.folder(job.id))
         finish(self.platform, job, ending)
+        self._harvester.forget(job)
 
 
 def _wanted(job: JobRow) -> Ending:

@@ -99,43 +99,61 @@ def test_a_job_outlives_the_api_process_that_started_it(head, folder):
     assert "done: 12 steps" in job.log_tail
 
 
-@pytest.mark.parametrize("where", ["ray", "local"])
-def test_cancel_leaves_no_process_and_the_last_checkpoint(request, folder, where):
-    runner = LocalRunner() if where == "local" else RayRunner(request.getfixturevalue("head").address)
-    platform = open_platform(folder, runner, defaults={"sft": {"cache_dir": str(folder / "cache")}})
+@contextlib.contextmanager
+def running_without_end(platform):
+    """A job that has saved its first checkpoint and would go on for hours, and what looks after it."""
     job = platform.submit(ALICE, order(max_steps=100_000, save_total_limit=2))
     watcher = Watcher(platform, every=0.2)
     watcher.start()
     try:
-        wait(lambda: any(row.step >= 1 for row in platform.jobs.artefacts(job.id, "checkpoint")))
+        wait(lambda: platform.jobs.artefacts(job.id, "checkpoint"))
         assert processes_of(platform.folder(job.id).path)
-        asked = time.monotonic()
-        platform.cancel(look(platform, job))
-        wait(lambda: platform.is_over(job.id), seconds=30)
-        wait(lambda: not processes_of(platform.folder(job.id).path), seconds=30 - (time.monotonic() - asked))
+        yield job
     finally:
         watcher.stop()
-    job = look(platform, job)
-    assert job.state == "cancelled"
-    (checkpoint, *_) = reversed(platform.jobs.artefacts(job.id, "checkpoint"))
-    assert (platform.folder(job.id).out / checkpoint.name / "model.safetensors").is_file()
 
 
-def test_a_paused_job_goes_on_from_its_checkpoint(folder):
-    platform = open_platform(folder, LocalRunner(), defaults={"sft": {"cache_dir": str(folder / "cache")}})
-    job = platform.submit(ALICE, order(max_steps=400, save_steps=20))
-    watcher = Watcher(platform, every=0.1)
-    watcher.start()
-    try:
-        wait(lambda: platform.jobs.artefacts(job.id, "checkpoint"))
+def cancel(platform, job):
+    """Cancel it; within 30 seconds it has ended, no process is left, and its last checkpoint is whole."""
+    asked = time.monotonic()
+    platform.cancel(look(platform, job))
+    folder = platform.folder(job.id)
+    wait(lambda: platform.is_over(job.id) and not processes_of(folder.path), seconds=30)
+    assert time.monotonic() - asked < 30
+    assert look(platform, job).state == "cancelled"
+    checkpoint = platform.jobs.artefacts(job.id, "checkpoint")[-1]
+    assert (folder.out / checkpoint.name / "model.safetensors").is_file()
+
+
+def test_cancel_through_ray_leaves_no_process_and_the_last_checkpoint(head, folder):
+    defaults = {"sft": {"cache_dir": str(folder / "cache")}}
+    platform = open_platform(folder, RayRunner(head.address), defaults=defaults)
+    with running_without_end(platform) as job:
+        cancel(platform, job)
+
+
+def test_a_job_of_this_machine_is_paused_goes_on_and_is_cancelled_by_another_server(folder):
+    defaults = {"sft": {"cache_dir": str(folder / "cache")}}
+    platform = open_platform(folder, LocalRunner(), defaults=defaults)
+    with running_without_end(platform) as job:
         platform.pause(look(platform, job))
         wait(lambda: look(platform, job).state == "paused")
-        done = platform.jobs.metrics(job.id)[-1].step
+        done = platform.jobs.metrics(job.id, limit=100_000)[-1].step
         platform.resume(look(platform, job))
-        wait(lambda: platform.is_over(job.id))
+        wait(lambda: platform.jobs.metrics(job.id, limit=100_000)[-1].step > done)
+    assert look(platform, job).attempt == 2
+    steps = [row.step for row in platform.jobs.metrics(job.id, limit=100_000)]
+    assert steps == list(range(1, len(steps) + 1))
+    # Another server knows the process by its command line alone.
+    other = open_platform(folder, LocalRunner(), defaults=defaults)
+    watcher = Watcher(other, every=0.2, replica=other_replica(platform, job))
+    watcher.start()
+    try:
+        cancel(other, job)
     finally:
         watcher.stop()
-    job = look(platform, job)
-    assert (job.state, job.attempt) == ("succeeded", 2), job.log_tail
-    assert 0 < done < 400
-    assert "esum" in job.log_tail
+
+
+def other_replica(platform, job):
+    """The first server's lease would hold for some seconds; the other one takes its place."""
+    return look(platform, job).watched_by

@@ -24,6 +24,7 @@ ENGINE = roles(
     MODEL="model_path",
     NAME="model_name",
     CHOICE="template",
+    TEXT="num_replicas",
     CLOSED="trust_remote_code base_url api_key_env ray_address serve_app",
 )
 TRAINED = {"output_dir": "out"}

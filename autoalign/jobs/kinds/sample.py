@@ -8,7 +8,7 @@ _KEYS = roles(
     MODEL="models",
     DATA="test_file system_message_file few_shot_path json_schema",
     NAME="source",
-    TEXT="system_message stop",
+    TEXT="system_message stop shard",
     OUTPUT="output_dir output_file",
 )
 KIND = Kind(InferConfig, "infer", ENGINE | _KEYS, {"output_dir": "out"})

@@ -12,6 +12,8 @@ from autoalign.errors import AutoAlignError
 # Where `autoalign` is imported from.
 PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 
+MODULE = "autoalign.cli.platform_job"
+
 # unknown: the runner has never heard of it, or has lost its memory.
 Phase = Literal["pending", "running", "succeeded", "failed", "stopped", "unknown"]
 
@@ -37,8 +39,7 @@ class Run:
     @property
     def argv(self) -> list[str]:
         """The process to start: nothing in it comes from a user."""
-        module = "autoalign.cli.platform_job"
-        return [sys.executable, "-m", module, str(self.folder), self.command, self.id]
+        return [sys.executable, "-m", MODULE, str(self.folder), self.command, self.id]
 
 
 @dataclass(frozen=True)

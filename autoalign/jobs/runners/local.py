@@ -1,4 +1,4 @@
-"""Runs on this machine: each a process group of its own, which outlives the server that started it."""
+"""Runs on this machine: each a session of its own, which outlives the server that started it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autoalign.jobs.folder import JobFolder
-from autoalign.jobs.runners.base import PACKAGE_ROOT, Run, Status
+from autoalign.jobs.runners.base import MODULE, PACKAGE_ROOT, Run, Status
 
 if TYPE_CHECKING:
     import psutil
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class LocalRunner:
-    """Subprocesses. It knows those that it started itself; of others, their folders tell.
+    """Subprocesses. Those that an earlier server has started are found by their command line.
 
     Args:
         patience: seconds between SIGTERM and SIGKILL.
@@ -34,7 +33,7 @@ class LocalRunner:
     def submit(self, run: Run) -> None:
         """Start the process."""
         with self._lock:
-            if run.id in self._processes or JobFolder(run.folder).has_started(run.id):
+            if run.id in self._processes or JobFolder(run.folder).has_started(run.id) or _find(run.id):
                 return
             with JobFolder(run.folder).log.open("ab") as log:
                 self._processes[run.id] = subprocess.Popen(
@@ -49,55 +48,57 @@ class LocalRunner:
 
     def status(self, run_id: str) -> Status:
         """How the process is."""
+        stopping = self._stopping.get(run_id)
+        if stopping is not None:
+            return Status("running" if stopping.is_alive() else "stopped")
         process = self._processes.get(run_id)
         if process is None:
-            return Status("unknown")
-        stopping = self._stopping.get(run_id)
-        if process.poll() is None or (stopping is not None and stopping.is_alive()):
+            return Status("running" if _find(run_id) else "unknown")
+        if process.poll() is None:
             return Status("running")
-        if stopping is not None:
-            return Status("stopped")
         return Status("succeeded" if process.returncode == 0 else "failed", process.returncode)
 
     def stop(self, run_id: str) -> None:
         """SIGTERM to the process, then SIGKILL to it and all that it started."""
-        process = self._processes.get(run_id)
         with self._lock:
-            if process is None or process.poll() is not None or run_id in self._stopping:
+            process = _find(run_id)
+            if process is None or run_id in self._stopping:
                 return
-            thread = threading.Thread(target=self._end, args=(process,), daemon=True)
+            thread = threading.Thread(target=self._end, args=(run_id, process), daemon=True)
             self._stopping[run_id] = thread
             thread.start()
 
     def close(self) -> None:
         """Processes go on."""
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, run_id: str, process: psutil.Process) -> None:
         import psutil
 
         try:
-            family = psutil.Process(process.pid).children(recursive=True)
+            family = [process, *process.children(recursive=True)]
+            process.send_signal(signal.SIGTERM)
         except psutil.NoSuchProcess:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + self.patience
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _kill(family)
-        process.wait()
+        psutil.wait_procs([process], timeout=self.patience)
+        # psutil tells a pid that is used again from theirs.
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                member.kill()
+        psutil.wait_procs(family, timeout=10)
+        own = self._processes.get(run_id)
+        if own is not None:
+            own.wait()
 
 
-def _kill(family: list[psutil.Process]) -> None:
-    """End what is left of a process's descendants; psutil tells a reused pid from theirs."""
+def _find(run_id: str) -> psutil.Process | None:
+    """The living process of a run, whoever has started it."""
     import psutil
 
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            member.kill()
-    psutil.wait_procs(family, timeout=5)
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if MODULE in words and words[-1] == run_id and process.info["status"] != psutil.STATUS_ZOMBIE:
+            return process
+    return None
 
 
 def _environment() -> dict[str, str]:
