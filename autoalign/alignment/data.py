@@ -70,6 +70,8 @@ class DataTask:
                 if place is not None:
                     counts.contaminated += 1
                     row["alignment"]["contaminated_by"] = place
+                # Unlike the same prompt's row of another round.
+                row["id"] = f"round-{self.number}/{made.id}"
                 _write(kept, row)
         figures = counts.figures(len(self.prompts))
         if not figures["rows"]:

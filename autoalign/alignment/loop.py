@@ -61,6 +61,8 @@ class Loop:
         entry = Round(number, built.trains)
         self.ledger.rounds.append(entry)
         data = self._stage(entry, "data", self.data_stage(number))
+        # The policy's engines are still up: what they answer comes before the training.
+        answers = {} if built.trains != "policy" else self._answers(entry, "policy", "first")
         start = self._first if built.starts_from == "base" else self._policy
         train = self._stage(entry, "train", self.train_stage(number, data, start))
         self._data.append(data)
@@ -70,10 +72,7 @@ class Loop:
             entry.reason = f"it takes the role '{built.trains}'; the policy stays"
             self.ledger.write()
             return True
-        answers = {
-            name: self._stage(entry, f"answers_{name}", self.answers_stage(folder, train))
-            for name, folder in (("new", model), ("policy", self._policy), ("first", self._first))
-        }
+        answers["new"] = self._stage(entry, "answers_new", self.answers_stage(model))
         done = self._stage(entry, "evaluation", self.evaluation_stage(answers, data))
         decision = decide(self._config, done.figures["gain"], done.figures.get("forgetting"))
         entry.promoted, entry.reason = decision
@@ -82,6 +81,12 @@ class Loop:
             self._promote(model)
         self.ledger.write()
         return decision.promoted
+
+    def _answers(self, entry: Round, *names: str) -> dict[str, Done]:
+        models = {"policy": self._policy, "first": self._first}
+        return {
+            name: self._stage(entry, f"answers_{name}", self.answers_stage(models[name])) for name in names
+        }
 
     def finished(self) -> list[Done]:
         """The stages on disk, of this config or of earlier ones."""
@@ -143,7 +148,7 @@ class Loop:
 
         return Stage("train", inputs, work, (*(done.name for done in used), *self._made(start)))
 
-    def answers_stage(self, model: str, after: Done) -> Stage:
+    def answers_stage(self, model: str) -> Stage:
         """A model's answers to what is held out; the same stage whatever round asks."""
         sets = {"held_out": self._sets.held_out, "benchmark": self._sets.benchmark}
         inputs = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def plan_round(config: AlignConfig, sets: PromptSets, number: int) -> RoundPlan:
 
     def generate(asks: Sequence[Ask]) -> list[Reply]:
         texts.update(ask.model for ask in asks)
-        return [_made_up(ask, place) for place, ask in enumerate(asks)]
+        return [_made_up(ask) for ask in asks]
 
     def verify(prompt: Prompt, text: str) -> bool:
         return len(text) % 2 == 0
@@ -93,6 +94,8 @@ def _measured(loop: Loop) -> Iterator[str]:
         yield f"  measured: {kind} {spent:,.0f} s so far"
 
 
-def _made_up(ask: Ask, place: int) -> Reply:
-    verdict = _VERDICT.format(points=place % 6, choice="A" if place % 4 in (0, 3) else "B")
-    return Reply(f"{ask.key} {'x' * (place % 2)}{verdict}")
+def _made_up(ask: Ask) -> Reply:
+    """A text that every verdict can be read from; which one follows from the ask's key."""
+    luck = zlib.crc32(ask.key.encode())
+    verdict = _VERDICT.format(points=luck % 6, choice="AB"[luck // 6 % 2])
+    return Reply(f"{ask.key} {'x' * (luck // 12 % 2)}{verdict}")

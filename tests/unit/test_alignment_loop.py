@@ -216,6 +216,20 @@ def test_the_plan_counts_texts_without_a_model(tmp_path: Path) -> None:
     assert "in all: 380 texts" in plan
 
 
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs" / "align").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_makes_rows_in_every_round(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(recipe.parents[2])
+    config = AlignConfig.from_sources(recipe, {})
+    sets = read(config)
+    for number in range(1, config.rounds + 1):
+        plan = planning.plan_round(config, sets, number)
+        assert plan.rows > 0 and plan.texts.total() > 0
+        assert config.train_config(number, "m", ["d.jsonl"], "o").output_dir == "o"
+
+
 def test_a_round_without_a_row_fails_and_says_why(tmp_path: Path) -> None:
     loop = job(tmp_path, options={"samples": 1})
     with pytest.raises(JobFailed, match=r"kept no row: fewer than two scored answers \(40\)"):
