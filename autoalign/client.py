@@ -196,7 +196,7 @@ class Client:
         return _model(self._json("POST", f"/api/models/{name}/rollback"))
 
     def _figures(self, job_id: str, start: int) -> Any:
-        return self._json("GET", f"/api/jobs/{job_id}/metrics", params={"start": start, "limit": 100})
+        return self._json("GET", f"/api/jobs/{job_id}/metrics", params={"start": start, "limit": 1000})
 
     def _pages(self, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         after: dict[str, Any] = {}

@@ -75,8 +75,10 @@ class Watcher:
             if self.platform.jobs.lease(job, self.replica):
                 try:
                     self._look_at(job)
-                except OSError as error:
-                    _log.warning("job %s: %s", job.id, error)
+                except DBAPIError:
+                    raise
+                except Exception:  # one job's boundary: the others must not wait for its fault
+                    _log.exception("looking at job %s failed", job.id)
 
     def _submit(self, job: JobRow) -> None:
         run = Run(str(job.run_id), kinds.load(job.kind).command, self.platform.folder(job.id).path)

@@ -151,7 +151,7 @@ def job_router(platform: Platform) -> APIRouter:
         job_id: ObjectId,
         request: Request,
         start: Annotated[int, Query(ge=0, le=1 << 30)] = 0,
-        limit: Limit = 100,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Figures:
         rows = platform.jobs.metrics(job_of(request, job_id).id, start - 1, limit)
         return Figures(data=[row.figures for row in rows], next=rows[-1].position + 1 if rows else start)

@@ -69,8 +69,8 @@ def test_a_wrong_token_and_a_silent_platform_say_what_to_do(url):
 def test_figures_come_in_order_over_pages(platform, url):
     with Client() as client:
         job = client.submit("sft", CONFIG)
-        platform.jobs.put_metrics(job.id, 0, [{"step": step} for step in range(250)])
-        assert [row["step"] for row in client.metrics(job.id)] == list(range(250))
+        platform.jobs.put_metrics(job.id, 0, [{"step": step} for step in range(1250)])
+        assert [row["step"] for row in client.metrics(job.id)] == list(range(1250))
 
 
 def test_the_commands(platform, url, capsys):

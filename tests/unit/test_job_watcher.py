@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from autoalign.jobs.folder import Outcome
+from autoalign.jobs.pages import Cursor
 from autoalign.jobs.platform import Order, TooManyJobs, WrongState
 from autoalign.jobs.runners.base import Status
 from autoalign.jobs.runners.fake import FakeRunner
@@ -207,3 +208,38 @@ def test_a_job_that_waits_says_which_resource_is_missing(platform):
     platform.folder(job.id).log.write_text(f"{line}\n")
     watcher(platform).round()
     assert look(platform, job).message == line
+
+
+def test_a_resumed_job_writes_its_figures_anew(platform):
+    job = platform.submit(ALICE, sft())
+    follower = watcher(platform)
+    follower.round()
+    path = platform.folder(job.id).out / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": NaN}\n')
+    follower.round()
+    assert [row.figures.get("loss") for row in platform.jobs.metrics(job.id)] == [2.0, None]
+    new = path.with_name("new")
+    new.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "loss": 1.0}\n')
+    new.replace(path)
+    follower.round()
+    assert [row.figures["loss"] for row in platform.jobs.metrics(job.id)] == [2.0, 1.5, 1.0]
+
+
+def test_another_replica_tells_no_figure_twice(platform):
+    job = platform.submit(ALICE, sft())
+    watcher(platform).round()
+    (platform.folder(job.id).out / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
+    for _ in range(3):
+        watcher(platform).round()  # each with a memory of its own
+    events = platform.jobs.events(job.id, Cursor(limit=50)).rows
+    assert [event.message for event in events if event.type == "metrics"] == ["Step 1: training loss=2.0000"]
+
+
+def test_one_jobs_fault_holds_no_other_up(platform):
+    first, second = (platform.submit(ALICE, sft()) for _ in range(2))
+    watcher(platform).round()
+    platform.jobs.note(look(platform, first), kind="gone")
+    platform.runner.statuses[f"{first.id}-1"] = Status("failed", None, "lost")
+    end(platform, second, 0)
+    watcher(platform).round()
+    assert look(platform, second).state == "succeeded"
