@@ -32,7 +32,7 @@ class EngineSampler:
         """Replies in the asks' order; texts in `store` are not asked for again."""
         replies: list[Reply] = [Reply("", "error")] * len(asks)
         with TextStore(store, False) as texts:
-            for role in dict.fromkeys(ask.model for ask in asks):
+            for role in _by_model(models, asks):
                 places = [place for place, ask in enumerate(asks) if ask.model == role]
                 writer = self._writer(self._config.engine_config(models[role], role), texts)
                 written = writer([_for_writer(asks[place]) for place in places])
@@ -89,6 +89,15 @@ def machinery(config: AlignConfig) -> Machinery:
         extract=checks.final_number,
         reward=checks.reward(config.reward_model) if config.reward_model else None,
     )
+
+
+def _by_model(models: Mapping[str, str], asks: Sequence[Ask]) -> list[str]:
+    """The asks' roles, those of one model together: its engines start once."""
+    roles = list(dict.fromkeys(ask.model for ask in asks))
+    first: dict[str, int] = {}
+    for place, role in enumerate(roles):
+        first.setdefault(models[role], place)
+    return sorted(roles, key=lambda role: first[models[role]])
 
 
 def _for_writer(ask: Ask) -> synthesis.Ask:

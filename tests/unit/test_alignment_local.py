@@ -1,0 +1,107 @@
+"""The loop's real parts without a model: scorers as verifiers, one model's engines at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoalign.algorithms import Ask
+from autoalign.alignment import checks
+from autoalign.alignment.local import EngineSampler
+from autoalign.config.align import AlignConfig
+from autoalign.errors import ConfigError, UnknownName
+from autoalign.records import Message
+from autoalign.sampling.engines.base import Completion, GenerationRequest
+from autoalign.sampling.pool import Outcome
+from autoalign.synthesizing import engines
+from tests.scripted_models import prompt
+from tests.unit.chat_tokenizers import byte_level
+
+
+def test_a_scorer_is_a_verifier() -> None:
+    verify = checks.verifier("numeric", {})
+    asked = prompt("2 + 2?", reference="4")
+    assert [verify(asked, text) for text in ("so it is 4", "#### 5", "no idea")] == [True, False, False]
+    assert verify(prompt("2 + 2?"), "4") is None
+
+
+def test_a_verifier_takes_its_scorers_options() -> None:
+    brief = checks.verifier("length", {"unit": "words", "longest": 3})
+    assert [brief(prompt("?"), text) for text in ("one two three", "one two three four")] == [True, False]
+    with pytest.raises(ConfigError, match="did you mean 'longest'"):
+        checks.verifier("length", {"longst": 3})
+    with pytest.raises(UnknownName, match="did you mean 'numeric'"):
+        checks.verifier("numerics", {})
+
+
+@pytest.mark.parametrize(("text", "number"), [("so 1,200.", "1200"), ("\\boxed{1/2}", "1/2"), ("none", None)])
+def test_what_a_solution_comes_to(text: str, number: str | None) -> None:
+    assert checks.final_number(text) == number
+
+
+class Pool:
+    """Says which model it is, and how it was asked."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Outcome]:
+        for number, request in enumerate(requests):
+            text = f"{self._name} {request.params.temperature} {request.params.top_p}"
+            yield Outcome(number, Completion(text, "stop", 1, 1), None)
+
+
+@pytest.fixture
+def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineSampler, list[str]]:
+    """Over two model folders, `one` and `two`; and the names of the models whose engines were started."""
+    started: list[str] = []
+
+    def start(config: Any, setup: Any, stack: Any) -> Pool:
+        started.append(config.name)
+        stack.callback(started.append, f"{config.name} ended")
+        return Pool(config.name)
+
+    monkeypatch.setattr(engines, "start", start)
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        byte_level(adds_bos=False).save_pretrained(folder)
+        (folder / "config.json").write_text('{"max_position_embeddings": 512}')
+        (folder / "model.safetensors").write_text(name)
+    values = {
+        "model_name_or_path": "one", "output_dir": "out", "algorithm": "rlcd", "prompt_path": "p.jsonl",
+        "metric": "judge", "backend": "fake", "template": "chatml", "temperature": 0.8, "top_p": 0.95,
+    }  # fmt: skip
+    return EngineSampler(AlignConfig.build(values)), started
+
+
+def ask(key: str, model: str = "policy", **how: float) -> Ask:
+    return Ask(key, (Message("user", "Why?"),), model, **how)
+
+
+def test_roles_with_the_same_model_share_its_engines(sampler, tmp_path: Path) -> None:
+    """The policy and the judge are one model, so both are asked before the strong one takes its place."""
+    sample, started = sampler
+    models = {
+        "policy": str(tmp_path / "one"),
+        "judge": str(tmp_path / "one"),
+        "strong": str(tmp_path / "two"),
+    }
+    asks = [ask("a"), ask("b", "strong"), ask("c", "judge", temperature=0.0), ask("d", top_p=0.5)]
+    said = [reply.text for reply in sample(models, asks, tmp_path / "texts.jsonl")]
+    assert said == ["one 0.8 0.95", "two 0.8 0.95", "one 0.0 0.95", "one 0.8 0.5"]
+    sample.release()
+    assert started == ["one", "one ended", "two", "two ended"]
+
+
+def test_kept_texts_start_no_engine(sampler, tmp_path: Path) -> None:
+    sample, started = sampler
+    models, store = {"policy": str(tmp_path / "one")}, tmp_path / "texts.jsonl"
+    first = sample(models, [ask("a")], store)
+    sample.release()
+    del started[:]
+    assert sample(models, [ask("a")], store) == first and started == []
+    sample({"policy": str(tmp_path / "two")}, [ask("a")], store)
+    assert started == ["two"]
