@@ -67,9 +67,9 @@ class Outcome:
             return _one_line(str(told["error"]))
         has_answers = self._path("predictions", abbr).is_file()
         for stage in ("eval", "infer") if has_answers else ("infer", "eval"):
-            log = self._folder / "logs" / stage / self._model / f"{abbr}.out"
-            if log.is_file() and (found := last_error(log.read_text(encoding="utf-8", errors="replace"))):
-                return found
+            for log in self._logs(stage, abbr):
+                if found := last_error(log.read_text(encoding="utf-8", errors="replace")):
+                    return found
         stage = "scoring its answers" if has_answers else "answering it"
         return f"OpenCompass ended while {stage} and gave no reason (logs in {self._folder / 'logs'})"
 
@@ -141,6 +141,12 @@ class Outcome:
             )
             for place in range(size)
         ]
+
+    def _logs(self, stage: str, abbr: str) -> list[Path]:
+        """The data set's own log; else those of tasks of several sets, which are named after the first."""
+        folder = self._folder / "logs" / stage / self._model
+        own = folder / f"{abbr}.out"
+        return [own] if own.is_file() else sorted(folder.glob("*.out"), key=lambda log: -log.stat().st_mtime)
 
     def _path(self, kind: str, abbr: str) -> Path:
         return self._folder / kind / self._model / f"{abbr}.json"

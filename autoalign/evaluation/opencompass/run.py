@@ -85,14 +85,12 @@ class Run:
     def collect(self) -> Iterator[Collected]:
         """Run what is not done yet, and read all of it.
 
-        Data sets go together first, which loads everything once; what a broken one took along has a second
-        run, each in a process of its own.
+        Data sets go together first, which loads everything once; where a broken one took others along, those
+        have a second run, each in a process of its own.
         """
         outcome = Outcome(self._work, self._config.name)
         for together in (_TOGETHER, _APART):
-            if not outcome.missing(self._plan.subsets):
-                break
-            if together == _APART and len(self._plan.subsets) == 1:
+            if len(outcome.missing(self._plan.subsets)) < (1 if together == _TOGETHER else 2):
                 break
             outcome.discard_failed(self._plan.subsets)
             self._run(together)

@@ -1,0 +1,99 @@
+"""`eval` with the real OpenCompass, against an endpoint whose answers are written here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.integration.endpoint import Endpoint, completion
+
+pytestmark = pytest.mark.slow
+RIGHT, ASKED = 5, 8
+
+
+def opencompass_python() -> Path:
+    """Its environment; skips where it was not made."""
+    python = Path(os.environ.get("AUTOALIGN_EVAL_PYTHON") or ROOT / ".venv-eval" / "bin" / "python")
+    if not python.is_file():
+        pytest.skip("OpenCompass's environment is absent: make setup-eval")
+    return python
+
+
+class Pupil(Endpoint):
+    """Knows the answers to the first `RIGHT` questions, and says 0 to the others; writes no code."""
+
+    known: dict[str, str] = {}  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        said = body["messages"][-1]["content"]
+        answer = next((answer for question, answer in self.known.items() if question in said), "0")
+        self._send(200, completion(f"    return {answer}" if "def " in said else f"So it is {answer}."))
+
+
+@pytest.fixture
+def endpoint(data_root) -> Iterator[str]:
+    rows = [json.loads(line) for line in (data_root / "gsm8k" / "test.jsonl").read_text().splitlines()]
+    Pupil.known = {row["question"]: row["answer"].split("#### ")[1] for row in rows[:RIGHT]}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pupil)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+@pytest.fixture
+def data_root(tmp_path) -> Path:
+    """The demo's questions; HumanEval's file is broken."""
+    folder = tmp_path / "data"
+    (folder / "humaneval").mkdir(parents=True)
+    (folder / "gsm8k").symlink_to(ROOT / "data" / "gsm8k")
+    (folder / "humaneval" / "human-eval-v2-20210705.jsonl").write_text('{"task_id": "torn\n')
+    return folder
+
+
+def evaluate(tmp_path, endpoint, *flags):
+    """The command, with stdin closed."""
+    command = [sys.executable, "-m", "autoalign.cli", "eval", "--endpoint", endpoint, "--model_path", "pupil"]
+    command += ["--model_id", "pupil_1", "--data_root", str(tmp_path / "data"), "--limit", str(ASKED)]
+    command += ["--opencompass_python", str(opencompass_python()), "--datasets", "gsm8k_gen", "humaneval_gen"]
+    return subprocess.run(
+        [*command, *flags], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=400, check=False,
+    )  # fmt: skip
+
+
+def test_a_broken_set_is_told_and_reuse_finishes_it(tmp_path, endpoint):
+    first = evaluate(tmp_path, endpoint)
+    assert first.returncode == 1, first.stderr
+    header, row = csv.reader((tmp_path / "outputs" / "pupil_1" / "ordered_res.csv").open())
+    cells = dict(zip(header, row, strict=True))
+    assert cells["gsm8k_gen"].startswith(f"{100 * RIGHT / ASKED:.2f} [")
+    assert cells["humaneval_gen"].startswith("failed: json.decoder.JSONDecodeError")
+
+    refused = evaluate(tmp_path, endpoint)
+    assert (refused.returncode, "--reuse" in refused.stderr) == (2, True)
+
+    broken = tmp_path / "data" / "humaneval" / "human-eval-v2-20210705.jsonl"
+    problems = [{"task_id": "a", "prompt": "def zero():\n", "entry_point": "zero", "test": check("== 0")}]
+    problems += [{"task_id": "b", "prompt": "def one():\n", "entry_point": "one", "test": check("== 1")}]
+    broken.write_text("".join(json.dumps(row) + "\n" for row in problems))
+    again = evaluate(tmp_path, endpoint, "--reuse")
+    assert again.returncode == 0, again.stderr
+    # Every program returns 0, which is right for one of the two.
+    assert "humaneval_gen  50.00 [" in again.stdout
+    kept = (tmp_path / "outputs" / "pupil_1" / "questions" / "gsm8k_gen.jsonl").read_text().splitlines()
+    assert [json.loads(line)["score"] for line in kept] == [1.0] * RIGHT + [0.0] * (ASKED - RIGHT)
+
+
+def check(condition: str) -> str:
+    return f"def check(candidate):\n    assert candidate() {condition}\n"

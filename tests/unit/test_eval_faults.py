@@ -1,0 +1,112 @@
+"""An evaluation whose endpoint dies in the middle, and one that is done twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from autoalign.cli.main import main
+
+ROWS = 12
+QUIZ = "name: quiz\nfile: quiz.jsonl\nscorer: numeric\nmax_new_tokens: 8\n"
+
+
+class Pupil(BaseHTTPRequestHandler):
+    """Answers `left` questions with 1, and then no more."""
+
+    left = 10**6
+    asked: list[str] = []  # noqa: RUF012
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if Pupil.left <= 0:
+            self.send_error(503)
+            return
+        Pupil.left -= 1
+        Pupil.asked.append(body["messages"][-1]["content"])
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "It is 1."},
+        }
+        content = json.dumps(
+            {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Runs the command on a quiz, half of whose answers are 1; gives its exit code."""
+    rows = [{"question": f"question {place}", "answer": place % 2} for place in range(ROWS)]
+    (tmp_path / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "quiz.yaml").write_text(QUIZ)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pupil)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Pupil.left, Pupil.asked = 10**6, []
+
+    def run(*flags):
+        words = ["--endpoint", f"http://127.0.0.1:{server.server_port}/v1", "--model_path", "pupil"]
+        words += ["--benchmarks", str(tmp_path / "quiz.yaml"), "--output_dir", str(tmp_path / "out")]
+        words += ["--model_id", "pupil_1", "--max_retries", "0", "--batch_size", "2"]
+        return main(["eval", *words, *flags])
+
+    yield run
+    server.shutdown()
+
+
+def table(tmp_path):
+    header, row = csv.reader((tmp_path / "out" / "pupil_1" / "ordered_res.csv").open())
+    return dict(zip(header, row, strict=True))
+
+
+def test_an_endpoint_that_dies_keeps_what_it_said_and_reuse_asks_for_the_rest(tmp_path, evaluate):
+    Pupil.left = 5
+    assert evaluate() == 1
+    assert table(tmp_path)["quiz"].startswith(
+        "failed: 7 of 12 answers can't be had: the endpoint answered 503"
+    )
+    Pupil.left, Pupil.asked = 10**6, []
+    assert evaluate("--reuse") == 0
+    assert len(Pupil.asked) == 7
+    assert table(tmp_path)["quiz"].startswith("50.00 [")
+
+
+def test_the_same_evaluation_twice_is_the_same(tmp_path, evaluate):
+    assert evaluate() == 0
+    questions = tmp_path / "out" / "pupil_1" / "questions" / "quiz.jsonl"
+    first = questions.read_bytes(), table(tmp_path)
+    assert evaluate("--force") == 0
+    assert (questions.read_bytes(), table(tmp_path)) == first
+
+
+def test_what_is_there_is_refused_and_a_finished_evaluation_asks_nothing(tmp_path, evaluate, capsys):
+    assert evaluate() == 0
+    assert evaluate() == 2
+    assert "ordered_res.csv" in capsys.readouterr().err
+    Pupil.asked = []
+    assert evaluate("--reuse") == 0
+    assert Pupil.asked == []
+
+
+def test_training_data_that_holds_a_question_is_found(tmp_path, evaluate, capsys):
+    question = "How many of the thirteen grey geese flew over the old barn on Tuesday morning in May?"
+    (tmp_path / "quiz.jsonl").write_text(json.dumps({"question": question, "answer": 1}) + "\n")
+    seen = [{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "One."}]}]
+    seen += [{"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
+    assert evaluate("--training_data", str(tmp_path / "train.jsonl")) == 0
+    assert "quiz: 1 questions share a run of words with the training data" in capsys.readouterr().out
+    told = json.loads((tmp_path / "out" / "pupil_1" / "contamination.json").read_text())
+    assert told["quiz"][0]["training_row"].endswith("train.jsonl:1")
