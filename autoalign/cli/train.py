@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from autoalign.cli.flags import config_from_args
@@ -33,10 +34,20 @@ def rm(args: Sequence[str]) -> int:
 def _train(config: TrainConfig) -> int:
     from autoalign.training.run import is_first_process, run
 
-    report = run(config)
+    with _evaluated(config):
+        report = run(config)
     if is_first_process():
         print(summary(report, config))
     return 0
+
+
+def _evaluated(config: TrainConfig) -> AbstractContextManager[None]:
+    """Checkpoints are evaluated beside training where the config asks for it."""
+    if config.eval_config is None:
+        return nullcontext()
+    from autoalign.evaluation.checkpoints import evaluated
+
+    return evaluated(config)
 
 
 def summary(report: TrainReport, config: TrainConfig) -> str:

@@ -155,6 +155,12 @@ class TrainConfig(JobConfig):
 
     eval_data_path: list[str] | None = Field(None, description="evaluation data")
     eval_steps: Positive | None = Field(None, description="evaluate every N steps; none: at the end alone")
+    eval_config: str | None = Field(
+        None, description="config of `autoalign-cli eval`: checkpoints are evaluated while training goes on"
+    )
+    eval_every: Positive | None = Field(
+        None, description="with eval_config: the checkpoints of every N steps; none: each one"
+    )
     logging_steps: Positive = Field(1, description="log every N steps")
     report_to: list[Literal["none", "tensorboard", "wandb", "mlflow"]] = Field(
         default_factory=list, description="where figures go beside metrics.jsonl; several are allowed"

@@ -23,7 +23,7 @@ SIDEWAYS = {
     "sampling": {"cluster", "hub", "model_folder"},
     "scoring": {"model_folder", "sampling", "training"},
     "synthesizing": {"cluster", "sampling"},
-    "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring"},
+    "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring", "training"},
     "batching": {"cluster", "sampling"},
     "alignment": {"model_folder", "training", "sampling", "scoring", "synthesizing"},
     "serving": {"jobs"},

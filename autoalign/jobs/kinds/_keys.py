@@ -17,7 +17,7 @@ TRAINING = roles(
     CHOICE="conv_template_name deepspeed",
     NAME="format run_name project",
     TEXT="num_workers lora_target_modules metric_for_best_model",
-    CLOSED="resume cache_dir offload_path storage_path trust_remote_code overwrite_output_dir",
+    CLOSED="eval_config resume cache_dir offload_path storage_path trust_remote_code overwrite_output_dir",
 )
 # Which endpoint is called with whose key is for the platform to say: a user could have it send secrets.
 ENGINE = roles(
