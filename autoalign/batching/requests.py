@@ -119,7 +119,7 @@ def problems(path: Path, most_rows: int, most_problems: int = 50) -> tuple[list[
     """What is wrong with a file as a whole or with its rows; the rows' number; the model they name."""
     found: list[Problem] = []
     ids: set[str] = set()
-    models: set[str] = set()
+    models: dict[str, None] = {}
     settings: set[Settings] = set()
     count = 0
     for number, row in read(path):
@@ -131,7 +131,7 @@ def problems(path: Path, most_rows: int, most_problems: int = 50) -> tuple[list[
             found.append(Problem(number, "duplicate_custom_id", message))
         else:
             ids.add(row.custom_id)
-            models.add(row.body.model)
+            models[row.body.model] = None
             settings.add(row.body.settings())
         if count > most_rows:
             found.append(Problem(number, "too_many_requests", f"more than {most_rows} requests"))

@@ -1,9 +1,11 @@
 """OpenAI's batches: rows checked, a job for them, the files that come out."""
 
+import contextlib
 import json
 
 import pytest
 
+from autoalign import formats
 from autoalign.batching.requests import Problem, parse, problems
 from autoalign.batching.run import _gather, _name, _write_prompts, run
 from autoalign.config.batch import BatchConfig
@@ -106,3 +108,26 @@ def test_names_of_settings_differ():
         parse(1, json.dumps(row(stop=stop)).encode()).body.settings() for stop in (["a", "b"], ["ab"])
     )
     assert _name(first) != _name(second)
+
+
+def test_a_sampling_job_answers_the_requests_of_each_setting(tmp_path, monkeypatch):
+    asked = []
+
+    def sample(infer):
+        asked.append(infer)
+        records = formats.iter_records(infer.test_file, purpose="prompts")
+        answer = {"index": 0, "prompt_tokens": 1, "completion_tokens": 1, "finish_reason": "stop"}
+        rows = [{**answer, "prompt_id": each.id, "text": each.messages[0].content} for each in records]
+        write(infer.output_path, rows)
+
+    monkeypatch.setattr("autoalign.sampling.run.run", sample)
+    monkeypatch.setattr("autoalign.batching.run.ray_session", lambda *_: contextlib.nullcontext())
+    write(tmp_path / "in.jsonl", [row("a", stop="\n", max_tokens=3), row("b"), row("c", seed=5)])
+    report = run(config(tmp_path))
+    assert (report.total, report.completed, report.failed) == (3, 3, 0)
+    found = {(each.max_new_tokens, each.seed, tuple(each.stop)) for each in asked}
+    assert found == {(3, 42, ("\n",)), (1024, 42, ()), (1024, 5, ())}
+    ids = [json.loads(line)["custom_id"] for line in (tmp_path / "out" / "answers.jsonl").open()]
+    assert ids == ["a", "b", "c"]
+    run(config(tmp_path))  # again, as after a restart: what is done is kept
+    assert len(asked) == 3
