@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from autoalign.config.engine import EngineConfig
+from autoalign.config.engine import Backend, EngineConfig
 
 # What may be swept, with the least and the highest value; the least one is open where it is a string.
 _BOUNDS: dict[str, tuple[float | str, float]] = {
@@ -18,6 +18,10 @@ _BOUNDS: dict[str, tuple[float | str, float]] = {
     "min_p": (0, 1),
     "repetition_penalty": ("0", inf),
 }
+_OF_THE_USER = (
+    *("user_model", "user_backend", "user_base_url"),
+    *("user_system_message", "user_prompt", "user_temperature"),
+)
 
 
 class InferConfig(EngineConfig):
@@ -85,6 +89,23 @@ class InferConfig(EngineConfig):
         False, description="put what stands in <think> ... </think> into a field of its own, 'reasoning'"
     )
 
+    turns: int = Field(
+        1, ge=1, description="answers of each conversation; a user simulator speaks between them"
+    )
+    user_model: str | None = Field(
+        None, description="model that plays the user, a folder or an endpoint's id; none: the answers' own"
+    )
+    user_backend: Backend | None = Field(None, description="its engine; none: the answers' own")
+    user_base_url: str | None = Field(None, description="its endpoint, with openai or serve")
+    user_system_message: str | None = Field(
+        None, description="system message of the user simulator: who that person is"
+    )
+    user_prompt: str | None = Field(
+        None, description="Jinja text file; none: autoalign/prompts/user_simulator/user.txt"
+    )
+    user_temperature: float | None = Field(None, ge=0, description="of the user's words; none: the answers'")
+    user_max_new_tokens: int = Field(256, ge=1, description="longest message of the user, in tokens")
+
     limit: int | None = Field(None, ge=1, description="take only the first rows of the prompts")
     shard: str | None = Field(
         None,
@@ -137,6 +158,9 @@ class InferConfig(EngineConfig):
             raise ValueError("'system_message' and 'system_message_file': give one of them")
         if self.models and (self.model_path is not None or self.model_name is not None):
             raise ValueError("'models' takes the place of 'model_path' and 'model_name'")
+        unused = [name for name in _OF_THE_USER if getattr(self, name) is not None]
+        if self.turns == 1 and unused:
+            raise ValueError(f"{unused[0]!r} is for conversations: give --turns 2 or more")
         if self.models and self.output_file is not None and len(Path(self.output_file).parts) > 1:
             raise ValueError(
                 "'output_file': several models can't share one file; give a name without a slash"

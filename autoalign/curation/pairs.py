@@ -21,6 +21,10 @@ from autoalign.formats._stream import OnProblem
 from autoalign.records import Conversation, Message, PreferencePair
 
 STRATEGIES = "autoalign.curation.strategies"
+_MORE = (
+    "a pair needs answers to one prompt that differ in their scores: draw more of them (infer --n, "
+    "--temperature), from easier or harder prompts, or score them with a scorer that tells more apart"
+)
 
 
 @dataclass
@@ -90,7 +94,7 @@ class PairMaker:
             for group in groups:
                 yield from self._of_prompt([orjson.loads(each) for each in group], strategy, report)
         if not report.pairs:
-            raise DataError("no pair can be made:\n" + "\n".join(report.lines()))
+            raise DataError("\n".join(["no pair can be made:", *report.lines(), _MORE]))
 
     def _of_prompt(
         self, samples: Sequence[dict[str, object]], strategy: Strategy, report: PairReport

@@ -14,6 +14,7 @@ from autoalign.config.sample import InferConfig
 from autoalign.diversity import mean_diversity
 from autoalign.errors import ConfigError
 from autoalign.sampling import output
+from autoalign.sampling.figures import Figures
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.ledger import refusal
 from autoalign.sampling.messages import Answer
@@ -51,7 +52,7 @@ class Collector:
         self._errors = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
         self.prompts = PromptSpool(folder)
         self.quarantine.unlink(missing_ok=True)
-        self._prompt_tokens = self._output_tokens = 0
+        self._figures = Figures()
         self._ready: float | None = None
         self._first = self._last = time.time()
         self._writing = 0.0
@@ -123,7 +124,7 @@ class Collector:
     def take(self, answers: Iterable[Answer], progress: SampleProgress) -> None:
         """Keep answers and failures as they come; one that was settled before is left out."""
         begun = time.time()
-        done, failed, tokens = self._store.done, self._store.failed, 0
+        done, failed, new = self._store.done, self._store.failed, list[Answer]()
         for answer in answers:
             number = answer.prompt * self._config.n + answer.index
             self._ready = min(self._ready or answer.engine_ready, answer.engine_ready)
@@ -131,15 +132,21 @@ class Collector:
             key = self._keys.key(prompt, answer.index)
             if answer.error is not None:
                 if self._store.fail(number):
+                    new.append(answer)
                     self._write_error(prompt, answer.index, answer.error, key)
             elif self._store.add(number, self._rows.row(prompt, answer, key)):
-                tokens += answer.completion_tokens
-                self._prompt_tokens += answer.prompt_tokens
+                new.append(answer)
         self._store.flush()
-        self._output_tokens += tokens
         if self._ready is not None:
             progress.engine_ready(self._ready)
-        progress.advance(self._store.done - done, self._store.failed - failed, tokens)
+        before = self._figures.prompt_tokens, self._figures.output_tokens
+        self._figures.add(new, max(0.0, time.time() - (self._ready or time.time())))
+        progress.advance(
+            self._store.done - done,
+            self._store.failed - failed,
+            self._figures.prompt_tokens - before[0],
+            self._figures.output_tokens - before[1],
+        )
         self._first = self._first if self._writing else begun
         self._last = time.time()
         self._writing += self._last - begun
@@ -167,8 +174,8 @@ class Collector:
             reused=self._store.reused,
             failed=self._store.failed,
             quarantined=quarantined,
-            prompt_tokens=self._prompt_tokens,
-            output_tokens=self._output_tokens,
+            prompt_tokens=self._figures.prompt_tokens,
+            output_tokens=self._figures.output_tokens,
             seconds=time.time() - started,
             startup_seconds=ready - started,
             output=self._path,
@@ -177,6 +184,7 @@ class Collector:
             generation_seconds=max(self._last - ready, 0.0),
             first_answer_seconds=max(self._first - ready, 0.0),
             writing_seconds=self._writing,
+            figures=self._figures,
         )
 
     def _groups(self) -> Iterator[list[str]]:

@@ -6,10 +6,10 @@ took longer to build and to read than the answers to make, with an engine that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,6 +30,7 @@ class Answer:
     error: str | None
     engine_ready: float  # time.time() when the engine was ready
     logprobs: Sequence[float] | None = None
+    turns: Sequence[Mapping[str, Any]] | None = None  # of a conversation of several (`turns.Turn.told`)
 
 
 _OF_AN_ANSWER = attrgetter(*(field.name for field in fields(Answer)))
@@ -43,11 +44,16 @@ class Task(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What an engine says: answers, that task `finished` is done, or the error that ends the job."""
+    """What an engine says: answers, that task `finished` is done, or the error that ends the job.
+
+    `replica` names the engine, which has `in_flight` answers at work.
+    """
 
     answers: list[Answer]
     finished: int | None = None
     failure: tuple[str, str] | None = None
+    replica: str = ""
+    in_flight: int = 0
 
 
 def pack_task(number: int, prompts: Sequence[tuple[Prompt, list[int]]]) -> bytes:
@@ -64,10 +70,11 @@ def unpack_task(raw: bytes) -> Task:
 def pack(message: Message) -> bytes:
     """A message for `unpack`."""
     answers = [_OF_AN_ANSWER(answer) for answer in message.answers]
-    return orjson.dumps([answers, message.finished, message.failure])
+    return orjson.dumps([answers, *message[1:]])
 
 
 def unpack(raw: bytes) -> Message:
     """The inverse of `pack`."""
-    answers, finished, failure = orjson.loads(raw)
-    return Message([Answer(*answer) for answer in answers], finished, failure and (failure[0], failure[1]))
+    answers, finished, failure, replica, in_flight = orjson.loads(raw)
+    given = [Answer(*answer) for answer in answers]
+    return Message(given, finished, failure and (failure[0], failure[1]), replica, in_flight)

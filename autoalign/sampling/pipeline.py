@@ -13,7 +13,7 @@ from autoalign import errors
 from autoalign.errors import JobFailed
 from autoalign.sampling import messages, replicas
 from autoalign.sampling.feed import Feed
-from autoalign.sampling.messages import Answer
+from autoalign.sampling.messages import Message
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.replicas import Replicas
 from autoalign.sampling.worker import EngineWorker, WorkerSpec
@@ -41,9 +41,7 @@ def silencer() -> Iterator[Callable[[], None]]:
         yield hush
 
 
-def answers(
-    tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]
-) -> Iterator[list[Answer]]:
+def answers(tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]) -> Iterator[Message]:
     """Run `tasks` through a pool of engines (fewer where they would idle); needs `cluster.ray_session`.
 
     Prompts are taken from `tasks` as there is room for them, so that their number costs no memory.
@@ -98,7 +96,7 @@ class _Ahead:
         self._open.discard(number)
 
 
-def _exchange(results: Any, ahead: _Ahead, hush: Callable[[], None]) -> Iterator[list[Answer]]:
+def _exchange(results: Any, ahead: _Ahead, hush: Callable[[], None]) -> Iterator[Message]:
     ahead.fill()
     table: Any
     for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -110,7 +108,7 @@ def _exchange(results: Any, ahead: _Ahead, hush: Callable[[], None]) -> Iterator
             if message.finished is not None:
                 ahead.finished(message.finished)
             if message.answers:
-                yield message.answers
+                yield message
         ahead.fill()
 
 

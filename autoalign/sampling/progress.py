@@ -9,14 +9,17 @@ from typing import Self
 
 from autoalign.progress import ProgressBar
 
+_SILENT = 60.0  # seconds after which an engine without work is taken to be gone
+
 
 class SampleProgress(AbstractContextManager["SampleProgress"]):
-    """Answers done, answers a second, output tokens a second, errors, time left; on stderr."""
+    """Answers done, rates of rows and tokens, engines, what is in flight and waits, errors, time left."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._done = self._errors = self._tokens = 0
+        self._done = self._errors = self._tokens_in = self._tokens_out = 0
         self._since: float | None = None
+        self._engines: dict[str, tuple[int, float]] = {}
         self._bar = ProgressBar("infer")
 
     def __enter__(self) -> Self:
@@ -37,26 +40,43 @@ class SampleProgress(AbstractContextManager["SampleProgress"]):
         if self._since is None or when < self._since:
             self._since = when
 
-    def advance(self, answers: int, errors: int, tokens: int) -> None:
-        """So many more answers, failed ones and output tokens."""
-        self._done, self._errors, self._tokens = (
-            self._done + answers,
-            self._errors + errors,
-            self._tokens + tokens,
-        )
-        settled = self._done + self._errors
-        self._bar.update(settled, self._line, figures=self._figures(), description="answers")
+    def heard(self, replica: str, in_flight: int) -> None:
+        """An engine has so many answers at work."""
+        self._engines[replica] = (in_flight, time.monotonic())
+
+    def advance(self, answers: int, errors: int, tokens_in: int, tokens_out: int) -> None:
+        """So many more answers, failed ones, prompt tokens and output tokens."""
+        self._done, self._errors = self._done + answers, self._errors + errors
+        self._tokens_in, self._tokens_out = self._tokens_in + tokens_in, self._tokens_out + tokens_out
+        self._bar.update(self._settled, self._line, figures=self._figures(), description="answers")
+
+    @property
+    def _settled(self) -> int:
+        return self._done + self._errors
 
     def _line(self) -> str:
-        settled = self._done + self._errors
-        rate = settled / self._seconds()
-        left = f", {(self._total - settled) / rate:.0f} s left" if rate and settled < self._total else ""
-        return f"{settled}/{self._total} answers, {self._figures()}{left}"
+        """While the first answers of a full engine come in, their rate says nothing of the rest's."""
+        settled, seconds = self._settled, self._seconds()
+        steady = settled and settled >= self._in_flight()
+        left = f", {seconds / settled * (self._total - settled):.0f} s left" if steady else ""
+        return (
+            f"{settled:,}/{self._total:,} answers, {self._figures()}{left if settled < self._total else ''}"
+        )
 
     def _figures(self) -> str:
-        seconds = self._seconds()
-        rows, tokens = (self._done + self._errors) / seconds, self._tokens / seconds
-        return f"{rows:.2f} rows/s, {tokens:.0f} output tok/s, {self._errors} errors"
+        seconds, in_flight = self._seconds(), self._in_flight()
+        now = time.monotonic()
+        engines = sum(count > 0 or now - when < _SILENT for count, when in self._engines.values())
+        waiting = max(0, self._total - self._settled - in_flight)
+        return (
+            f"{self._settled / seconds:,.2f} rows/s, tok/s {self._tokens_in / seconds:,.0f} in "
+            f"{self._tokens_out / seconds:,.0f} out, replicas {engines}, in flight {in_flight:,}, "
+            f"waiting {waiting:,}, errors {self._errors:,}"
+        )
+
+    def _in_flight(self) -> int:
+        return sum(count for count, _ in self._engines.values())
 
     def _seconds(self) -> float:
-        return max(time.time() - (self._since or time.time()), 1e-3)
+        """Since the engine was ready; at least one, so that no rate is told of a moment."""
+        return max(time.time() - (self._since or time.time()), 1.0)

@@ -21,7 +21,7 @@ from autoalign.sampling.places import NameSet, Places
 from autoalign.sampling.sweep import Sweep, with_examples
 
 _REFUSED = -1
-_OF_A_ROW = {"reference", "params", "reasoning", "logprobs", "key"}
+_OF_A_ROW = {"reference", "params", "reasoning", "logprobs", "turns", "key"}
 _OF_A_SAMPLE = {each.name for each in fields(Sample)} | _OF_A_ROW
 _KEPT = 1 << 14
 

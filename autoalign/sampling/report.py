@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoalign.diversity import Diversity
+from autoalign.sampling.figures import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class SampleReport:
     `generation_seconds` are those from then to the last answer, `first_answer_seconds` to the first;
     `writing_seconds` is their part in which answers were given keys and written.
     `reused`: those of `answers` that an earlier run had made; tokens are of the others.
-    `diversity`: means over prompts with several answers.
+    `diversity`: means over prompts with several answers. `figures`: of the answers that this run made.
     """
 
     prompts: int
@@ -33,6 +34,8 @@ class SampleReport:
     generation_seconds: float = 0.0
     first_answer_seconds: float = 0.0
     writing_seconds: float = 0.0
+    figures: Figures = field(default_factory=Figures)
+    picture: Path | None = None
 
     @property
     def tokens_per_second(self) -> float:
@@ -54,9 +57,31 @@ class SampleReport:
             ("prompt tokens", f"{self.prompt_tokens:,}"),
             ("output tokens", f"{self.output_tokens:,}"),
             ("seconds", f"{self.seconds:.1f} ({self.startup_seconds:.1f} to start)"),
-            ("output tok/s", f"{self.tokens_per_second:,.0f}"),
+            ("rates", self._rates),
+            *([("finish reasons", self._reasons)] if self.figures.reasons else []),
+            *([("answer tokens", self._lengths)] if self.figures.lengths else []),
             *([("diversity", f"{self.diversity}, among a prompt's answers")] if self.diversity else []),
         ]
+
+    @property
+    def _rates(self) -> str:
+        seconds = max(self.generation_seconds, 1e-3)
+        made = self.answers - self.reused + self.failed
+        return (
+            f"{made / seconds:,.2f} rows/s, {self.prompt_tokens / seconds:,.0f} prompt tok/s, "
+            f"{self.tokens_per_second:,.0f} output tok/s"
+        )
+
+    @property
+    def _reasons(self) -> str:
+        total = self.figures.reasons.total()
+        counts = self.figures.reasons.most_common()
+        return ", ".join(f"{name} {count:,} ({count / total:.0%})" for name, count in counts)
+
+    @property
+    def _lengths(self) -> str:
+        length = self.figures.length
+        return f"median {length(0.5):,}, 95% {length(0.95):,}, longest {length(1.0):,}"
 
     @property
     def _kept(self) -> str:
@@ -77,6 +102,8 @@ def print_report(report: SampleReport) -> None:
     if report.errors:
         console.print(f"failures in {report.errors}", markup=False, highlight=False)
     console.print(f"answers in {report.output}", markup=False, highlight=False)
+    if report.picture:
+        console.print(f"picture in {report.picture}", markup=False, highlight=False)
     console.print("next:", style="bold")
     for command in next_commands(report):
         console.print(f"  {command}", markup=False, highlight=False)
@@ -87,4 +114,11 @@ def next_commands(report: SampleReport) -> list[str]:
     first = (
         f"head -n 1 {report.output}" if report.output.suffix == ".jsonl" else f"head -n 20 {report.output}"
     )
-    return [first, f"autoalign-cli data stats {report.output}"]
+    commands = [first, f"autoalign-cli data stats {report.output}"]
+    if report.diversity is not None:
+        scored = report.output.with_name(f"{report.output.stem}.scored.jsonl")
+        commands.append(
+            f"autoalign-cli score --scorer numeric --data-path {report.output} --output-file {scored}"
+            "  # other scorers: docs/scoring.md"
+        )
+    return commands

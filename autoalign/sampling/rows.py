@@ -13,8 +13,10 @@ from autoalign.records import Message, Sample
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.reasoning import split_reasoning
+from autoalign.sampling.turns import messages_behind
 
 _MADE = ("messages", "text", "finish_reason", "prompt_tokens", "completion_tokens", "seed")
+_WHERE_ASKED_FOR = ("reasoning", "logprobs", "turns")
 
 
 class RowMaker:
@@ -29,8 +31,11 @@ class RowMaker:
         reasoning, text = None, answer.text
         if self._config.split_reasoning:
             reasoning, text = split_reasoning(answer.text)
+        behind = [Message("assistant", text).to_dict()]
+        if answer.turns is not None:
+            behind, reasoning = messages_behind(answer.turns), answer.turns[-1].get("reasoning")
         made = {
-            "messages": [*prompt.own_messages, Message("assistant", text).to_dict()],
+            "messages": [*prompt.own_messages, *behind],
             "text": text,
             "finish_reason": answer.finish_reason,
             "prompt_tokens": answer.prompt_tokens,
@@ -38,6 +43,7 @@ class RowMaker:
             "seed": answer.seed,
             "reasoning": reasoning,
             "logprobs": answer.logprobs,
+            "turns": answer.turns and [_figures(turn) for turn in answer.turns],
             "key": key.hex(),
         }
         return self._assembled(prompt, answer.index, made)
@@ -58,14 +64,16 @@ class RowMaker:
             **{**own, "messages": ()},
         ).to_dict()
         row["messages"] = made["messages"]
-        if made.get("reasoning") is not None:
-            row["reasoning"] = made["reasoning"]
         if prompt.variant is not None:
             row["params"] = self._recorded[prompt.variant]
-        if made.get("logprobs") is not None:
-            row["logprobs"] = made["logprobs"]
+        row |= {name: made[name] for name in _WHERE_ASKED_FOR if made.get(name) is not None}
         row["key"] = made["key"]
         return row
+
+
+def _figures(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a turn what its messages do not tell."""
+    return {name: value for name, value in turn.items() if name not in ("text", "user")}
 
 
 def dumps(row: Mapping[str, Any]) -> bytes:

@@ -26,6 +26,7 @@ from autoalign.sampling.report import SampleReport
 from autoalign.sampling.setup import prepare_model
 from autoalign.sampling.stopping import stop_signals
 from autoalign.sampling.sweep import Sweep
+from autoalign.sampling.turns import turns_of
 from autoalign.sampling.worker import WorkerSpec
 
 _PASSES = 3
@@ -48,22 +49,27 @@ def run(config: InferConfig) -> SampleReport:
         raise ConfigError("'models': several models are for run_each")
     if config.n > 1 and 0 in _listed(config.temperature):
         _warn(f"temperature 0 gives the same answer {config.n} times; give --temperature to vary them")
-    options, params, renderer = prepare_model(config)
+    setup = prepare_model(config)
+    options, params, renderer = setup
     require_support(config.backend, params)
     sweep = Sweep.of(config, params)
+    turns = turns_of(config, setup)
+    if turns is not None:
+        options = turns.with_room(config.backend, options)
     options = replace(
         options,
         seeded=any(not one.greedy for one in sweep.params),
         shares_prefixes=config.n * len(sweep.variants) > 1,
     )
-    spec = WorkerSpec(config.backend, options, params, config.seed, sweep.params if sweep.recorded else ())
+    ways = sweep.params if sweep.recorded else ()
+    spec = WorkerSpec(config.backend, options, params, config.seed, ways, turns)
     keys = AnswerKeys.of_job(spec, config.split_reasoning)
     try:
         with Collector(config, sweep.recorded, keys) as collector:
             _read_prompts(config, renderer, sweep, collector)
             if collector.missing:
                 _generate(config, spec, collector)
-            report = collector.finish(started)
+            report = _with_picture(collector.finish(started))
     except OSError as error:
         reason = f"{error.filename or config.output_path}: {error.strerror or error}"
         raise JobFailed(
@@ -75,6 +81,17 @@ def run(config: InferConfig) -> SampleReport:
             f"{config.max_error_rate:g}; the reasons are in {report.errors}"
         )
     return report
+
+
+def _with_picture(report: SampleReport) -> SampleReport:
+    """`sample.png` beside the output, of the answers that this run made."""
+    if not report.figures.reasons:
+        return report
+    from autoalign.sampling import pictures
+
+    picture = report.output.with_name(pictures.NAME)
+    pictures.draw(report.figures, picture, f"{report.output.name}: {report.answers:,} answers")
+    return replace(report, picture=picture)
 
 
 def run_each(config: InferConfig) -> Iterator[SampleReport]:
@@ -154,8 +171,9 @@ def _one_pass(
     before = collector.missing
     tasks = pipeline.Tasks(arranged(collector.open_tasks()), config.n, before)
     try:
-        for answers in pipeline.answers(tasks, spec, pool, hush):
-            collector.take(answers, progress)
+        for message in pipeline.answers(tasks, spec, pool, hush):
+            progress.heard(message.replica, message.in_flight)
+            collector.take(message.answers, progress)
     except JobFailed as error:
         if collector.missing == before:
             raise JobFailed(f"{error}; {collector.what_is_kept()}") from error

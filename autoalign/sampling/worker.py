@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoalign.errors import AutoAlignError
 from autoalign.sampling.engines.base import (
+    Completion,
     Engine,
     EngineOptions,
     GenerationRequest,
@@ -23,7 +27,9 @@ from autoalign.sampling.engines.base import (
 )
 from autoalign.sampling.messages import Answer as Answer  # rows and keys know it from here
 from autoalign.sampling.messages import Message, Task, pack, unpack_task
+from autoalign.sampling.metrics import EngineMetrics
 from autoalign.sampling.prompts import Prompt
+from autoalign.sampling.turns import Dialogue, Place, Turns, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +43,7 @@ class WorkerSpec:
     """What an actor is made from. `seed` is the job's; each answer's own is derived from it.
 
     `sweep`: the parameters of each way to answer, where there are several (`Prompt.variant`).
+    `turns`: where an answer is a whole conversation.
     """
 
     backend: str
@@ -44,10 +51,19 @@ class WorkerSpec:
     params: SamplingParams
     seed: int
     sweep: tuple[SamplingParams, ...] = ()
+    turns: Turns | None = None
 
     def params_of(self, prompt: Prompt) -> SamplingParams:
         """The parameters that this prompt is answered with."""
         return self.params if prompt.variant is None else self.sweep[prompt.variant]
+
+
+class Started(NamedTuple):
+    """The engine, the one that plays the user (the same, unless it has a model of its own), and when."""
+
+    engine: Engine
+    user_engine: Engine
+    ready: float
 
 
 class EngineWorker:
@@ -59,12 +75,13 @@ class EngineWorker:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._metrics = EngineMetrics(Path(spec.options.model).name, self._name)
+        self._in_flight = 0
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True).start()
         # Errors of the start surface in the first call, as themselves; Ray wraps those of a constructor.
-        self._engine: Future[tuple[Engine, float]] = asyncio.run_coroutine_threadsafe(
-            self._start(), self._loop
-        )
+        self._engine: Future[Started] = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """`table` has tasks in its column `task` (`messages.pack_task`).
@@ -86,28 +103,40 @@ class EngineWorker:
         # None comes behind the last answer.
         whole.add_done_callback(lambda _: finished.put(None))
         while True:
-            answers = _drain(finished)
-            if answers[-1] is None:
+            drained = _drain(finished)
+            answers = [answer for answer in drained if answer is not None]
+            self._metrics.record(answers, self._in_flight)
+            if drained[-1] is None:
                 whole.result()
-                yield Message([answer for answer in answers if answer is not None], task.number)
+                yield Message(answers, task.number, None, self._name, self._in_flight)
                 return
-            yield Message([answer for answer in answers if answer is not None])
+            yield Message(answers, None, None, self._name, self._in_flight)
 
-    async def _start(self) -> tuple[Engine, float]:
-        engine = await create_engine(self._spec.backend, self._spec.options)
-        return engine, time.time()
+    async def _start(self) -> Started:
+        user_engine = engine = await create_engine(self._spec.backend, self._spec.options)
+        user = self._spec.turns.user if self._spec.turns else None
+        if user is not None and user.backend is not None and user.options is not None:
+            here = self._spec.options
+            options = replace(user.options, use_gpu=here.use_gpu, threads=here.threads)
+            user_engine = await create_engine(user.backend, options)
+        return Started(engine, user_engine, time.time())
 
     async def _answer_all(self, task: Task, finished: queue.SimpleQueue[Answer | None]) -> None:
         async def one(prompt: Prompt, index: int) -> None:
-            finished.put(await self._answer(prompt, index))
+            try:
+                finished.put(await self._answer(prompt, index))
+            finally:
+                self._in_flight -= 1
 
+        # All in the engine's loop, so one thread alone counts.
+        self._in_flight += sum(len(wanted) for _, wanted in task.prompts)
         async with asyncio.TaskGroup() as group:
             for prompt, wanted in task.prompts:
                 for index in wanted:
                     group.create_task(one(prompt, index))
 
     async def _answer(self, prompt: Prompt, index: int) -> Answer:
-        engine, ready = self._engine.result()
+        ready = self._engine.result().ready
         seed = derive_seed(self._spec.seed, prompt.id, index)
         error = ""
         for attempt in range(_TRIES):
@@ -116,7 +145,7 @@ class EngineWorker:
             params = self._spec.params_of(prompt)
             request = GenerationRequest(name, prompt.messages, prompt.token_ids, params, seed, prompt.tools)
             try:
-                done = await engine.generate(request)
+                done, turns = await self._generate(request, prompt, index)
             except RequestFailed as failure:
                 error = str(failure)
                 if not failure.retry:
@@ -124,9 +153,20 @@ class EngineWorker:
                 continue
             return Answer(
                 prompt.index, index, done.text.strip(), done.finish_reason,
-                done.prompt_tokens, done.completion_tokens, seed, None, ready, done.logprobs,
+                done.prompt_tokens, done.completion_tokens, seed, None, ready, done.logprobs, turns,
             )  # fmt: skip
         return Answer(prompt.index, index, "", "error", len(prompt.token_ids), 0, seed, error, ready)
+
+    async def _generate(
+        self, request: GenerationRequest, prompt: Prompt, index: int
+    ) -> tuple[Completion, list[dict[str, Any]] | None]:
+        """An answer; of a conversation the last one, with all of its turns."""
+        engine, user_engine, _ = self._engine.result()
+        if self._spec.turns is None:
+            return await engine.generate(request), None
+        place = Place(prompt, index, self._spec.seed)
+        said = await Dialogue(self._spec.turns, engine, user_engine, place).run(request)
+        return joined(said), [turn.told() for turn in said]
 
 
 def _drain(finished: queue.SimpleQueue[Answer | None]) -> list[Answer | None]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from autoalign.errors import TemplateError
@@ -57,6 +58,11 @@ class Judge:
         except BaseException:  # whatever it is goes on up, once the loop is closed
             self._loop.close()
             raise
+
+    @property
+    def verdicts(self) -> Path:
+        """The file of what the judge said."""
+        return self._store.path
 
     def ask(
         self, questions: Sequence[Question], read: Callable[[str], VerdictT | None]

@@ -112,4 +112,11 @@ class ScoreReport:
             lines.append(
                 f"  {'errors':<{width}}  {self.failed} rows can't be scored; the reasons are in {self.errors}"
             )
-        return "\n".join([*lines, f"  {'output':<{width}}  {self.output}"])
+        return "\n".join([*lines, f"  {'output':<{width}}  {self.output}", *self._next()])
+
+    def _next(self) -> list[str]:
+        """The command that takes the scores on, where they are of answers and not of pairs already."""
+        if self.tally.margins:
+            return []
+        pairs = self.output.with_name(f"{self.output.stem}.pairs.jsonl")
+        return [f"next: autoalign-cli data pairs {self.output} --output {pairs}"]

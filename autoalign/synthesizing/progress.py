@@ -40,7 +40,8 @@ class SynthesisProgress:
         if now - self._last < (_TERMINAL_EVERY if self._terminal else _LINE_EVERY):
             return
         self._last = now
-        seconds = max(now - self._since, 1e-3)
+        # At least one, so that no rate is told of a moment.
+        seconds = max(now - self._since, 1.0)
         line = (
             f"synthesize: {self._kept}{self._wanted} rows kept, {self._dropped} dropped; "
             f"{self._texts} texts, {self._texts / seconds:.2f} texts/s, "

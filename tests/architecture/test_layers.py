@@ -7,7 +7,7 @@ LAYERS = {
     "synthesis judging curation prompts orphans intervals "
     "keyed_lines principals",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder merging training sampling scoring synthesizing batching "
+    "engines": "cluster hub demo_model model_folder embedding merging training sampling scoring synthesizing batching "
     "evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
@@ -19,6 +19,7 @@ SIDEWAYS = {
     "demo_model": {"hub"},
     "model_folder": {"hub"},
     "merging": {"model_folder"},
+    "embedding": {"model_folder"},
     "training": {"cluster", "hub", "model_folder"},
     "sampling": {"cluster", "hub", "model_folder"},
     "scoring": {"model_folder", "sampling", "training"},

@@ -90,7 +90,11 @@ def test_retry_after_is_read_as_seconds_milliseconds_or_a_date() -> None:
 
 DETAILS = {
     "http_options": {"port": 8000, "root_path": ""},
-    "applications": {"llm": {"route_prefix": "/"}, "other": {"route_prefix": "/b"}},
+    "applications": {
+        "llm": {"route_prefix": "/"},
+        "other": {"route_prefix": "/b"},
+        "own": {"route_prefix": None},
+    },
     "proxies": {
         "n1": {"node_ip": "10.0.0.2", "status": "HEALTHY"},
         "n2": {"node_ip": "10.0.0.1", "status": "HEALTHY"},
@@ -103,8 +107,12 @@ def test_a_serve_application_is_asked_at_every_proxy_that_is_up() -> None:
     """Keys as in ray.serve.schema.ServeInstanceDetails."""
     assert urls_in(DETAILS, "llm") == ("http://10.0.0.1:8000/v1", "http://10.0.0.2:8000/v1")
     assert urls_in(DETAILS, "other")[0] == "http://10.0.0.1:8000/b/v1"
-    with pytest.raises(ConfigError, match=r"no application 'lm'.*did you mean 'llm'.*there are: llm, other"):
+    with pytest.raises(
+        ConfigError, match=r"no application 'lm'.*did you mean 'llm'.*there are: llm, other, own"
+    ):
         urls_in(DETAILS, "lm")
+    with pytest.raises(ConfigError, match="give the address it listens on with --base-url"):
+        urls_in(DETAILS, "own")
 
 
 def config(**values: object) -> InferConfig:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 
-from autoalign.diversity import diversity
+from autoalign.diversity import diversity, embedding_spread
 from autoalign.formats import Record
 from autoalign.records import PreferencePair
 
-_MOST = 1000
+_MOST, _MOST_EMBEDDED = 1000, 200
 
 
 class AnswerSample:
@@ -36,9 +36,17 @@ class AnswerSample:
         elif (place := self._draw.randrange(self._seen)) < _MOST:
             self.texts[place] = text
 
-    def line(self) -> str:
-        """What is printed."""
+    def lines(self, embedder: str | None = None) -> Iterator[str]:
+        """What is printed; `embedder`: the model folder that also gives their spread."""
         if len(self.texts) < 2:
-            return "diversity   fewer than two answers"
+            yield "diversity   fewer than two answers"
+            return
         of = "" if self._seen <= _MOST else f" of {self._seen:,}"
-        return f"diversity   {diversity(self.texts)} ({len(self.texts):,}{of} answers)"
+        yield f"diversity   {diversity(self.texts)} ({len(self.texts):,}{of} answers)"
+        if embedder is not None:
+            from autoalign.embedding import Embedder
+
+            drawn = self._draw.sample(self.texts, min(_MOST_EMBEDDED, len(self.texts)))
+            vectors = Embedder(embedder).vectors(drawn)
+            spread = f"{embedding_spread(vectors):.3f}" if len(vectors) > 1 else "unknown"
+            yield f"            embedding spread {spread} (mean cosine distance of {len(vectors):,} answers)"

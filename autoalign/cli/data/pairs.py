@@ -47,4 +47,5 @@ def run(args: list[str]) -> int:
     print(f"{output}: as {options.to} ({time.perf_counter() - start:.2f} s)")
     print("\n".join(report.lines()))
     _rows.said_bad(options, problems)
+    print(f"next: autoalign-cli dpo --model-name-or-path MODEL --data-path {output} --output-dir outputs/dpo")
     return 0

@@ -27,8 +27,13 @@ def run(args: list[str]) -> int:
     _flags.add_bad_rows(parser)
     parser.add_argument("--tokenizer", metavar="PATH", help="model folder or hub name: count tokens")
     parser.add_argument("--diversity", action="store_true", help="distinct-n and self-BLEU of the answers")
+    parser.add_argument(
+        "--embedder", metavar="PATH", help="with --diversity: model whose vectors tell how far they lie apart"
+    )
     parser.add_argument("--plot", metavar="FILE.png", type=_picture, help="histograms as a picture")
     options = parser.parse_strict(args)
+    if options.embedder and not options.diversity:
+        parser.error("--embedder goes with --diversity")
     records = formats.iter_records(
         options.file,
         kind=options.kind,
@@ -45,7 +50,8 @@ def run(args: list[str]) -> int:
     for line in (*report(found, unit), *scores.lines()):
         print(line)
     if options.diversity:
-        print(answers.line())
+        for line in answers.lines(options.embedder):
+            print(line)
     if options.plot:
         named = {
             name if name == "turns" else f"{name} ({unit})": each for name, each in found.lengths.items()

@@ -36,7 +36,11 @@ def _details() -> Mapping[str, Any]:
 def urls_in(details: Mapping[str, Any], app: str) -> tuple[str, ...]:
     """The URLs of `app` in what Serve's controller tells of itself (`ServeInstanceDetails`)."""
     apps = details["applications"]
-    if app not in apps or apps[app]["route_prefix"] is None:
+    if app in apps and apps[app]["route_prefix"] is None:
+        raise ConfigError(
+            f"serve_app: '{app}' has no route of Ray Serve's; give the address it listens on with --base-url"
+        )
+    if app not in apps:
         known = ", ".join(sorted(apps)) or "none"
         raise ConfigError(f"serve_app: no application '{app}'{nearest(app, apps)}; there are: {known}")
     port = details["http_options"]["port"]

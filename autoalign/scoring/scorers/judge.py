@@ -135,7 +135,11 @@ class JudgeScorer:
         return Question(text, {"a": names[0], "b": names[1]})
 
     def _unread(self) -> Unscorable:
-        return Unscorable(f"no verdict could be had or read in {self._options.judge_tries} tries")
+        tries = self._options.judge_tries
+        return Unscorable(
+            f"no verdict could be had or read in {tries} tries; what the judge said is in "
+            f"{self._judge.verdicts.name}"
+        )
 
 
 def create(options: Options, job: Job) -> JudgeScorer:
