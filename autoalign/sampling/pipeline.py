@@ -13,7 +13,7 @@ from autoalign import errors
 from autoalign.errors import JobFailed
 from autoalign.sampling import messages, replicas
 from autoalign.sampling.feed import Feed
-from autoalign.sampling.messages import Message
+from autoalign.sampling.messages import Answer, Message
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.replicas import Replicas
 from autoalign.sampling.worker import EngineWorker, WorkerSpec
@@ -41,7 +41,15 @@ def silencer() -> Iterator[Callable[[], None]]:
         yield hush
 
 
-def answers(tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]) -> Iterator[Message]:
+def answers(
+    tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]
+) -> Iterator[list[Answer]]:
+    """Like `reports`, of which these are the answers."""
+    for message in reports(tasks, spec, pool, hush):
+        yield message.answers
+
+
+def reports(tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]) -> Iterator[Message]:
     """Run `tasks` through a pool of engines (fewer where they would idle); needs `cluster.ray_session`.
 
     Prompts are taken from `tasks` as there is room for them, so that their number costs no memory.

@@ -171,7 +171,7 @@ def _one_pass(
     before = collector.missing
     tasks = pipeline.Tasks(arranged(collector.open_tasks()), config.n, before)
     try:
-        for message in pipeline.answers(tasks, spec, pool, hush):
+        for message in pipeline.reports(tasks, spec, pool, hush):
             progress.heard(message.replica, message.in_flight)
             collector.take(message.answers, progress)
     except JobFailed as error:

@@ -7,8 +7,8 @@ LAYERS = {
     "synthesis judging curation prompts orphans intervals "
     "keyed_lines principals",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder embedding merging training sampling scoring synthesizing batching "
-    "evaluation alignment",
+    "engines": "cluster hub demo_model model_folder embedding merging training sampling scoring synthesizing "
+    "batching evaluation alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }

@@ -28,6 +28,7 @@ def test_no_kind_takes_code_secrets_or_addresses_from_a_user(name):
         "trust_remote_code",
         "base_url",
         "judge_base_url",
+        "user_base_url",
         "api_key_env",
         "judge_api_key_env",
         "ray_address",

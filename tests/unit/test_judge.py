@@ -165,5 +165,5 @@ def test_a_prompt_of_ones_own(tmp_path):
     file.write_text("{{ answer }}|{{ nothing }}")
     with pytest.raises(ConfigError, match="'nothing' is undefined; there are: answer"):
         JudgePrompt(str(file)).fill(answer="x")
-    with pytest.raises(ConfigError, match=r"give a file, or one of .*pairwise, rubric"):
+    with pytest.raises(ConfigError, match=r"give a file, or one of .*pairwise.*rubric"):
         JudgePrompt("rubrik")
