@@ -15,6 +15,9 @@ from autoalign.algorithms import Prompt
 from autoalign.config.align import AlignConfig
 from autoalign.curation.answers import prompt_key
 from autoalign.errors import ConfigError, DataError
+from autoalign.formats._stream import detect
+from autoalign.formats._types import get_format
+from autoalign.records import Message
 
 
 class PromptSets(NamedTuple):
@@ -78,28 +81,36 @@ def digest(prompts: Sequence[Prompt]) -> str:
 
 def _of_files(paths: Sequence[str], format: str | None) -> Iterator[Prompt]:
     for path in paths:
-        loaded = formats.load(path, format=format, purpose="prompts")
-        for record in loaded.records:
-            messages = getattr(record, "messages", None) or getattr(record, "prompt", ())
-            if not messages or messages[-1].role != "user":
-                raise DataError("the prompt does not end with a user's turn", record.source, record.line)
+        if _holds_pairs(path, format):
+            for pair in formats.load(path, format=format, kind="preference").pairs:
+                yield _prompt(pair, pair.prompt, pair.chosen[-1].content, pair.rejected[-1].content)
+            continue
+        for record in formats.load(path, format=format, purpose="prompts").conversations:
             answer = record.extra.get("reference")
-            yield Prompt(
-                record.id,
-                tuple(messages),
-                None if answer is None else str(answer),
-                None if answer is None else _final(str(answer)),
-                _text(record.extra.get("rejected")),
-            )
+            yield _prompt(record, record.messages, None if answer is None else str(answer), None)
+
+
+def _holds_pairs(path: str, format: str | None) -> bool:
+    first = next(iter(formats.read_rows(path)), None)
+    if first is None or not isinstance(first.value, dict):
+        return False
+    try:
+        return (get_format(format) if format else detect(first.value)).KIND == "preference"
+    except DataError:
+        return False  # the reader says it better, with file and line
+
+
+def _prompt(
+    record: formats.Record, messages: tuple[Message, ...], answer: str | None, rejected: str | None
+) -> Prompt:
+    if not messages or messages[-1].role != "user":
+        raise DataError("the prompt does not end with a user's turn", record.source, record.line)
+    return Prompt(record.id, messages, answer, None if answer is None else _final(answer), rejected)
 
 
 def _final(answer: str) -> str:
     """What stands behind GSM8K's `####`; all of it elsewhere."""
     return answer.rsplit("####", 1)[-1].strip() or answer
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _distinct(prompts: Sequence[Prompt]) -> Iterator[Prompt]:

@@ -216,6 +216,28 @@ def test_the_plan_counts_texts_without_a_model(tmp_path: Path) -> None:
     assert "in all: 380 texts" in plan
 
 
+def test_pairs_bring_both_their_answers_and_solutions_their_result(tmp_path: Path) -> None:
+    pairs, solutions = tmp_path / "pairs.jsonl", tmp_path / "solutions.jsonl"
+    pairs.write_text(json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": "No."}) + "\n")
+    solutions.write_text(json.dumps({"question": "2 + 2?", "answer": "2 + 2 = 4\n#### 4"}) + "\n")
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text(json.dumps({"question": "Who?"}) + "\n")
+    values = {"model_name_or_path": "m", "output_dir": "o", "algorithm": "wpo", "metric": "judge"}
+    paths = {"prompt_path": [str(pairs), str(solutions)], "held_out_path": str(held_out)}
+    pair, solution = read(AlignConfig.build({**values, **paths})).training
+    assert (pair.question, pair.answer, pair.rejected) == ("Why?", "So.", "No.")
+    assert (solution.answer, solution.reference) == ("2 + 2 = 4\n#### 4", "4")
+
+
+def test_earlier_rounds_data_are_carried_on(tmp_path: Path) -> None:
+    loop = job(tmp_path, carry_rounds=1, promote_when="always")
+    ledger = loop.run()
+    second = store_of(loop).find(ledger.rounds[1].stages["train"])
+    assert second is not None
+    assert second.record["after"][:2] == [entry.stages["data"] for entry in ledger.rounds]
+    assert len(second.record["inputs"]["data"]) == 2
+
+
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs" / "align").glob("*.yaml"))
 
 
