@@ -34,7 +34,7 @@ def llm_generate(settings: Settings, n: int) -> dict[str, Any]:
 
 
 def async_llm(settings: Settings, n: int) -> dict[str, Any]:
-    """All submitted at once, long prompts first; a thread on every CPU; short cache blocks for n > 1."""
+    """All submitted at once, long prompts first; a thread on every CPU; short cache blocks."""
     _environment()
     cpus = sorted(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = str(len(cpus))
@@ -46,9 +46,7 @@ async def _async_llm(settings: Settings, n: int) -> dict[str, Any]:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    tuned: dict[str, Any] = {"max_num_seqs": 256, "enable_chunked_prefill": n == 1}
-    if n > 1:
-        tuned["block_size"] = 32
+    tuned: dict[str, Any] = {"max_num_seqs": 256, "enable_chunked_prefill": n == 1, "block_size": 32}
     llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine(settings), **tuned))
     first: list[float] = []
 

@@ -24,6 +24,13 @@ class _Queue:
         self._given = 0
         self._total: int | None = None
         self._changed = asyncio.Event()
+        self._begun = False
+
+    async def begin(self) -> None:
+        """The source starts. Ray repeats one whose process was lost, but not what it had passed on."""
+        if self._begun:
+            raise RuntimeError("the source of tasks was lost")
+        self._begun = True
 
     async def put(self, task: bytes) -> None:
         """A task more."""
@@ -98,6 +105,7 @@ def _passed_on(_: pa.Table, queue: Any) -> Iterator[pa.Table]:
     import pyarrow as pa
     import ray
 
+    ray.get(queue.begin.remote())
     while tasks := ray.get(queue.take.remote()):
         for task in tasks:
             yield pa.table({"task": pa.array([task], pa.binary())})

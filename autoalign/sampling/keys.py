@@ -26,7 +26,7 @@ _JOB_SIZE = 4
 # Fields of EngineOptions that change how an answer is made, not which one.
 _HOW = {
     "model", "tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "enforce_eager",
-    "trust_remote_code", "use_gpu", "threads", "seeded", "shares_prefixes", "concurrency", "base_url",
+    "trust_remote_code", "use_gpu", "threads", "seeded", "concurrency", "base_url",
     "api_key_env", "max_retries", "timeout",
     "requests_per_minute", "tokens_per_minute", "serve_app", "served_model", "extra",
 }  # fmt: skip

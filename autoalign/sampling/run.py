@@ -56,11 +56,7 @@ def run(config: InferConfig) -> SampleReport:
     turns = turns_of(config, setup)
     if turns is not None:
         options = turns.with_room(config.backend, options)
-    options = replace(
-        options,
-        seeded=any(not one.greedy for one in sweep.params),
-        shares_prefixes=config.n * len(sweep.variants) > 1,
-    )
+    options = replace(options, seeded=any(not one.greedy for one in sweep.params))
     ways = sweep.params if sweep.recorded else ()
     spec = WorkerSpec(config.backend, options, params, config.seed, ways, turns)
     keys = AnswerKeys.of_job(spec, config.split_reasoning)

@@ -68,9 +68,8 @@ class EngineOptions:
     """What an engine is made from; travels to the machine that runs it.
 
     `use_gpu` is whether the cluster has GPUs; `threads` are those of an engine without one (None: all
-    CPUs of its machine). `seeded` says that answers are drawn from seeds, `shares_prefixes` that many
-    prompts begin alike, as the `n` answers of one do. `base_url` lists endpoints of equal worth; the
-    limits a minute are this engine's share of the job's. `served_model` is the model's name at a
+    CPUs of its machine). `seeded` says that answers are drawn from seeds. `base_url` lists endpoints of
+    equal worth; the limits a minute are this engine's share of the job's. `served_model` is the model's name at a
     deployment, where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what to simulate).
     """
 
@@ -85,7 +84,6 @@ class EngineOptions:
     use_gpu: bool = False
     threads: int | None = None
     seeded: bool = True
-    shares_prefixes: bool = False
     concurrency: int | None = None
     base_url: tuple[str, ...] = ()
     serve_app: str | None = None

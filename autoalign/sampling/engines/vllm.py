@@ -25,7 +25,7 @@ from autoalign.sampling.engines.base import (
 from autoalign.sampling.vllm_process import prepare_environment, root_cause
 
 _SEQUENCES = 256  # in one batch; as `replicas.DEFAULT_CONCURRENCY`
-_SHORT_BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
+_BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
 SUPPORTS = frozenset({"json_schema", "logprobs"})
 
 
@@ -126,11 +126,10 @@ def _on_cpu(options: EngineOptions) -> dict[str, Any]:
     vLLM 0.29 rewinds the generator of a seeded request whose prompt it splits, and dies of it: a CPU's
     generator has no offset (gpu_model_runner._bookkeeping_sync). Without seeds, prompts may be split.
     """
-    args: dict[str, Any] = {"enable_chunked_prefill": not options.seeded}
+    # Prompts share whole blocks of the cache: of vLLM's 128 tokens a short prompt fills none.
+    args: dict[str, Any] = {"enable_chunked_prefill": not options.seeded, "block_size": _BLOCK}
     if options.concurrency is None:
         args["max_num_seqs"] = _SEQUENCES
-    if options.shares_prefixes:
-        args["block_size"] = _SHORT_BLOCK  # whole blocks are shared; of 128 tokens a short prompt fills none
     return args
 
 
