@@ -69,8 +69,9 @@ class EngineOptions:
 
     `use_gpu` is whether the cluster has GPUs; `threads` are those of an engine without one (None: all
     CPUs of its machine). `seeded` says that answers are drawn from seeds. `base_url` lists endpoints of
-    equal worth; the limits a minute are this engine's share of the job's. `served_model` is the model's name at a
-    deployment, where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what to simulate).
+    equal worth; the limits a minute are this engine's share of the job's. `served_model` is the model's
+    name at a deployment, where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what
+    to simulate).
     """
 
     model: str
