@@ -16,6 +16,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from autoalign import manifest
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed
 from autoalign.sampling.prompts import Prompt
@@ -97,12 +99,12 @@ def _content(prompt: Prompt) -> bytes:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, default=str).encode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # it is strict about surrogates, and about integers beyond 64 bits
+        return json.dumps(value, sort_keys=True, default=str).encode()
 
 
 def _digest(parts: Iterable[bytes], size: int) -> bytes:
-    digest = blake2b(digest_size=size)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
+    framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return blake2b(framed, digest_size=size).digest()
