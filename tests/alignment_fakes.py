@@ -92,7 +92,11 @@ def skill(folder: str) -> float:
 
 
 def job(
-    tmp_path: Path, fault: Fault | None = None, trainer: Callable[[Fault], Any] = FakeTrainer, **settings: Any
+    tmp_path: Path,
+    fault: Fault | None = None,
+    trainer: Callable[[Fault], Any] = FakeTrainer,
+    sampler: Callable[[Fault], Any] = FakeSampler,
+    **settings: Any,
 ) -> Loop:
     """A loop over 60 questions, of which 20 are held out; the first model has skill 0.3."""
     tmp_path.mkdir(exist_ok=True)
@@ -106,7 +110,7 @@ def job(
     }  # fmt: skip
     config = AlignConfig.build(values)
     fault = fault or Fault()
-    machinery = Machinery(FakeSampler(fault), trainer(fault), digest, verify, verify, extract=str)
+    machinery = Machinery(sampler(fault), trainer(fault), digest, verify, verify, extract=str)
     first = str(write_model(tmp_path / "first", 0.3))
 
     def note(line: str) -> None:

@@ -47,7 +47,11 @@ def lines(ledger: Ledger, store: StageStore) -> Iterator[str]:
 def _shown(what: str, figures: Mapping[str, Any]) -> str:
     if what == "data":
         dropped = ", ".join(f"{count} {rule}" for rule, count in figures["dropped"].items())
-        return f"{figures['rows']} rows of {figures['prompts']} prompts; dropped: {dropped or 'none'}"
+        longer = figures.get("chosen_longer")
+        lengths = "" if longer is None else f"; chosen is longer in {longer:.0%}"
+        return (
+            f"{figures['rows']} rows of {figures['prompts']} prompts{lengths}; dropped: {dropped or 'none'}"
+        )
     if what == "train":
         return ", ".join(
             f"{key} {value:g}" for key, value in figures.items() if isinstance(value, int | float)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import lineage, planning, status
 from autoalign.alignment.loop import PROMOTED
 from autoalign.alignment.prompts import read
@@ -15,7 +16,7 @@ from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import Stage, StageStore
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, JobFailed
-from tests.alignment_fakes import FakeTrainer, Fault, Killed, job, outputs, skill, verdicts
+from tests.alignment_fakes import FakeSampler, FakeTrainer, Fault, Killed, job, outputs, skill, verdicts
 
 KILL_POINTS = sorted(random.Random(7).sample(range(1, 26), 20))
 
@@ -256,6 +257,37 @@ def test_a_round_without_a_row_fails_and_says_why(tmp_path: Path) -> None:
     loop = job(tmp_path, options={"samples": 1})
     with pytest.raises(JobFailed, match=r"kept no row: fewer than two scored answers \(40\)"):
         loop.run()
+
+
+class Nonsense(FakeSampler):
+    """A judge that refuses one question of five, fails on another, and says nothing of use on a third."""
+
+    def _reply(self, skilled: float, ask: Ask) -> Reply:
+        number = int(ask.key.split("q")[1].split("/")[0])
+        bad = {
+            0: Reply("I'm sorry, but I can't compare these. [[A]]"),
+            1: Reply("", "error"),
+            2: Reply("Both!"),
+        }
+        if ask.model == "judge" and number % 5 in bad:
+            return bad[number % 5]
+        return super()._reply(skilled, ask)
+
+
+def test_a_judge_that_talks_nonsense_drops_rows_by_rule_and_decides_nothing(tmp_path: Path) -> None:
+    loop = job(tmp_path, algorithm="online_dpo", options={}, metric="judge", rounds=1, sampler=Nonsense)
+    ledger = loop.run()
+    report = store_of_first(ledger)
+    dropped = report["data"]["dropped"]
+    assert {rule for rule in dropped if rule.startswith("judge: ")} == {
+        "judge: it refused", "judge: the engine failed", "judge: no verdict could be read",
+    }  # fmt: skip
+    # 40 prompts, three of five with such a judge.
+    assert report["data"]["judge_problems"] == 24
+    # Both orders, three tries.
+    asked = [key for key in loop._machinery.sample.asked if key.startswith("round-1/") and "/online/" in key]
+    assert len([key for key in asked if key.endswith("#3")]) == 24 * 2
+    assert report["evaluation"]["judge_unread"] > 0
 
 
 def test_a_generator_is_trained_beside_the_policy(tmp_path: Path) -> None:
