@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,7 +63,10 @@ def check(
     for key, value in values.items():
         if key not in kind.config.model_fields:
             raise InvalidField(key, f"unknown key '{key}'{nearest(key, kind.config.model_fields)}")
-        resolved[key] = _each(value, _resolver(kind.role(key), key, references, folder))
+        if key in kind.nested:
+            resolved[key] = _Mapping(kind, key, references, folder).resolve(value, key, kind.nested[key])
+        else:
+            resolved[key] = _each(value, _resolver(kind.role(key), key, references, folder))
     for key, default in kind.outputs.items():
         if resolved.get(key) is None:
             resolved[key] = str(folder / default)
@@ -80,6 +84,33 @@ def _each(value: Any, resolve: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [_each(part, resolve) for part in value]
     return value
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    """Resolves what stands in the mapping, or the list of mappings, of one key."""
+
+    kind: Kind
+    key: str
+    references: References
+    folder: Path
+
+    def resolve(self, value: Any, place: str, roles: Mapping[str, Role]) -> Any:
+        """`value` with every text in it resolved; a key without a role may hold numbers alone."""
+        if isinstance(value, list):
+            return [self.resolve(part, place, roles) for part in value]
+        if not isinstance(value, dict):
+            raise InvalidField(place, "a mapping is expected")
+        return {name: self._part(part, name, place, roles) for name, part in value.items()}
+
+    def _part(self, part: Any, name: str, place: str, roles: Mapping[str, Role]) -> Any:
+        inside = f"{place}.{name[:100]}"
+        if isinstance(part, dict):
+            return self.resolve(part, inside, self.kind.nested.get(f"{self.key}.*", {}))
+        role = roles.get(name, roles.get("*"))
+        if role is None:
+            role = Role.TEXT if isinstance(part, bool | int | float | None) else Role.CLOSED
+        return _each(part, _resolver(role, inside, self.references, self.folder))
 
 
 def _resolver(role: Role, key: str, references: References, folder: Path) -> Callable[[str], str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autoalign.jobs import kinds
 from autoalign.jobs.platform import Platform
+from autoalign.jobs.roots import below
 from autoalign.jobs.states import FINAL, State
 from autoalign.jobs.tables import JobRow, ModelRow
 
@@ -39,7 +42,11 @@ def finish(platform: Platform, job: JobRow, ending: Ending) -> bool:
     return platform.jobs.move(job, "running", ending.state, note, **values)
 
 
-def _register(platform: Platform, job: JobRow) -> str:
+def _register(platform: Platform, job: JobRow) -> str | None:
+    """Register the job's model; None where it has made none."""
+    folder = _model_folder(platform, job)
+    if folder is None:
+        return None
     model_id = model_name(job)
     platform.models.add(
         ModelRow(
@@ -47,11 +54,24 @@ def _register(platform: Platform, job: JobRow) -> str:
             owner=job.owner,
             job_id=job.id,
             parent=_parent(job),
-            path=str(platform.folder(job.id).out),
+            path=str(folder),
             created_at=time.time(),
         )
     )
     return model_id
+
+
+def _model_folder(platform: Platform, job: JobRow) -> Path | None:
+    """Where the model lies; a report that names one outside of the job's results tells of no new one."""
+    out = platform.folder(job.id).out
+    named = kinds.load(job.kind).model_named_by
+    if named is None:
+        return out
+    try:
+        told = str(json.loads((out / named[0]).read_bytes())[named[1]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return below([out], told)
 
 
 def model_name(job: JobRow) -> str:

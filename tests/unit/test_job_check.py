@@ -98,3 +98,34 @@ def test_files_and_results_of_others_are_not_there(platform):
     for name in (row.id, f"{job.id}/rows.jsonl", f"{job.id}/../config.yaml"):
         with pytest.raises(InvalidField):
             platform.submit(BOB, sft(data_path=[name]))
+
+
+ALIGN = {"model_name_or_path": "base", "prompt_path": "rows.jsonl", "algorithm": "rft", "verifier": "numeric"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training", {"trust_remote_code": True}),
+        ("training", {"data_path": ["/etc/passwd"]}),
+        ("training", {"storage_path": "s3://bucket"}),
+        ("training", "{trust_remote_code: true}"),
+        ("engine", {"base_url": "http://elsewhere"}),
+        ("engine", {"new_text_key": "x"}),
+        ("models", {"judge": "/etc"}),
+        ("models", {"judge": {"backend": "openai", "base_url": "http://elsewhere"}}),
+        ("models", {"judge": {"model_path": "/etc"}}),
+        ("options", {"file": "/etc/passwd"}),
+        ("round_options", [{"deep": {"file": "x"}}]),
+    ],
+)
+def test_mappings_are_looked_into(platform, key, value):
+    assert field_of(platform, Order("align", {**ALIGN, key: value})).split(".")[0] == key
+
+
+def test_a_mapping_with_allowed_keys_is_taken(platform, tmp_path):
+    training = {"learning_rate": 1e-4, "use_lora": True, "conv_template_name": "chatml"}
+    job = platform.submit(ALICE, Order("align", {**ALIGN, "training": training, "models": {"judge": "base"}}))
+    text = platform.folder(job.id).config.read_text()
+    assert f"judge: {tmp_path}/roots/base" in text
+    assert "learning_rate: 0.0001" in text

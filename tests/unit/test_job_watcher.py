@@ -1,5 +1,6 @@
 """Jobs from queued to their end, with a runner that a test speaks for."""
 
+import json
 import threading
 
 import pytest
@@ -243,3 +244,19 @@ def test_one_jobs_fault_holds_no_other_up(platform):
     end(platform, second, 0)
     watcher(platform).round()
     assert look(platform, second).state == "succeeded"
+
+
+@pytest.mark.parametrize(("policy", "registered"), [("round-1/model", True), ("../../../roots/base", False)])
+def test_an_aligned_model_is_the_one_that_its_report_names(platform, policy, registered):
+    config = {"model_name_or_path": "base", "prompt_path": "rows.jsonl", "algorithm": "rft"}
+    job = platform.submit(ALICE, Order("align", {**config, "verifier": "numeric"}))
+    watcher(platform).round()
+    out = platform.folder(job.id).out
+    (out / "round-1" / "model").mkdir(parents=True)
+    (out / "report.json").write_text(json.dumps({"policy": str(out / policy)}))
+    end(platform, job, 0)
+    watcher(platform).round()
+    job = look(platform, job)
+    assert (job.state, job.model_id is not None) == ("succeeded", registered)
+    if registered:
+        assert platform.models.find(job.model_id, ALICE) == out / "round-1" / "model"

@@ -37,6 +37,10 @@ class Kind:
         outputs: where results go when nothing else is said, relative to the job's folder.
         makes_model: its output folder is a model that is registered when it succeeds.
         resumes: started again, it goes on from what it has saved.
+        nested: for a key that holds a mapping, the roles of the keys in it; `*` is any other. Where one of
+            these holds a mapping again, its roles are under `KEY.*`.
+        model_named_by: (file, key) of a JSON file in `out` that says which folder the model is;
+            None: `out` itself.
     """
 
     config: type[JobConfig]
@@ -45,6 +49,8 @@ class Kind:
     outputs: Mapping[str, str] = field(default_factory=dict)
     makes_model: bool = False
     resumes: bool = True
+    nested: Mapping[str, Roles] = field(default_factory=dict)
+    model_named_by: tuple[str, str] | None = None
 
     def role(self, key: str) -> Role:
         """The role of a key; keys without text (numbers, flags, fixed choices) are free."""
@@ -55,7 +61,7 @@ class Kind:
 
 def holds_text(annotation: Any) -> bool:
     """Whether a value of this type may be text of the user's choice."""
-    if annotation is str:
+    if annotation in (str, Any):
         return True
     origin = get_origin(annotation)
     if origin is Annotated:
