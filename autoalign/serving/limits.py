@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from autoalign.serving.access import ASGIApp, ASGIScope, Receive
 from autoalign.serving.openai_error import Send, error_body, send_error
 
 
-class BodyTooLong(Exception):
-    """Raised where the body is read, and answered with 413 by `LimitBody`."""
+class BodyTooLong(HTTPException):
+    """Raised where the body is read; FastAPI answers it like any other of its kind."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, _body(most), {"connection": "close"})
 
 
 class LimitBody:
@@ -41,7 +46,7 @@ class LimitBody:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > most:
-                raise BodyTooLong
+                raise BodyTooLong(most)
             return message
 
         async def noted(message: MutableMapping[str, Any]) -> None:
@@ -96,5 +101,8 @@ def _announced(scope: ASGIScope) -> int:
 
 
 async def _too_long(send: Send, most: int) -> None:
-    message = f"The request's body is above the limit of {most} bytes."
-    await send_error(send, 413, error_body(message, code="request_too_large"), {"connection": "close"})
+    await send_error(send, 413, _body(most), {"connection": "close"})
+
+
+def _body(most: int) -> Mapping[str, Any]:
+    return error_body(f"The request's body is above the limit of {most} bytes.", code="request_too_large")

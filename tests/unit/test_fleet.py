@@ -1,0 +1,159 @@
+"""Engines started when asked for, replaced without a gap, and put away when unused."""
+
+import asyncio
+import json
+
+import pytest
+
+from autoalign.config.serve import ServeConfig
+from autoalign.errors import JobFailed
+from autoalign.serving.catalogue import Catalogue
+from autoalign.serving.fleet import Fleet
+from autoalign.serving.placement import Placement, Refusal
+
+
+class Launcher:
+    """Engines that start when `gate` is open; those of a name in `broken` never do."""
+
+    def __init__(self):
+        self.running, self.log, self.broken = set(), [], set()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def start(self, spec):
+        self.log.append(f"start {spec.model}")
+        await self.gate.wait()
+        if spec.model in self.broken:
+            raise JobFailed("out of memory at /secret/path")
+        self.running.add(spec.app_name)
+
+    async def stop(self, app_name):
+        self.log.append("stop")
+        self.running.discard(app_name)
+
+
+def write(root, name, weight="w"):
+    (root / name).mkdir(exist_ok=True)
+    for file in ("config.json", "tokenizer.json"):
+        (root / name / file).write_text("{}")
+    (root / name / "model.safetensors").write_text(weight)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path, name)
+    return tmp_path
+
+
+def fleet(root, launcher, **values):
+    config = ServeConfig.build({"model_roots": [str(root)], "max_loaded_models": 2, **values})
+    return Fleet(config, Catalogue([root]), launcher, use_gpu=False, linger=0)
+
+
+def run(test):
+    asyncio.run(test())
+
+
+def test_requests_for_one_model_share_one_start(root):
+    async def test():
+        launcher = Launcher()
+        placed = await asyncio.gather(*(fleet_of.place("a") for fleet_of in [fleet(root, launcher)] * 5))
+        assert launcher.log == ["start a"]
+        assert {each.app_name for each in placed} == launcher.running
+
+    run(test)
+
+
+def test_an_unknown_model_is_404_and_starts_nothing(root):
+    async def test():
+        launcher = Launcher()
+        refusal = await fleet(root, launcher).place("nobody")
+        assert (refusal.status, refusal.code, launcher.log) == (404, "model_not_found", [])
+
+    run(test)
+
+
+def test_the_model_longest_unused_makes_room(root):
+    async def test():
+        launcher = Launcher()
+        engines = fleet(root, launcher)
+        for name in ("a", "b", "a", "c"):
+            await engines.place(name)
+        assert launcher.log == ["start a", "start b", "stop", "start c"]
+        assert isinstance(await engines.place("a"), Placement)
+        assert len(launcher.log) == 4  # b was put away, a is still there
+
+    run(test)
+
+
+def test_a_changed_folder_is_answered_by_the_old_engine_until_the_new_one_runs(root):
+    async def test():
+        launcher = Launcher()
+        engines = fleet(root, launcher)
+        old = await engines.place("a")
+        launcher.gate.clear()
+        write(root, "a", "new weights")
+        assert await engines.place("a") == old
+        launcher.gate.set()
+        while len(launcher.running) < 2 and "stop" not in launcher.log:
+            await asyncio.sleep(0)
+        new = await engines.place("a")
+        assert new != old and new.app_name in launcher.running
+        while old.app_name in launcher.running:
+            await asyncio.sleep(0)
+
+    run(test)
+
+
+def test_a_new_state_that_fails_leaves_the_old_engine_in_place(root):
+    async def test():
+        launcher = Launcher()
+        engines = fleet(root, launcher)
+        old = await engines.place("a")
+        launcher.broken.add("a")
+        write(root, "a", "broken weights")
+        for _ in range(20):
+            assert await engines.place("a") == old
+        assert launcher.log == ["start a", "start a"]  # and it is not tried again and again
+
+    run(test)
+
+
+def test_a_model_that_cannot_be_loaded_is_503_without_the_servers_secrets(root):
+    async def test():
+        launcher = Launcher()
+        launcher.broken.add("a")
+        refusal = await fleet(root, launcher).place("a")
+        assert isinstance(refusal, Refusal) and refusal.status == 503
+        assert "/secret" not in refusal.message
+
+    run(test)
+
+
+def test_a_load_that_takes_too_long_goes_on_behind_the_answer(root):
+    async def test():
+        launcher = Launcher()
+        launcher.gate.clear()
+        engines = fleet(root, launcher, load_timeout=0.001)
+        assert (await engines.place("a")).retry_after == 10
+        launcher.gate.set()
+        while not launcher.running:
+            await asyncio.sleep(0)
+        assert isinstance(await engines.place("a"), Placement)
+
+    run(test)
+
+
+def test_an_adapter_is_answered_by_its_bases_engine(root):
+    async def test():
+        folder = root / "tuned"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(root / "a")}))
+        launcher = Launcher()
+        engines = fleet(root, launcher)
+        tuned, base = await engines.place("tuned"), await engines.place("a")
+        assert tuned == Placement(base.app_name, ("tuned", str(folder)))
+        assert launcher.log == ["start a"]
+
+    run(test)

@@ -1,0 +1,262 @@
+"""A request's way to an engine's server and back; the server here is a small one of the test's own."""
+
+import asyncio
+import contextlib
+import json
+
+import aiohttp
+import pytest
+
+from autoalign.config.serve import ServeConfig
+from autoalign.principals import Principal
+from autoalign.serving.app import Parts, build_app
+from autoalign.serving.engines import Refused
+from autoalign.serving.forwarding import Forwarder, openai_style
+from autoalign.serving.http_server import HttpServer, bind
+from autoalign.serving.leases import Grant, LeasedOnly, Leases
+from autoalign.serving.metrics import Metrics
+from autoalign.serving.placement import busy
+from tests.unit.asgi_calls import call
+
+READER = Principal("tok_1", "ada", frozenset({"infer"}))
+CHAT = "/v1/chat/completions"
+
+
+class Book:
+    def find(self, token):
+        return READER if token == "good" else None
+
+
+class World:
+    """An application in front of one engine's server, whose ASGI application the test gives."""
+
+    def __init__(self, engine, **grant):
+        self.engine, self.grant = engine, grant
+        self.leases, self.refusal, self.given = Leases(), None, 0
+        self.metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lease(self, model):
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+        lease = self.leases.new()
+        self.given += 1
+        try:
+            yield Grant(url=self.server.url, lease=lease.id, model=f"engine-of-{model}", **self.grant)
+        finally:
+            self.leases.end(lease)
+
+    async def __aenter__(self):
+        self.server = HttpServer(LeasedOnly(self.engine, self.leases), bind("127.0.0.1", 0))
+        self.session = aiohttp.ClientSession()
+        parts = Parts(
+            config=ServeConfig.build({"model_roots": ["x"], "max_body_bytes": 1024}),
+            forwarder=Forwarder(self, self.session, self.metrics, "demo"),
+            models=no_models,
+            metrics=self.metrics,
+            ready=no_models,
+            book=Book(),
+        )
+        self.app = build_app(parts)
+        return self
+
+    async def __aexit__(self, *_):
+        await self.session.close()
+        await self.server.close()
+
+    async def ask(self, body, path=CHAT, token="good"):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = [("authorization", f"Bearer {token}"), ("content-type", "application/json")]
+        return await call(self.app, path, method="POST", pieces=[content], headers=headers)
+
+
+async def no_models():
+    return []
+
+
+def engine_that_answers(pieces, status=200, kind=b"application/json", seen=None):
+    async def engine(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        if seen is not None:
+            seen.append((dict(scope["headers"]), json.loads(body)))
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return engine
+
+
+def run(test):
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def test_an_answer_comes_back_byte_for_byte_and_its_tokens_are_counted():
+    content = b'{"choices": [], "usage": {"completion_tokens": 7}}'
+
+    async def test():
+        async with World(engine_that_answers([content])) as world:
+            answer = await world.ask({"model": "m", "messages": []})
+            assert (answer.status, answer.body) == (200, content)
+            assert b'autoalign_output_tokens_total{model="m"} 7.0' in world.metrics.text()
+
+    run(test)
+
+
+def test_a_stream_comes_back_byte_for_byte():
+    events = [b'data: {"a": 1}\n\n', b'data: {"a": 2}\n\n', b"data: [DONE]\n\n"]
+
+    async def test():
+        async with World(engine_that_answers(events, kind=b"text/event-stream")) as world:
+            answer = await world.ask({"stream": True})
+            assert answer.body == b"".join(events)
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert b'autoalign_output_tokens_total{model="demo"} 2.0' in world.metrics.text()
+
+    run(test)
+
+
+def test_the_engine_gets_its_own_name_for_the_model_and_the_templates_end():
+    seen = []
+
+    async def test():
+        async with World(
+            engine_that_answers([b"{}"], seen=seen), stop=("</s>",), stop_token_ids=(2,), chat_template="T"
+        ) as world:
+            await world.ask({"model": "m", "messages": [], "stop": "x", "temperature": 0.1})
+        assert seen[0][1] == {
+            **{"model": "engine-of-m", "messages": [], "temperature": 0.1, "chat_template": "T"},
+            **{"stop": ["x", "</s>"], "stop_token_ids": [2]},
+        }
+
+    run(test)
+
+
+def test_no_token_of_a_user_reaches_an_engine():
+    seen = []
+
+    async def test():
+        async with World(engine_that_answers([b"{}"], seen=seen)) as world:
+            await world.ask({})
+        assert b"authorization" not in seen[0][0]
+
+    run(test)
+
+
+def test_a_full_queue_is_429_with_retry_after():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            world.refusal = busy(3)
+            answer = await world.ask({})
+            assert (answer.status, answer.headers["retry-after"]) == (429, "3")
+            assert answer.json["error"]["code"] == "rate_limit_exceeded"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"1", b'{"model": 3}', b'{"model": ""}', b'{"chat_template": "{{x}}"}', b"[" * 900],
+)
+def test_a_body_that_is_no_request_is_400_and_takes_no_lease(body):
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            assert ((await world.ask(body)).status, world.given) == (400, 0)
+
+    run(test)
+
+
+def test_a_body_above_the_limit_is_413():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            assert (await world.ask(b"x" * 1025)).status == 413
+
+    run(test)
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize", "/metrics", "/", "/v1/models"])
+def test_no_route_answers_without_a_token(path):
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            assert (await world.ask({}, path, token="bad")).status == 401
+
+    run(test)
+
+
+def test_an_engines_server_answers_nobody_without_a_lease():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            answer = await world.session.post(world.server.url + CHAT, json={})
+            assert answer.status == 403
+
+    run(test)
+
+
+def test_a_lease_opens_once():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world, world.lease("m") as grant:
+            headers = {"x-autoalign-lease": grant.lease}
+            statuses = []
+            for _ in range(2):
+                async with world.session.post(grant.url + CHAT, json={}, headers=headers) as answer:
+                    statuses.append(answer.status)
+            assert statuses == [200, 403]
+
+    run(test)
+
+
+def test_an_engine_that_went_away_before_it_answered_is_asked_again_elsewhere():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            alive = world.server
+            with bind("127.0.0.1", 0) as probe:
+                nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
+            urls = iter([nobody, alive.url])
+            world.server = type("Next", (), {"url": property(lambda _: next(urls))})()
+            answer = await world.ask({})
+            world.server = alive
+            assert (answer.status, world.given) == (200, 2)
+
+    run(test)
+
+
+def test_a_client_that_hangs_up_ends_the_engines_work():
+    ended = asyncio.Event()
+
+    async def endless(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        await receive()
+        start = {"type": "http.response.start", "status": 200}
+        await send({**start, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: {}\n\n", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        ended.set()
+
+    async def test():
+        async with World(endless) as world:
+            front = HttpServer(world.app, bind("127.0.0.1", 0))
+            request = world.session.post(
+                front.url + CHAT, json={"stream": True}, headers={"authorization": "Bearer good"}
+            )
+            async with request as answer:
+                await answer.content.readline()
+                answer.close()
+            await asyncio.wait_for(ended.wait(), 5)
+            await front.close()
+
+    run(test)
+
+
+def test_a_refusal_of_the_engine_reads_as_openai_writes_it():
+    status, content = openai_style(404, b'{"error": {"message": "no", "type": "NotFoundError", "code": 404}}')
+    expected = {"message": "no", "type": "invalid_request_error", "param": None, "code": "model_not_found"}
+    assert (status, json.loads(content)["error"]) == (404, expected)
