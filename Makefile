@@ -5,7 +5,7 @@ CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
 
-.PHONY: help setup setup-eval model demo demo-align test check lint format bench bench-train bench-sample bench-scale clean fuzz
+.PHONY: help setup setup-eval model demo demo-align serve test check lint format bench bench-train bench-serve bench-sample bench-scale clean fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo-align: model ## align the demo model in two rounds: short answers by RLCD, 
 	@$(CLI) align status outputs/demo-align
 	@echo "picture: outputs/demo-align/align.png"
 
+serve: model ## the endpoint on the demo model, port 8000 (SERVE_ARGS="--port 9000")
+	@$(CLI) serve --checkpoint_path models/$(DEMO_MODEL) --model_roots outputs $(SERVE_ARGS)
+
 test: model ## every test (PYTEST_ARGS="-k chat" for some)
 	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 
@@ -45,7 +48,7 @@ format: setup ## rewrite the sources with ruff
 fuzz: setup ## the HTTP API's document against 2,000 made-up requests for each operation
 	@FUZZ_EXAMPLES=2000 $(PYTHON_BIN) -m pytest -q --timeout 7200 tests/unit/test_openapi.py $(PYTEST_ARGS)
 
-bench: bench-train bench-sample bench-scale ## every benchmark
+bench: bench-train bench-serve bench-sample bench-scale ## every benchmark
 
 bench-train: model ## training next to TRL: tables into docs/benchmarks.md (BENCH_ARGS="--quick" to try it)
 	@$(PYTHON_BIN) -m benchmarks.train $(BENCH_ARGS)
@@ -55,6 +58,9 @@ bench-sample: model ## sampling next to vLLM alone and ray.data.llm: a table int
 
 bench-scale: setup ## the sampling pipeline with a million rows and 8 replicas: tables into docs/scale.md
 	@$(PYTHON_BIN) -m benchmarks.scale $(SCALE_ARGS)
+
+bench-serve: model ## serving next to vLLM's own server and ray.serve.llm: table into docs/benchmarks.md
+	@$(PYTHON_BIN) -m benchmarks.serve $(BENCH_ARGS)
 
 clean: ## remove caches and build outputs; environments, models and outputs stay
 	@rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,9 @@ from autoalign.config.serve import ServeConfig
 
 
 def serve(args: Sequence[str]) -> int:
-    """An endpoint, an endpoint with a chat page, or a chat in the terminal."""
+    """An endpoint, an endpoint with a chat page, or a chat in the terminal; `serve platform`: jobs too."""
+    if args and args[0] == "platform":
+        args = ["--jobs", "true", *args[1:]]
     config = config_from_args(ServeConfig, args, "autoalign-cli serve")
     if config.mode == "cli":
         return _in_terminal(config)

@@ -32,6 +32,14 @@ class ServeConfig(JobConfig):
         False, description="every route but /healthz and /readyz wants a token (autoalign-cli tokens create)"
     )
 
+    jobs: bool = Field(
+        False,
+        description="jobs, files, fine-tuning and batches too, as 'autoalign-cli serve platform' has them",
+    )
+    ray_jobs_address: str | None = Field(
+        None, description="jobs: dashboard of the Ray cluster they run on; none: processes of this machine"
+    )
+
     max_loaded_models: int = Field(
         2, ge=1, description="models in memory at a time; the one longest unused makes room"
     )

@@ -18,7 +18,7 @@ from autoalign.serving.openai_error import Send, error_body, send_error
 __all__ = ["EVERYBODY", "OPEN_PATHS", "SCOPES", "Principal", "RequireToken", "TokenBook", "principal_of"]
 
 OPEN_PATHS = ("/healthz", "/readyz")
-_KEY = "autoalign.principal"
+PRINCIPAL = "autoalign.principal"  # its key in the ASGI scope
 _POLICY_VIOLATION = 1008
 
 ASGIScope = MutableMapping[str, Any]
@@ -37,7 +37,7 @@ def principal_of(request: _HasScope) -> Principal:
     Raises:
         KeyError: the request came past the middleware, which is a fault of the application.
     """
-    principal: Principal = request.scope[_KEY]
+    principal: Principal = request.scope[PRINCIPAL]
     return principal
 
 
@@ -77,7 +77,7 @@ class RequireToken:
             message = f"This token lacks the scope '{missing}', which {scope['path']} needs."
             await _refuse(scope, send, 403, "missing_scope", message)
             return
-        scope[_KEY] = principal
+        scope[PRINCIPAL] = principal
         await self._app(scope, receive, send)
 
     def _is_open(self, scope: ASGIScope) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,11 +18,12 @@ from autoalign import __version__
 from autoalign.config.serve import ServeConfig
 from autoalign.serving.access import ASGIApp, RequireToken, TokenBook
 from autoalign.serving.forwarding import Forwarder
-from autoalign.serving.inference_routes import FORWARDED, Models, inference_router
+from autoalign.serving.inference_routes import FORWARDED, inference_router
 from autoalign.serving.limits import LimitBody, RateLimit
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.openai_error import error_body
 from autoalign.serving.request_log import RequestLog
+from autoalign.serving.visibility import Visibility
 
 # What a token may do, by the path's prefix; one that is not here needs any valid token.
 SCOPES: Mapping[str, str] = {
@@ -43,7 +45,7 @@ class Parts:
 
     config: ServeConfig
     forwarder: Forwarder
-    models: Models
+    visibility: Visibility
     metrics: Metrics
     ready: Callable[[], Awaitable[bool]]
     book: TokenBook | None = None
@@ -56,9 +58,10 @@ def build_app(parts: Parts) -> ASGIApp:
     app = FastAPI(title="AutoAlign", version=__version__, docs_url=None, redoc_url=None)
     for router in parts.routers:
         app.include_router(router)
-    app.include_router(inference_router(parts.forwarder, parts.models))
+    app.include_router(inference_router(parts.forwarder, parts.visibility))
     app.include_router(_own_routes(parts))
     app.add_exception_handler(HTTPException, _openai_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
     inner: Any = RateLimit(app, config.requests_per_minute)
     inner = LimitBody(inner, config.max_body_bytes, {"/v1/files": config.max_upload_bytes})
     inner = RequireToken(inner, parts.book, scopes=SCOPES)
@@ -94,3 +97,11 @@ async def _openai_error(request: Request, error: Exception) -> Response:
     detail = error.detail
     body = detail if isinstance(detail, dict) and "error" in detail else error_body(str(detail))
     return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """What FastAPI refuses by a route's types."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:])
+    return JSONResponse(error_body(str(first["msg"]), code="invalid_value", param=field or None), 400)

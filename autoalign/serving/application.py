@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
 from autoalign.config.serve import ServeConfig
+from autoalign.serving import registry
 from autoalign.serving.catalogue import Served, catalogue_of
 from autoalign.serving.fleet import Fleet
-from autoalign.serving.gateway import Gateway, MakeBook, MakeRouters
+from autoalign.serving.gateway import Gateway
 from autoalign.serving.placement import Placement, Refusal
 from autoalign.serving.serve_launcher import ONE_LOOP, QUIET, ServeLauncher
+
+if TYPE_CHECKING:
+    from autoalign.jobs.settings import Settings
 
 NAME = "autoalign"
 GATEWAY = "Gateway"
@@ -22,9 +26,12 @@ _DRAIN = 600.0  # seconds that a gateway that is replaced gets for its requests
 class FleetHost:
     """The one replica that knows which engines run."""
 
-    def __init__(self, config: ServeConfig, use_gpu: bool) -> None:
+    def __init__(self, config: ServeConfig, use_gpu: bool, where: Settings | None) -> None:
         logging.getLogger("autoalign.serving").setLevel(logging.INFO)
-        self._fleet = Fleet(config, catalogue_of(config), ServeLauncher(config), use_gpu)
+        known = None if where is None else registry.open_registry(where)
+        roots = [] if where is None else [where.home, *where.roots]
+        catalogue = catalogue_of(config, known, roots)
+        self._fleet = Fleet(config, catalogue, ServeLauncher(config), use_gpu)
 
     async def place(self, name: str) -> Placement | Refusal:
         """The engine for a model, started if need be."""
@@ -35,18 +42,16 @@ class FleetHost:
         return await self._fleet.models()
 
 
-def application(
-    config: ServeConfig,
-    use_gpu: bool,
-    make_book: MakeBook | None = None,
-    make_routers: MakeRouters | None = None,
-    gateways: int = 1,
-) -> Any:
+def application(config: ServeConfig, use_gpu: bool, gateways: int = 1) -> Any:
     """What `serve.run` takes.
 
     Args:
         gateways: listeners, one a node at most; a load balancer stands before more than one.
+
+    Raises:
+        MissingDependency: tokens or jobs are asked for, and SQLAlchemy is not installed.
     """
+    where = registry.settings() if config.require_tokens or config.jobs else None
     small: dict[str, Any] = {"num_cpus": 0, "runtime_env": {"env_vars": ONE_LOOP}}
     common: dict[str, Any] = {"logging_config": QUIET, "ray_actor_options": small}
     fleet = serve.deployment(FleetHost).options(  # type: ignore[attr-defined]
@@ -60,4 +65,4 @@ def application(
         graceful_shutdown_wait_loop_s=1.0,
         **common,
     )
-    return gateway.bind(config, fleet.bind(config, use_gpu), make_book, make_routers)
+    return gateway.bind(config, fleet.bind(config, use_gpu, where), where)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoalign import hub
 from autoalign.config.serve import ServeConfig
+from autoalign.serving.registry import NoRegistry, Registry
 
 _ADAPTER = "adapter_config.json"
 _WEIGHTS = ("*.safetensors", "*.json", "*.jinja")
-
-Aliases = Callable[[], Mapping[str, str]]
+_PLAIN = re.compile(r"[^\W_][\w .:+=@-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,21 @@ class Catalogue:
     Args:
         roots: folders whose subfolders are models; a link that leads out of its root is passed over.
         pinned: id to (folder, template) of what the operator named; it may lie anywhere.
-        aliases: other names: id to the id, or to the folder under a root, that it stands for.
+        registry: models that jobs have made, and names that they were promoted to.
+        registry_roots: the folders that those may lie in.
     """
 
     def __init__(
         self,
         roots: Sequence[Path],
         pinned: Mapping[str, tuple[Path, str | None]] | None = None,
-        aliases: Aliases = dict,
+        registry: Registry | None = None,
+        registry_roots: Sequence[Path] = (),
     ) -> None:
         self._roots = [root.expanduser().resolve() for root in roots]
+        self._registry = registry or NoRegistry()
+        self._registry_roots = [root.expanduser().resolve() for root in registry_roots]
         self._pinned = {name: (path.resolve(), template) for name, (path, template) in (pinned or {}).items()}
-        self._aliases = aliases
 
     def all(self) -> list[Served]:
         """Every model, by id; the operator's first."""
@@ -65,21 +69,19 @@ class Catalogue:
                 name = str(folder.relative_to(root))
                 if name not in found and (served := self._read(name, folder)):
                     found[name] = served
-        for alias in self._aliases():
-            if alias not in found and (served := self.find(alias)):
-                found[alias] = replace(served, id=alias)
+        for name in self._registry.served():
+            if name not in found and (served := self._read_registered(name)):
+                found[name] = served
         return list(found.values())
 
     def find(self, name: str) -> Served | None:
-        """The model of that id; an alias gives what it stands for."""
-        target = self._aliases().get(name, name)
-        if target in self._pinned:
-            return self._read_pinned(target)
-        if not target or "\0" in target:
+        """The model of that id."""
+        if name in self._pinned:
+            return self._read_pinned(name)
+        if not _is_id(name):
             return None
-        # An absolute target is what an alias may give, and only inside a root.
-        folders = (root / target for root in self._roots)
-        return next((served for folder in folders if (served := self._read(target, folder))), None)
+        below = (self._read(name, root / name) for root in self._roots)
+        return next((served for served in below if served is not None), None) or self._read_registered(name)
 
     def base_of(self, adapter: Served) -> Served | None:
         """The model that an adapter belongs to: by its folder, else by its name."""
@@ -100,18 +102,30 @@ class Catalogue:
 
     def _read(self, name: str, folder: Path) -> Served | None:
         real = folder.resolve()
-        if not any(real != root and real.is_relative_to(root) for root in self._roots):
+        inside = any(real != root and real.is_relative_to(root) for root in self._roots)
+        return _served(name, real) if inside and _is_id(name) else None
+
+    def _read_registered(self, name: str) -> Served | None:
+        folder = self._registry.find(name)
+        if folder is None:
             return None
-        hidden = any(part.startswith(".") for part in Path(name).parts)
-        return None if hidden else _served(name if not Path(name).is_absolute() else real.name, real)
+        real = folder.resolve()
+        inside = any(real.is_relative_to(root) for root in self._registry_roots)
+        return _served(name, real) if inside else None
 
 
-def catalogue_of(config: ServeConfig, aliases: Aliases = dict) -> Catalogue:
+def _is_id(name: str) -> bool:
+    """A folder of a root, or its `adapter`: deeper down may lie what is not for everybody."""
+    head, slash, tail = name.partition("/")
+    return _PLAIN.fullmatch(head) is not None and (not slash or tail == "adapter")
+
+
+def catalogue_of(config: ServeConfig, registry: Registry | None, registry_roots: Sequence[Path]) -> Catalogue:
     """The catalogue that a config describes."""
     pinned = {}
     if config.checkpoint_path is not None and config.default_model is not None:
         pinned[config.default_model] = (Path(config.checkpoint_path).expanduser(), config.template)
-    return Catalogue([Path(root) for root in config.model_roots], pinned, aliases)
+    return Catalogue([Path(root) for root in config.model_roots], pinned, registry, registry_roots)
 
 
 def _candidates(root: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -18,13 +18,14 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from autoalign.principals import Principal
 from autoalign.serving import leases, request_body, request_log
-from autoalign.serving.access import ASGIScope, Receive
+from autoalign.serving.access import PRINCIPAL, ASGIScope, Receive
 from autoalign.serving.engines import Engines, Refused
 from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.openai_error import Send, error_body, send_error
-from autoalign.serving.placement import Refusal
+from autoalign.serving.placement import Refusal, unknown_model
 
 _TRIES = 3
 _USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
@@ -38,14 +39,20 @@ class Forwarder:
     """Sends requests to engines.
 
     Args:
+        may_use: whether a token may name a model.
         default_model: for a request that names none.
     """
 
     def __init__(
-        self, engines: Engines, session: aiohttp.ClientSession, metrics: Metrics, default_model: str | None
+        self,
+        engines: Engines,
+        session: aiohttp.ClientSession,
+        metrics: Metrics,
+        may_use: Callable[[Principal, str], Awaitable[bool]],
+        default_model: str | None,
     ) -> None:
         self._engines, self._session, self._metrics = engines, session, metrics
-        self._default = default_model
+        self._may_use, self._default = may_use, default_model
 
     async def answer(self, request: Request) -> Forwarded:
         """The response to a request that an engine answers."""
@@ -55,7 +62,10 @@ class Forwarder:
         """Answer over ASGI; a refusal is an answer too."""
         try:
             body = request_body.parse(content)
-            await self._try(body, request_body.model_of(body, self._default), began, scope, send)
+            model = request_body.model_of(body, self._default)
+            if model != self._default and not await self._may_use(scope[PRINCIPAL], model):
+                raise Refused(unknown_model(model))
+            await self._try(body, model, began, scope, send)
         except Refused as error:
             await _refuse(error.refusal, send)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from ray import serve
 
 from autoalign.config.serve import ServeConfig
-from autoalign.serving.access import TokenBook
+from autoalign.serving import registry
 from autoalign.serving.app import Parts, build_app
 from autoalign.serving.engines import ServeEngines
 from autoalign.serving.forwarding import Forwarder
@@ -19,12 +19,13 @@ from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Refusal
 from autoalign.serving.serve_launcher import ENGINE
+from autoalign.serving.visibility import Visibility
+
+if TYPE_CHECKING:
+    from autoalign.jobs.settings import Settings
 
 _IDLE = 60.0  # seconds that an unused connection to an engine is kept
 _LOOK_AGAIN = 1.0
-
-MakeBook = Callable[[], TokenBook]
-MakeRouters = Callable[[], Sequence[Any]]
 
 
 class Gateway:
@@ -32,15 +33,14 @@ class Gateway:
 
     Args:
         fleet: Ray Serve handle of the fleet.
-        make_book, make_routers: called here, because a database connection does not travel.
+        where: the platform's settings; None where there are neither tokens nor jobs.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self,
         config: ServeConfig,
         fleet: Any,
-        make_book: MakeBook | None = None,
-        make_routers: MakeRouters | None = None,
+        where: Settings | None,
     ) -> None:
         logging.getLogger("autoalign.serving").setLevel(logging.INFO)
         self._config, self._fleet = config, fleet
@@ -53,15 +53,20 @@ class Gateway:
         )
         metrics = Metrics()
         engines = ServeEngines(fleet.place.remote, self._engine_handle, metrics)
+        visibility = Visibility(
+            registry.NoRegistry() if where is None else registry.open_registry(where), fleet.models.remote
+        )
         app = build_app(
             Parts(
                 config=config,
-                forwarder=Forwarder(engines, self._session, metrics, config.default_model),
-                models=fleet.models.remote,
+                forwarder=Forwarder(
+                    engines, self._session, metrics, visibility.may_use, config.default_model
+                ),
+                visibility=visibility,
                 metrics=metrics,
                 ready=self._is_ready,
-                book=make_book() if make_book else None,
-                routers=make_routers() if make_routers else (),
+                book=registry.open_book(where) if config.require_tokens and where is not None else None,
+                routers=_routers(config, where),
             )
         )
         self._server = HttpServer(app, bind(config.host, config.port, shared=True))
@@ -98,3 +103,12 @@ class Gateway:
             handle: Any = serve.get_deployment_handle(ENGINE, app_name)
             self._handles[app_name] = handle.options(stream=True)
         return self._handles[app_name]
+
+
+def _routers(config: ServeConfig, where: Settings | None) -> Sequence[Any]:
+    """The routes of jobs; their watcher looks after them from now on."""
+    if not config.jobs or where is None:
+        return ()
+    from autoalign.serving.platform_routes import platform_routers, start_platform
+
+    return platform_routers(start_platform(where, config.ray_jobs_address))

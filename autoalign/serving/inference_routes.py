@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
+from autoalign.serving.access import principal_of
 from autoalign.serving.catalogue import Served
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.openai_error import error_body
 from autoalign.serving.placement import unknown_model
+from autoalign.serving.visibility import Visibility
 
 FORWARDED = {
     "/v1/chat/completions": "the next message of a conversation",
@@ -21,10 +22,9 @@ FORWARDED = {
     "/tokenize": "token ids of a text or a conversation",
     "/detokenize": "the text of token ids",
 }
-Models = Callable[[], Awaitable[list[Served]]]
 
 
-def inference_router(forwarder: Forwarder, models: Models) -> APIRouter:
+def inference_router(forwarder: Forwarder, visibility: Visibility) -> APIRouter:
     """The routes that engines answer, and the list of models."""
     router = APIRouter(tags=["inference"])
 
@@ -36,11 +36,12 @@ def inference_router(forwarder: Forwarder, models: Models) -> APIRouter:
 
     @router.get("/v1/models", summary="models that a request may name")
     async def list_models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [_model(each) for each in await models()]})
+        data = [_model(each) for each in await visibility.everybodys()]
+        return JSONResponse({"object": "list", "data": data})
 
     @router.get("/v1/models/{model:path}", summary="one model")
-    async def retrieve_model(model: str) -> Response:
-        found = next((each for each in await models() if each.id == model), None)
+    async def retrieve_model(request: Request, model: str) -> Response:
+        found = await visibility.find(principal_of(request), model)
         if found is None:
             refusal = unknown_model(model)
             return JSONResponse(error_body(refusal.message, code=refusal.code), refusal.status)

@@ -27,6 +27,7 @@ def run(config: ServeConfig, say: Say = print) -> int:
         JobFailed: the model can't be loaded.
     """
     check(config)
+    config = absolute(config)
     with stopped_by_signals() as stop, endpoint(config):
         say(f"loading {config.default_model or 'models when they are asked for'} ...")
         if wait_ready(stop):
@@ -41,7 +42,7 @@ def check(config: ServeConfig) -> None:
     from autoalign.serving.http_server import bind
 
     if config.checkpoint_path is not None:
-        model_folder.find(config.checkpoint_path)
+        model_folder.find(config.checkpoint_path, fetch=True)
     for root in config.model_roots:
         Path(root).expanduser().mkdir(parents=True, exist_ok=True)  # jobs will fill it
     try:
@@ -50,6 +51,19 @@ def check(config: ServeConfig) -> None:
         raise ConfigError(
             f"can't listen on {config.host}:{config.port}: {error.strerror}; give another --port"
         ) from None
+
+
+def absolute(config: ServeConfig) -> ServeConfig:
+    """The config with whole paths: an engine's process may be anywhere."""
+    changes: dict[str, object] = {
+        "model_roots": [str(Path(root).expanduser().resolve()) for root in config.model_roots]
+    }
+    if config.checkpoint_path is not None:
+        changes["checkpoint_path"] = str(model_folder.find(config.checkpoint_path, fetch=True))
+        changes["model_name"] = config.default_model
+    if config.template is not None and Path(config.template).expanduser().is_file():
+        changes["template"] = str(Path(config.template).expanduser().resolve())
+    return config.model_copy(update=changes)
 
 
 @contextlib.contextmanager

@@ -84,15 +84,41 @@ def test_a_trained_models_own_adapter_is_listed_below_it(root):
     assert catalogue.base_of(catalogue.find("one/adapter")).id == "one"
 
 
-def test_an_alias_stands_for_a_model(root):
-    catalogue = Catalogue([root], aliases=lambda: {"default": "one", "gone": "nothing"})
-    assert catalogue.find("default").id == "one"
+class Registry:
+    """Names, and the folders that they mean."""
+
+    def __init__(self, **folders):
+        self.folders = folders
+
+    def find(self, name, principal=None):
+        return self.folders.get(name)
+
+    def served(self):
+        return {"default": "a row"}
+
+
+def test_a_promoted_name_stands_for_its_model(root):
+    made = model(root.parent / "jobs" / "job-1" / "out")
+    catalogue = Catalogue([root], None, Registry(default=made), [root.parent / "jobs"])
+    assert (catalogue.find("default").id, catalogue.find("default").folder) == ("default", made)
     assert ids(catalogue) == ["default", "one"]
 
 
-def test_an_alias_does_not_lead_out_of_the_roots(root):
+def test_a_model_of_a_job_is_found_by_its_id_but_not_listed_for_everybody(root):
+    made = model(root.parent / "jobs" / "job-1" / "out")
+    catalogue = Catalogue([root], None, Registry(**{"ft:one:1": made}), [root.parent / "jobs"])
+    assert catalogue.find("ft:one:1").folder == made
+    assert ids(catalogue) == ["one"]
+
+
+def test_a_registered_model_does_not_lead_out_of_the_registrys_roots(root):
     out = model(root.parent / "out")
-    assert Catalogue([root], aliases=lambda: {"default": str(out)}).find("default") is None
+    assert Catalogue([root], None, Registry(default=out), [root.parent / "jobs"]).find("default") is None
+
+
+def test_a_folder_deep_below_a_root_is_nobodys_to_name(root):
+    model(root / "platform" / "jobs" / "job-1")
+    assert Catalogue([root]).find("platform/jobs/job-1") is None
 
 
 def test_a_folder_that_is_being_written_is_passed_over(root):

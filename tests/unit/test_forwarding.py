@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,6 +17,7 @@ from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.leases import Grant, LeasedOnly, Leases
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import busy
+from autoalign.serving.visibility import Visibility
 from tests.unit.asgi_calls import call
 
 READER = Principal("tok_1", "ada", frozenset({"infer"}))
@@ -25,6 +27,16 @@ CHAT = "/v1/chat/completions"
 class Book:
     def find(self, token):
         return READER if token == "good" else None
+
+
+class Registry:
+    """Knows one model, which is somebody else's."""
+
+    def find(self, name, principal=None):
+        return Path("/models/private") if name == "private" and principal is None else None
+
+    def served(self):
+        return {}
 
 
 class World:
@@ -49,10 +61,11 @@ class World:
     async def __aenter__(self):
         self.server = HttpServer(LeasedOnly(self.engine, self.leases), bind("127.0.0.1", 0))
         self.session = aiohttp.ClientSession()
+        visibility = Visibility(Registry(), no_models)
         parts = Parts(
             config=ServeConfig.build({"model_roots": ["x"], "max_body_bytes": 1024}),
-            forwarder=Forwarder(self, self.session, self.metrics, "demo"),
-            models=no_models,
+            forwarder=Forwarder(self, self.session, self.metrics, visibility.may_use, "demo"),
+            visibility=visibility,
             metrics=self.metrics,
             ready=no_models,
             book=Book(),
@@ -186,6 +199,16 @@ def test_no_route_answers_without_a_token(path):
     async def test():
         async with World(engine_that_answers([b"{}"])) as world:
             assert (await world.ask({}, path, token="bad")).status == 401
+
+    run(test)
+
+
+def test_a_model_of_somebody_elses_job_is_not_there():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            answer = await world.ask({"model": "private"})
+            assert (answer.status, answer.json["error"]["code"]) == (404, "model_not_found")
+            assert world.given == 0
 
     run(test)
 
