@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from autoalign import orphans
 from benchmarks import docs_page, machine, serve_tables
 from benchmarks.serve_load import Load, measure
 from benchmarks.serve_sides import SIDES, Side
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 def _measure(options: argparse.Namespace, model: str, prompts: Sequence[str]) -> list[dict[str, Any]]:
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as folder, ExitStack() as ending:
+        # However this process ends, no server is left.
+        ending.callback(orphans.dismiss, orphans.guard_children())
         sides = []
         for name in options.sides:
             side = Side(name, model, ROOT, Path(folder) / f"{name}.log")

@@ -23,6 +23,7 @@ class ServeConfig(JobConfig):
         default_factory=list,
         description="folders whose model folders and LoRA adapters are served too, loaded when asked for",
     )
+    backend: Literal["vllm", "fake"] = Field("vllm", description="what answers; fake: words, for tests")
     mode: Literal["api", "cli", "browser"] = Field(
         "api", description="api: an endpoint; browser: and a chat page opened; cli: a chat in this terminal"
     )

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from autoalign.errors import JobFailed
 from autoalign.orphans import dismiss, guard_children
-from autoalign.serving import engine_app
-from autoalign.serving.engine_app import EngineApp
+from autoalign.serving import engine
 from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.leases import Grant, LeasedOnly, Leases
 from autoalign.serving.spec import EngineSpec
@@ -27,7 +26,7 @@ class EngineReplica:
         os.environ.pop("OMP_NUM_THREADS", None)
         self._spec, self._leases = spec, Leases()
         self._guard = guard_children()
-        self._engine: EngineApp = await engine_app.start(spec)
+        self._engine = await engine.start(spec)
         app = LeasedOnly(self._engine.app, self._leases)
         self._server = HttpServer(app, bind(ray.util.get_node_ip_address(), 0))
 
@@ -37,7 +36,7 @@ class EngineReplica:
         Raises:
             JobFailed: the engine is dead.
         """
-        if self._engine.llm.errored:
+        if self._engine.errored:
             raise JobFailed(f"the engine of {self._spec.model} died")
 
     async def lease(self, adapter: tuple[str, str] | None = None) -> AsyncIterator[Grant]:
@@ -49,7 +48,7 @@ class EngineReplica:
         template = None
         if adapter is not None:
             await self._engine.load_adapter(*adapter)
-            template = engine_app.adapter_template(Path(adapter[1]))
+            template = _chat_template(Path(adapter[1]))
         lease = self._leases.new()
         try:
             yield Grant(
@@ -67,5 +66,11 @@ class EngineReplica:
     async def __del__(self) -> None:
         if hasattr(self, "_server"):
             await self._server.close()
-            self._engine.llm.shutdown()
+            self._engine.close()
             dismiss(self._guard)
+
+
+def _chat_template(adapter: Path) -> str | None:
+    """The one that an adapter was trained with."""
+    path = adapter / "chat_template.jinja"
+    return path.read_text(encoding="utf-8") if path.is_file() else None

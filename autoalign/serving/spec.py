@@ -14,13 +14,15 @@ class EngineSpec:
     """One loaded model; travels to the machine that runs it.
 
     Args:
+        backend: the engine's kind: a file in `served/`.
         model: its id at the endpoint.
         digest: tells one state of the folder, and of these settings, from another.
         template: a chat template's name or file; None: the folder's own.
         lora: whether adapters can be loaded beside it.
-        flags: flags of vLLM's server.
+        flags: flags of vLLM's server, for that backend.
     """
 
+    backend: str
     model: str
     folder: str
     digest: str
@@ -39,6 +41,7 @@ class EngineSpec:
 def engine_spec(config: ServeConfig, served: Served, lora: bool, use_gpu: bool) -> EngineSpec:
     """The engine of a base model, as the config wants it."""
     return EngineSpec(
+        backend=config.backend,
         model=served.id,
         folder=str(served.folder),
         digest=served.digest if not lora else f"{served.digest[:10]}lo{served.digest[10:]}",

@@ -67,3 +67,14 @@ def test_other_yaml_begins_with_its_command(path):
     text = path.read_text(encoding="utf-8")
     assert re.match(r"# (ray|serve|pre-commit|docker) ", text)
     assert yaml.safe_load(text)
+
+
+SERVE_FILES = sorted((ROOT / "serve").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SERVE_FILES, ids=ids)
+def test_a_serve_file_begins_with_its_command_and_its_args_are_accepted(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# serve run {path.relative_to(ROOT)} ")
+    for application in yaml.safe_load(text)["applications"]:
+        ServeConfig.build(application["args"])

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from autoalign import chat
-from autoalign.serving.engine_app import server_arguments
+from autoalign.serving.served.vllm import server_arguments
 from autoalign.serving.spec import EngineSpec
 from tests.tiny import save_tiny_model
 from tests.unit.chat_tokenizers import byte_level, metaspace
@@ -42,7 +42,7 @@ def renderer(served):
     from vllm.tokenizers import get_tokenizer
 
     folder, _ = served
-    spec = EngineSpec("m", str(folder), "d", None, False, False, False, ("--enforce-eager",))
+    spec = EngineSpec("vllm", "m", str(folder), "d", None, False, False, False, ("--enforce-eager",))
     arguments = AsyncEngineArgs.from_cli_args(server_arguments(spec, None))
     config = arguments.create_engine_config()
     return HfRenderer(config, get_tokenizer(str(folder))), config.model_config

@@ -15,18 +15,22 @@ from autoalign.serving.spec import EngineSpec
 
 
 @dataclass(frozen=True)
-class EngineApp:
-    """A running engine: `app` is vLLM's FastAPI application, `llm` its `AsyncLLM`.
-
-    Args:
-        stop: texts that end an answer, where the tokenizer has no single token for them.
-        stop_token_ids: tokens that end an answer.
-    """
+class VllmServed:
+    """A running engine: `app` is vLLM's FastAPI application, `llm` its `AsyncLLM`."""
 
     llm: Any
     app: Any
     stop: tuple[str, ...]
     stop_token_ids: tuple[int, ...]
+
+    @property
+    def errored(self) -> bool:
+        """Whether the engine core is dead."""
+        return bool(self.llm.errored)
+
+    def close(self) -> None:
+        """End the engine core."""
+        self.llm.shutdown()
 
     async def load_adapter(self, name: str, folder: str) -> None:
         """Load a LoRA adapter, or the newer state of one.
@@ -47,7 +51,7 @@ class EngineApp:
             raise JobFailed(f"the adapter {name} can't be loaded: {answer.error.message}")
 
 
-async def start(spec: EngineSpec) -> EngineApp:
+async def start(spec: EngineSpec) -> VllmServed:
     """Load the model and build the application around it.
 
     Raises:
@@ -73,8 +77,8 @@ async def start(spec: EngineSpec) -> EngineApp:
         app = build_app(arguments, tasks, llm.model_config)
         await init_app_state(llm, app.state, arguments, tasks)
     if renderer is None:
-        return EngineApp(llm, app, (), ())
-    return EngineApp(llm, app, renderer.stop_strings, renderer.stop_token_ids)
+        return VllmServed(llm, app, (), ())
+    return VllmServed(llm, app, renderer.stop_strings, renderer.stop_token_ids)
 
 
 def server_arguments(spec: EngineSpec, template_file: Path | None) -> Any:
@@ -92,12 +96,6 @@ def server_arguments(spec: EngineSpec, template_file: Path | None) -> Any:
     if spec.lora:
         flags.append("--trust-request-chat-template")  # the gateway sends an adapter's own, and no user's
     return make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
-
-
-def adapter_template(folder: Path) -> str | None:
-    """The chat template that an adapter was trained with."""
-    path = folder / "chat_template.jinja"
-    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _chat_side(spec: EngineSpec) -> tuple[ChatRenderer | None, str | None]:

@@ -1,0 +1,137 @@
+"""Real Ray Serve around an engine without a model: loading on demand, rolling over, overload, deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.integration.served_endpoint import Endpoint, served
+
+pytestmark = pytest.mark.slow
+
+
+def write(root: Path, name: str, weights: str = "w", **settings: Any) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ("config.json", "tokenizer.json"):
+        (folder / file).write_text("{}")
+    (folder / "fake.json").write_text(json.dumps(settings))
+    (folder / "model.safetensors").write_text(weights)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("first", "rolled", "killed"):
+        write(folder, name)
+    write(folder, "slow", seconds_per_word=0.05)
+    write(folder, "broken", broken=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def endpoint(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    models = [f"--checkpoint_path={root / 'first'}", f"--model_roots={root}", "--max_loaded_models=6"]
+    limits = ["--backend=fake", "--max_in_flight=4", "--max_queued=4"]
+    with served(tmp_path_factory.mktemp("home"), *models, *limits) as running:
+        yield running
+
+
+@pytest.fixture
+def client(endpoint: Endpoint) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key=endpoint.token, max_retries=0)
+
+
+def say(client: openai.OpenAI, model: str, text: str = "hello", **options: Any) -> Any:
+    return client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": text}], **options
+    )
+
+
+def words(client: openai.OpenAI, model: str) -> list[str]:
+    """The model, its folder's state, the engine's process."""
+    return str(say(client, model).choices[0].message.content).split()
+
+
+def test_models_are_loaded_when_asked_for(client: openai.OpenAI) -> None:
+    assert {model.id for model in client.models.list()} == {"first", "rolled", "killed", "slow", "broken"}
+    assert [words(client, name)[0] for name in ("first", "rolled", "first")] == ["first", "rolled", "first"]
+
+
+def test_a_model_that_cannot_start_is_503(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError) as refused:
+        say(client, "broken")
+    assert (refused.value.status_code, refused.value.response.headers["retry-after"]) == (503, "30")
+
+
+def test_a_new_checkpoint_is_rolled_in_without_a_request_lost(client: openai.OpenAI, root: Path) -> None:
+    before = words(client, "rolled")
+    write(root, "rolled", "new weights", seconds_to_start=1)
+    late = time.monotonic() + 60
+    while (now := words(client, "rolled")) == before and time.monotonic() < late:
+        time.sleep(0.02)  # each of these is answered, or the test fails
+    assert now[1] != before[1]
+    for _ in range(200):  # past the moment in which the old engine is put away
+        assert words(client, "rolled") == now
+        time.sleep(0.02)
+
+
+def test_ten_times_the_capacity_is_answered_or_refused(client: openai.OpenAI, endpoint: Endpoint) -> None:
+    words(client, "slow")
+
+    async def flood() -> list[Any]:
+        async with openai.AsyncOpenAI(
+            base_url=f"{endpoint.url}/v1", api_key=endpoint.token, max_retries=0
+        ) as many:
+            question: Any = [{"role": "user", "content": "hello"}]
+            asks = [many.chat.completions.create(model="slow", messages=question) for _ in range(80)]
+            return await asyncio.gather(*asks, return_exceptions=True)
+
+    answers = asyncio.run(flood())
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert 8 <= len(answers) - len(refused) < 80
+    assert {type(error) for error in refused} == {openai.RateLimitError}
+    assert refused[0].response.headers["retry-after"] == "1"
+    assert words(client, "slow")[0] == "slow"
+
+
+def test_clients_that_hang_up_mid_stream_are_generated_for_no_longer(
+    client: openai.OpenAI, endpoint: Endpoint
+) -> None:
+    streams = [say(client, "slow", max_tokens=100_000, stream=True) for _ in range(4)]
+    for stream in streams:
+        next(iter(stream))
+        stream.close()
+    late = time.monotonic() + 30
+    while endpoint.metric("autoalign_in_flight") and time.monotonic() < late:
+        time.sleep(0.05)
+    time.sleep(1)
+    counts = []
+    for _ in range(2):
+        counts.append(say(client, "slow", "count").choices[0].message.content)
+        time.sleep(0.5)
+    assert counts[0] == counts[1]
+
+
+def test_a_killed_engine_comes_back_by_itself(client: openai.OpenAI) -> None:
+    _, _, process = words(client, "killed")
+    os.kill(int(process), signal.SIGKILL)
+    late = time.monotonic() + 60
+    while time.monotonic() < late:
+        try:
+            assert words(client, "killed")[2] != process
+            return
+        except openai.InternalServerError as error:
+            assert error.status_code == 503
+            time.sleep(0.1)
+    pytest.fail("it never came back")
