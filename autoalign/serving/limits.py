@@ -17,7 +17,7 @@ class BodyTooLong(HTTPException):
     """Raised where the body is read; FastAPI answers it like any other of its kind."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(413, _body(most), {"connection": "close"})
+        super().__init__(413, _message(most), {"connection": "close"})
 
 
 class LimitBody:
@@ -101,8 +101,9 @@ def _announced(scope: ASGIScope) -> int:
 
 
 async def _too_long(send: Send, most: int) -> None:
-    await send_error(send, 413, _body(most), {"connection": "close"})
+    body = error_body(_message(most), code="request_too_large")
+    await send_error(send, 413, body, {"connection": "close"})
 
 
-def _body(most: int) -> Mapping[str, Any]:
-    return error_body(f"The request's body is above the limit of {most} bytes.", code="request_too_large")
+def _message(most: int) -> str:
+    return f"The request's body is above the limit of {most} bytes."
