@@ -25,7 +25,7 @@ from autoalign.curation.candidates import Rules
 from autoalign.errors import ConfigError
 
 MAKES = "pairs"
-TRAINING = {"loss_type": ["sigmoid"], "beta": 0.1, "rpo_alpha": 1.0}
+TRAINING = {"loss_type": ["sigmoid"], "beta": 0.1, "rpo_alpha": 1.0, "nll_average": "rows"}
 RIGHT = "the verifier finds chosen right and rejected wrong"
 BEST = "chosen has the highest score of the answers, rejected the lowest"
 

@@ -30,7 +30,7 @@ from autoalign.records import Message
 from autoalign.synthesis import Reply
 
 MAKES = "pairs"
-TRAINING = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.1], "beta": 0.1}
+TRAINING = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.1], "beta": 0.1, "nll_average": "rows"}
 _LINES = re.compile(
     r"^\W*good principle\W*:\s*(?P<good>\S.*?)\s*^\W*bad principle\W*:\s*(?P<bad>\S.*?)\s*\Z",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,

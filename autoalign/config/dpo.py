@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ _LOSS_OPTIONS = (
     "discopop_tau",
     "simpo_gamma",
     "cpo_alpha",
+    "nll_average",
     "reward_shift",
     "desirable_weight",
     "undesirable_weight",
@@ -37,6 +38,9 @@ class DPOConfig(TrainConfig):
         None, ge=0, lt=0.5, description="share of pairs taken to be the wrong way round"
     )
     rpo_alpha: float | None = Field(None, ge=0, description="adds the chosen answers' NLL with this weight")
+    nll_average: Literal["tokens", "rows"] | None = Field(
+        None, description="that NLL's mean: over a step's tokens, or over its rows; none: tokens"
+    )
     ld_alpha: float = Field(
         1.0, ge=0, le=1, description="LD-DPO: weight of a longer answer's tokens past the shorter's length"
     )

@@ -71,6 +71,7 @@ _DECISIVE = (
     "discopop_tau",
     "simpo_gamma",
     "cpo_alpha",
+    "nll_average",
     "reward_shift",
     "desirable_weight",
     "undesirable_weight",
