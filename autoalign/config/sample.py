@@ -161,7 +161,7 @@ class InferConfig(EngineConfig):
         unused = [name for name in _OF_THE_USER if getattr(self, name) is not None]
         if self.turns == 1 and unused:
             raise ValueError(f"{unused[0]!r} is for conversations: give --turns 2 or more")
-        if self.models and self.output_file is not None and len(Path(self.output_file).parts) > 1:
+        if self.models and self.output_file is not None and "/" in self.output_file:
             raise ValueError(
                 "'output_file': several models can't share one file; give a name without a slash"
             )
@@ -185,8 +185,9 @@ class InferConfig(EngineConfig):
     def _whole_output(self) -> Path:
         folder = Path(self.output_dir) / self.name.replace("/", "_")
         if self.output_file is not None:
-            given = Path(self.output_file)
-            return given if given.is_absolute() or len(given.parts) > 1 else folder / given
+            given = Path(self.output_file).expanduser()
+            # `./x.jsonl` has a slash too, which a Path no longer shows.
+            return given if "/" in self.output_file else folder / given
         stem = Path(self.test_file[0]).name.removesuffix(".gz")
         stem = stem.rsplit(".", 1)[0] if "." in stem else stem
         suffix = "jsonl" if self.output_format == "jsonl" else "json"

@@ -25,6 +25,7 @@ def config(**values: Any) -> InferConfig:
         ({"output_format": "sharegpt"}, "outputs/m/m_q.json"),
         ({"output_file": "x.jsonl", "output_dir": "o"}, "o/m/x.jsonl"),
         ({"output_file": "here/x.jsonl"}, "here/x.jsonl"),
+        ({"output_file": "./x.jsonl"}, "x.jsonl"),
         ({"shard": "3/16"}, "outputs/m/m_q-00003-of-00016.jsonl"),
     ],
 )
