@@ -32,8 +32,16 @@ class Principal:
 EVERYBODY = Principal("none", "everybody", SCOPES)
 
 
+class TokensUnavailable(RuntimeError):
+    """Where tokens are kept does not answer, so nobody can be let in now."""
+
+
 class TokenBook(Protocol):
     """Where tokens are looked up; `find` is called from threads, and may block."""
 
     def find(self, token: str) -> Principal | None:
-        """The bearer of a valid token; None for one that is unknown or revoked."""
+        """The bearer of a valid token; None for one that is unknown or revoked.
+
+        Raises:
+            TokensUnavailable: it can't be known now.
+        """

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from autoalign.errors import ConfigError, nearest
 from autoalign.jobs.database import Database, new_id
 from autoalign.jobs.tables import TokenRow
-from autoalign.principals import SCOPES, Principal
+from autoalign.principals import SCOPES, Principal, TokensUnavailable
 
 _PREFIX = "aa-"
 _RANDOM_BYTES = 32
@@ -82,14 +83,20 @@ class TokenStore:
                 raise ConfigError(f"no valid token has the id '{token_id}'; see: autoalign-cli tokens list")
 
     def find(self, token: str) -> Principal | None:
-        """The bearer of a valid token; None for one that is unknown or revoked."""
+        """The bearer of a valid token; None for one that is unknown or revoked.
+
+        Raises:
+            TokensUnavailable: the database does not answer.
+        """
         if len(token) > _LONGEST:
             return None
         digest = _digest(token)
-        with self._database.read() as session:
-            row = session.scalar(
-                select(TokenRow).where(TokenRow.digest == digest, TokenRow.revoked_at.is_(None))
-            )
+        query = select(TokenRow).where(TokenRow.digest == digest, TokenRow.revoked_at.is_(None))
+        try:
+            with self._database.read() as session:
+                row = session.scalar(query)
+        except OperationalError:
+            raise TokensUnavailable("the platform's database does not answer; try again later") from None
         # The index is searched by a hash that nobody can steer; what it gives is compared once more.
         if row is None or not hmac.compare_digest(row.digest, digest):
             return None

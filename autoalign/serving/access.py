@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
-from autoalign.principals import EVERYBODY, SCOPES, Principal, TokenBook
+from autoalign.principals import EVERYBODY, SCOPES, Principal, TokenBook, TokensUnavailable
 from autoalign.serving.openai_error import Send, error_body, send_error
 
 __all__ = ["EVERYBODY", "OPEN_PATHS", "SCOPES", "Principal", "RequireToken", "TokenBook", "principal_of"]
@@ -42,7 +42,7 @@ def principal_of(request: _HasScope) -> Principal:
 
 
 class RequireToken:
-    """ASGI middleware: 401 without a valid token, 403 without the path's scope.
+    """ASGI middleware: 401 without a valid token, 403 without the path's scope, 503 while none is known.
 
     Args:
         app: the application behind it.
@@ -68,7 +68,11 @@ class RequireToken:
         if scope["type"] == "lifespan" or self._is_open(scope):
             await self._app(scope, receive, send)
             return
-        principal = await self._principal(scope)
+        try:
+            principal = await self._principal(scope)
+        except TokensUnavailable as error:
+            await _refuse(scope, send, 503, "unavailable", str(error))
+            return
         if principal is None:
             await _refuse(scope, send, 401, "invalid_api_key", _NO_TOKEN)
             return

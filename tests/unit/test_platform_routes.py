@@ -9,8 +9,9 @@ import pytest
 from openai.types import Batch
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from sqlalchemy import text
 
-from tests.platforms import end, look, open_platform, watcher
+from tests.platforms import ADMIN, end, look, open_platform, watcher
 from tests.web import application
 
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]})
@@ -375,3 +376,19 @@ async def test_a_batch_is_cancelled(web):
     for _ in range(2):
         watcher(web.platform).round()
     assert (await client.batches.retrieve(batch.id)).status == "cancelled"
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/v1/files", "/v1/batches"])
+async def test_a_database_that_does_not_answer_is_a_503(web, path, monkeypatch):
+    async with web.http() as http:
+        monkeypatch.setattr(web.platform.tokens, "find", lambda token: ADMIN)
+        assert (await http.get(path)).status_code == 200
+        with web.platform.database.engine.begin() as connection:
+            for table in ("tokens", "batches", "files", "promotions", "models", "job_artefacts"):
+                connection.execute(text(f"DROP TABLE {table}"))
+            connection.execute(text("ALTER TABLE jobs RENAME TO gone"))
+        routes = await http.get(path)
+        monkeypatch.undo()
+        guard = await http.get(path)
+    assert (routes.status_code, guard.status_code) == (503, 503)
+    assert guard.json()["error"]["code"] == "unavailable"
