@@ -45,7 +45,11 @@ def watcher(platform: Platform, **changes: Any) -> Watcher:
 
 def end(platform: Platform, job: JobRow, code: int) -> None:
     """What a job's process does at its end."""
-    job = look(platform, job)
+    finish(platform, look(platform, job), code)
+
+
+def finish(platform: Platform, job: JobRow, code: int) -> None:
+    """The same for a row that is known to be new, without a look into the database."""
     run = platform.runner.runs[str(job.run_id)]  # type: ignore[attr-defined]
     begin(platform, run)
     platform.folder(job.id).write_outcome(Outcome(run.id, code))

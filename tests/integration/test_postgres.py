@@ -1,6 +1,7 @@
 """The platform on a real PostgreSQL: migrations, replicas, tokens, a restart in between."""
 
 import threading
+import time
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,8 +12,9 @@ from autoalign.jobs.database import Database
 from autoalign.jobs.runners.fake import FakeRunner
 from autoalign.jobs.settings import Limits, Settings
 from autoalign.jobs.tables import Base
+from autoalign.principals import TokensUnavailable
 from tests import postgres
-from tests.platforms import ALICE, BOB, end, look, open_platform, sft, watcher
+from tests.platforms import ALICE, BOB, finish, look, open_platform, sft, watcher
 
 pytestmark = pytest.mark.slow
 
@@ -82,18 +84,33 @@ def test_replicas_start_no_job_twice_and_hold_the_limits(url, tmp_path):
         replica.close()
 
 
-def test_jobs_outlive_a_crash_of_the_database(server, url, tmp_path):
-    platform = open_platform(tmp_path, database_url=url)
+def test_five_jobs_outlive_a_crash_of_the_database(server, url, tmp_path):
+    platform = open_platform(tmp_path, limits=Limits(jobs=5, jobs_per_user=5), database_url=url)
     token = platform.tokens.create("ci", ["jobs"]).text
-    job = platform.submit(ALICE, sft())
-    watcher(platform).round()
+    jobs = [platform.submit(ALICE, sft()) for _ in range(5)]
+    follower = watcher(platform, every=0.05)
+    follower.round()
+    runs = {job.id: look(platform, job) for job in jobs}
     server.stop()
-    end_of_process = platform.folder(job.id)
+    follower.start()  # round after round without a database
+    for job in jobs[:3]:
+        finish(platform, runs[job.id], 0)
+    with pytest.raises(TokensUnavailable):
+        platform.tokens.find(token)
     server.start()
-    end(platform, job, 0)
-    watcher(platform).round()
-    assert end_of_process.outcome().exit_code == 0
-    assert look(platform, job).state == "succeeded"
+    for job in jobs[3:]:
+        finish(platform, runs[job.id], 2)
+    wait(lambda: all(platform.is_over(job.id) for job in jobs))
+    follower.stop()
+    assert [look(platform, job).state for job in jobs] == ["succeeded"] * 3 + ["failed"] * 2
+    assert platform.runner.started == {f"{job.id}-1": 1 for job in jobs}
+    assert len(platform.models.aliases()) == 3
     assert platform.tokens.find(token).name == "ci"
-    assert platform.runner.started == {f"{job.id}-1": 1}
     platform.close()
+
+
+def wait(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
