@@ -5,7 +5,7 @@ CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
 
-.PHONY: help setup setup-eval model demo demo-align serve test check lint format bench bench-train bench-serve bench-sample bench-scale clean fuzz
+.PHONY: help setup setup-eval model demo demo-align serve test chaos check lint format bench bench-train bench-serve bench-sample bench-scale clean fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ serve: model ## the endpoint on the demo model, port 8000 (SERVE_ARGS="--port 90
 
 test: model ## every test (PYTEST_ARGS="-k chat" for some)
 	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+
+chaos: model ## sampling jobs under 20 seeded faults, and the real engine killed (minutes)
+	@$(PYTHON_BIN) -m pytest -m chaos tests/chaos $(PYTEST_ARGS)
 
 check: lint ## lint, types, architecture and the fast tests
 	@$(PYTHON_BIN) -m pytest -q -m "not slow and not gpu" tests/architecture tests/unit $(PYTEST_ARGS)
