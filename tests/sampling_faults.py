@@ -125,12 +125,12 @@ def leave_ray_out() -> None:
         yield Cluster(**dict.fromkeys(Cluster._fields, 8.0))  # type: ignore[arg-type]
 
     run.ray_session = no_session
-    pipeline.answers = _answers
+    pipeline.reports = _reports
 
 
-def _answers(tasks: Any, spec: Any, *_: Any) -> Iterator[list[Any]]:
-    from autoalign.sampling.collector import Answer
+def _reports(tasks: Any, spec: Any, *_: Any) -> Iterator[Any]:
     from autoalign.sampling.engines.base import GenerationRequest, create_engine, derive_seed
+    from autoalign.sampling.messages import Answer, Message
 
     engine = asyncio.run(create_engine(spec.backend, spec.options))
     for prompt, wanted in tasks.prompts:
@@ -140,7 +140,8 @@ def _answers(tasks: Any, spec: Any, *_: Any) -> Iterator[list[Any]]:
             asked = GenerationRequest(f"{index}", prompt.messages, prompt.token_ids, params, seed)
             done = asyncio.run(engine.generate(asked))
             told = (done.text, done.finish_reason, done.prompt_tokens, done.completion_tokens)
-            yield [Answer(prompt.index, index, *told, seed, None, 1.0)]
+            answers = [Answer(prompt.index, index, *told, seed, None, 1.0)]
+            yield Message(answers, replica="0", in_flight=1)
 
 
 def die() -> None:

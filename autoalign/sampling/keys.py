@@ -43,11 +43,13 @@ class AnswerKeys:
         job: digest of the model, the engine and its options.
         ways: the parameters of each way to answer.
         seed: the job's.
+        several_turns: somebody speaks between the answers, by a seed that a greedy answer needs too.
     """
 
     job: bytes = bytes(32)
     ways: tuple[SamplingParams, ...] = (SamplingParams(),)
     seed: int = 42
+    several_turns: bool = False
 
     @classmethod
     def of_job(cls, spec: WorkerSpec, split_reasoning: bool = False) -> AnswerKeys:
@@ -59,12 +61,15 @@ class AnswerKeys:
         what: dict[str, Any] = {"model": _model(spec), "split_reasoning": split_reasoning}
         what |= {f.name: getattr(spec.options, f.name) for f in fields(EngineOptions) if f.name not in _HOW}
         what |= {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _OF_EACH}
-        return cls(_digest([_canonical(what)], 32), spec.sweep or (spec.params,), spec.seed)
+        return cls(
+            _digest([_canonical(what)], 32), spec.sweep or (spec.params,), spec.seed, spec.turns is not None
+        )
 
     def key(self, prompt: Prompt, index: int) -> bytes:
         """The key of answer `index` of a prompt, 16 bytes."""
         way = prompt.variant or 0
-        seed = b"" if self.ways[way].greedy else str(derive_seed(self.seed, prompt.id, index)).encode()
+        seedless = self.ways[way].greedy and not self.several_turns
+        seed = b"" if seedless else str(derive_seed(self.seed, prompt.id, index)).encode()
         return self._named([self._way_digests[way], _content(prompt), str(index).encode(), seed])
 
     def refused_key(self, messages: Sequence[Mapping[str, Any]]) -> bytes:

@@ -64,6 +64,11 @@ def test_a_greedy_answer_does_not_depend_on_id_and_seed() -> None:
     assert key(replace(PROMPT, id="r"), seed=8, **greedy) == key(**greedy)
 
 
+def test_a_greedy_conversation_depends_on_them_through_its_user() -> None:
+    keys = AnswerKeys(several_turns=True)
+    assert keys.key(PROMPT, 0) != keys.key(replace(PROMPT, id="r"), 0)
+
+
 def test_the_models_weights_are_in_the_key(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     keys = []
