@@ -106,6 +106,11 @@ def test_nothing_at_all_is_a_failure_with_a_place_to_look(run):
     assert "logs" in run.collect("gsm8k").result.error
 
 
+def test_a_killed_opencompass_is_told(run):
+    (collected,) = Outcome(run.folder, "m", exit_code=-9).collect([Subset("set", "gsm8k", None, True)])
+    assert "ended by signal 9 while answering it" in collected.result.error
+
+
 def test_one_broken_subset_fails_the_set(run):
     run.answer("mmlu_a", [True])
     run.write("logs/infer", "mmlu_b", TRACEBACK)

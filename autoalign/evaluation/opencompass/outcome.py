@@ -42,10 +42,14 @@ class Collected:
 
 
 class Outcome:
-    """The folder of one OpenCompass run (`opencompass_log/TIMESTAMP`), and the model's abbreviation in it."""
+    """The folder of one OpenCompass run (`opencompass_log/TIMESTAMP`), and the model's abbreviation in it.
 
-    def __init__(self, folder: Path, model: str) -> None:
-        self._folder, self._model = folder, model
+    Args:
+        exit_code: of its process, where it ran just now.
+    """
+
+    def __init__(self, folder: Path, model: str, exit_code: int = 0) -> None:
+        self._folder, self._model, self._exit_code = folder, model, exit_code
 
     def is_done(self, abbr: str) -> bool:
         """Whether this data set has a number."""
@@ -71,7 +75,8 @@ class Outcome:
                 if found := last_error(log.read_text(encoding="utf-8", errors="replace")):
                     return found
         stage = "scoring its answers" if has_answers else "answering it"
-        return f"OpenCompass ended while {stage} and gave no reason (logs in {self._folder / 'logs'})"
+        how = f"was ended by signal {-self._exit_code}" if self._exit_code < 0 else "ended"
+        return f"OpenCompass {how} while {stage}, and gave no reason (logs in {self._folder / 'logs'})"
 
     def collect(self, subsets: Sequence[Subset]) -> Iterator[Collected]:
         """A figure for each dataset config, with those of its subsets in one."""

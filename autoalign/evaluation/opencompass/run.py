@@ -89,14 +89,15 @@ class Run:
         have a second run, each in a process of its own.
         """
         outcome = Outcome(self._work, self._config.name)
+        exit_code = 0
         for together in (_TOGETHER, _APART):
             if len(outcome.missing(self._plan.subsets)) < (1 if together == _TOGETHER else 2):
                 break
             outcome.discard_failed(self._plan.subsets)
-            self._run(together)
-        yield from outcome.collect(self._plan.subsets)
+            exit_code = self._run(together)
+        yield from Outcome(self._work, self._config.name, exit_code).collect(self._plan.subsets)
 
-    def _run(self, together: int) -> None:
+    def _run(self, together: int) -> int:
         plan, layout = self._plan, self._layout
         settings = config_file.Settings(
             self._config.limit, self._config.num_runs, self._config.max_new_tokens, together=together
@@ -107,7 +108,7 @@ class Run:
         variables = plan.environment.variables(self._data_cache())
         variables["OPENAI_API_KEY"] = os.environ.get(self._config.api_key_env) or "none"
         line = process.command(plan.environment, layout.config_file, self._work.absolute())
-        process.run(line, self._work.absolute(), variables, plan.subsets, self._config.name)
+        return process.run(line, self._work.absolute(), variables, plan.subsets, self._config.name)
 
     def _model(self, generates: bool) -> dict[str, Any]:
         config = self._config
