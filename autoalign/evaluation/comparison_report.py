@@ -97,7 +97,7 @@ def differences(comparison: Comparison) -> list[list[str]]:
                 f"{each.model} - {each.base}",
                 f"{each.value:+.2f}",
                 f"[{each.low:+.2f}, {each.high:+.2f}]",
-                f"{each.p_value:.3f}",
+                "<0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",
                 "yes" if each.significant else "no",
                 str(len(each.better)),
                 str(len(each.worse)),

@@ -47,6 +47,11 @@ class Layout:
         return self.folder / "results.json"
 
     @property
+    def picture(self) -> Path:
+        """The table, drawn."""
+        return self.folder / "results.png"
+
+    @property
     def questions(self) -> Path:
         """Each benchmark's questions with answers and scores: NAME.jsonl."""
         return self.folder / "questions"

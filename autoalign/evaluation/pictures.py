@@ -37,6 +37,7 @@ def bars(rows: Rows, picture: Path) -> None:
     )
     axes.set(ylabel="%, with 95% intervals", ylim=(0, 100))
     axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=4)
     _save(figure, picture)

@@ -93,7 +93,7 @@ def run(config: EvalConfig) -> EvalReport:
     rows = {config.name: results}
     write_text(layout.csv, table.csv_text(rows))
     write_text(layout.text, table.plain_text(rows))
-    pictures.bars(rows, layout.folder / "results.png")
+    pictures.bars(rows, layout.picture)
     return EvalReport(layout, config.name, tuple(results), contaminated, time.monotonic() - began)
 
 
