@@ -65,7 +65,7 @@ def run(config: InferConfig) -> SampleReport:
             _read_prompts(config, renderer, sweep, collector)
             if collector.missing:
                 _generate(config, spec, collector)
-            report = _with_picture(collector.finish(started))
+            report = with_picture(collector.finish(started))
     except OSError as error:
         reason = f"{error.filename or config.output_path}: {error.strerror or error}"
         raise JobFailed(
@@ -79,7 +79,7 @@ def run(config: InferConfig) -> SampleReport:
     return report
 
 
-def _with_picture(report: SampleReport) -> SampleReport:
+def with_picture(report: SampleReport) -> SampleReport:
     """`sample.png` beside the output, of the answers that this run made."""
     if not report.figures.reasons:
         return report

@@ -10,7 +10,8 @@ from autoalign.sampling import pictures, progress
 from autoalign.sampling.figures import Figures, Timeline
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.progress import SampleProgress
-from autoalign.sampling.report import SampleReport
+from autoalign.sampling.report import SampleReport, print_report
+from autoalign.sampling.run import with_picture
 
 
 def answer(tokens: int, reason: str = "stop", error: str | None = None) -> Answer:
@@ -87,3 +88,14 @@ def test_a_picture_of_any_number_of_answers(tokens: tuple[int, ...], tmp_path: P
     pictures.draw(counted(*tokens), tmp_path / "sample.png", "title")
     assert (tmp_path / "sample.png").read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [tmp_path / "sample.png"]
+
+
+def test_a_finished_job_shows_its_table_and_draws_its_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "a.jsonl"
+    report = SampleReport(1, 1, 0, 0, 10, 4, 2.0, 1.0, output, None, figures=counted(4))
+    print_report(with_picture(report))
+    shown = capsys.readouterr().out
+    assert f"picture in {tmp_path / 'sample.png'}" in shown and "stop 1 (100%)" in shown
+    assert (tmp_path / "sample.png").is_file()

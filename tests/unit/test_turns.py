@@ -8,16 +8,20 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError
 from autoalign.records import Message
 from autoalign.sampling.engines.base import Completion, GenerationRequest, SamplingParams
+from autoalign.sampling.messages import pack_task, unpack
 from autoalign.sampling.prompts import PlainRenderer, Prompt
+from autoalign.sampling.rows import RowMaker
 from autoalign.sampling.setup import Setup, prepare_model
 from autoalign.sampling.simulator import UserSimulator, simulator_of, spoken
-from autoalign.sampling.turns import Dialogue, Place, Turn, Turns, messages_behind
+from autoalign.sampling.turns import Dialogue, Place, Turn, Turns, messages_behind, turns_of
+from autoalign.sampling.worker import EngineWorker, WorkerSpec
 
 
 class Scripted:
@@ -153,3 +157,20 @@ def test_a_prompt_that_asks_for_what_is_not_there(tmp_path: Path) -> None:
 def test_a_user_without_turns_is_refused() -> None:
     with pytest.raises(ConfigError, match="'user_model' is for conversations: give --turns 2 or more"):
         config(user_model="big")
+
+
+def test_a_workers_answer_is_the_whole_conversation() -> None:
+    """On the fake engine, which says what it is asked: the last answer's text, the tokens of all, one row."""
+    given = config(turns=2, temperature=1, max_new_tokens=500, backend="fake", model_path="m")
+    setup = prepare_model(config(turns=2, temperature=1, max_new_tokens=500))
+    spec = WorkerSpec("fake", setup.options, setup.params, 42, (), turns_of(given, setup))
+    prompt = Prompt(0, "p", ({"role": "user", "content": "hello"},), ())
+    table = pa.table({"task": pa.array([pack_task(0, [(prompt, [0])])], pa.binary())})
+    (answer,) = [
+        each for part in EngineWorker(spec)(table) for each in unpack(part["message"].to_pylist()[0]).answers
+    ]
+    row = RowMaker(given).row(prompt, answer, b"k")
+    said = [message["content"] for message in row["messages"]]
+    assert len(said) == 4 and said[0] == "hello" and row["text"] == said[-1]
+    assert row["completion_tokens"] == sum(len(text.split()) for text in (said[1], said[3]))
+    assert [turn["finish_reason"] for turn in row["turns"]] == ["stop", "stop"]
