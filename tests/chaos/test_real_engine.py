@@ -19,16 +19,16 @@ pytest.importorskip("vllm")
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
-PROMPTS = 16
+PROMPTS = 24
 
 
 class Job:
-    """`infer` on vLLM as a process of its own."""
+    """`infer` on vLLM as a process of its own; a thread an engine, since their number may change a text."""
 
     def __init__(self, demo_model: Path, questions: Path, output: Path, **flags: object) -> None:
         given = {
             "model_path": demo_model, "test_file": questions, "output_file": output, "limit": PROMPTS,
-            "max_new_tokens": 40, "concurrency": 4, **flags,
+            "max_new_tokens": 48, "concurrency": 2, "cpus_per_replica": 1, **flags,
         }  # fmt: skip
         words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
         env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
