@@ -126,14 +126,14 @@ def test_subsets_are_averaged_each_with_the_same_weight(run):
 
 
 def test_several_runs_have_one_score_a_question(run):
-    rows = {str(place): {"prediction": text} for place, text in enumerate(["a1", "b1", "a2", "b2"])}
-    run.write("predictions", "gsm8k", rows)
-    details = [{"correct": [True, False]}, {"correct": [True, True]}]
-    run.write("results", "gsm8k", {"accuracy (2 runs average)": 75.0, "details": details})
-    collected = run.collect("gsm8k")
-    assert collected.result.value == 75.0
+    run.answer("gsm8k", [True, True])
+    run.answer("gsm8k_run1", [False, True])
+    subsets = [Subset("set", "gsm8k", None, True), Subset("set", "gsm8k_run1", None, True, run=1)]
+    (collected,) = run.outcome.collect(subsets)
+    assert (collected.result.value, collected.result.count) == (75.0, 2)
     assert [question.score for question in collected.questions] == [0.5, 1.0]
-    assert collected.questions[1].answers == ("b1", "b2")
+    assert [question.id for question in collected.questions] == ["gsm8k/0", "gsm8k/1"]
+    assert collected.questions[1].answers == ("a", "a")
 
 
 def test_a_failed_result_is_not_taken_for_done(run):
@@ -200,6 +200,15 @@ def test_two_kinds_of_sets_have_two_models():
     kinds = [Subset("a", "a", None, True), Subset("b", "b", None, True, "PPLInferencer")]
     assert "model_dataset_combinations" in rendered(*kinds)
     assert "model_dataset_combinations" not in rendered(kinds[0])
+
+
+def test_runs_are_sets_of_their_own():
+    names = {"datasets": [{"abbr": "quiz"}]}
+    (line,) = [
+        line for line in rendered(Subset("a", "a", None, True), num_runs=2).splitlines() if "_run" in line
+    ]
+    exec(line, names)
+    assert [each["abbr"] for each in names["datasets"]] == ["quiz", "quiz_run1"]
 
 
 def test_a_path_that_a_shell_would_take_apart_is_refused():

@@ -139,7 +139,7 @@ for dataset in datasets:
     if dataset["abbr"] in sandboxed:
         dataset["eval_cfg"]["evaluator"] = dict(type=sandboxed[dataset["abbr"]])
 del dataset
-
+{_runs(settings.num_runs)}
 models = {pformat(used, width=100, sort_dicts=False)}
 {_combinations(kinds)}
 infer = dict(
@@ -162,13 +162,21 @@ eval = dict(
 
 
 def _changes(settings: Settings) -> str:
-    lines = [f'    dataset["n"] = dataset["k"] = {settings.num_runs}'] if settings.num_runs > 1 else []
+    lines = []
     if settings.limit is not None:
         lines.append(f'    dataset["reader_cfg"]["test_range"] = "[:{settings.limit}]"')
     if settings.max_new_tokens is not None:
         lines.append('    if dataset["abbr"] in text_sets:')
         lines.append(f'        dataset["infer_cfg"]["inferencer"]["max_out_len"] = {settings.max_new_tokens}')
     return "\n".join(lines)
+
+
+def _runs(count: int) -> str:
+    """OpenCompass's own repetition cuts to the limit after it has repeated, so runs are sets of their own."""
+    if count == 1:
+        return ""
+    again = 'dict(each, abbr=each["abbr"] + (f"_run{run}" if run else ""))'
+    return f"datasets = [{again} for each in datasets for run in range({count})]\n"
 
 
 def _combinations(kinds: Sequence[bool]) -> str:

@@ -39,6 +39,7 @@ class Subset:
         path: where its data should be; None where it can't be told.
         inferencer: OpenCompass's class that asks the model.
         evaluator: and the one that scores.
+        run: which of the set's runs this is; each has an abbreviation of its own.
     """
 
     name: str
@@ -47,11 +48,22 @@ class Subset:
     found: bool
     inferencer: str = "GenInferencer"
     evaluator: str = ""
+    run: int = 0
+
+    @property
+    def base(self) -> str:
+        """The abbreviation without the run's number."""
+        return self.abbr.removesuffix(run_suffix(self.run))
 
     @property
     def asks_for_text(self) -> bool:
         """Otherwise it compares likelihoods, which an endpoint for chats does not give."""
         return self.inferencer.endswith(("GenInferencer", "ChatInferencer"))
+
+
+def run_suffix(run: int) -> str:
+    """What a run's abbreviation ends with; the first one's with nothing."""
+    return f"_run{run}" if run else ""
 
 
 def find_configs(names: Sequence[str], package: Path) -> list[DatasetConfig]:

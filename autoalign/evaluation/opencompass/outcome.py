@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign.evaluation.opencompass.datasets import Subset
 from autoalign.evaluation.results import PERCENT, Question, Result, interval_of, macro_average
@@ -25,7 +25,6 @@ METRICS = (
     *("score", "auc_score", "accuracy", "humaneval_pass@1", "rouge1", "avg_toxicity_score", "bleurt_diff"),
     *("matthews_correlation", "truth", "f1", "exact_match"),
 )
-_RUNS = re.compile(r" \(\d+ runs average\)$")
 _CORRECT = ("correct", "is_correct", "cascade_correct")
 _REASON = re.compile(
     r"^\s*(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)|Killed|Terminated)\b.*$", re.MULTILINE
@@ -39,6 +38,14 @@ class Collected:
 
     result: Result
     questions: tuple[Question, ...] = ()
+
+
+class _Set(NamedTuple):
+    """A data set over its runs."""
+
+    metric: str
+    value: float
+    questions: tuple[Question, ...]
 
 
 class Outcome:
@@ -85,33 +92,27 @@ class Outcome:
 
     def _config(self, name: str, subsets: Sequence[Subset]) -> Collected:
         lost = self.missing(subsets)
-        questions = [self._questions(subset.abbr) for subset in subsets if subset.abbr not in lost]
-        flat = tuple(question for part in questions for question in part)
+        known = [subset for subset in subsets if subset.abbr not in lost]
+        sets = [self._merged(list(runs)) for _, runs in groupby(known, key=lambda subset: subset.base)]
+        flat = tuple(question for each in sets for question in each.questions)
         if lost:
             which = "" if len(subsets) == 1 else f"{len(lost)} of {len(subsets)} subsets, {lost[0]}: "
             return Collected(Result(name, "", error=which + self.reason(lost[0])), flat)
-        if len(subsets) == 1:
-            return Collected(self._single(name, subsets[0].abbr, flat), flat)
-        figures = [self._figure(subset.abbr) or ("", math.nan) for subset in subsets]
-        parts = [_scores(part) for part in questions]
-        value = fmean(figure for _, figure in figures)
+        if len(sets) == 1:
+            return Collected(_single(name, sets[0]), flat)
+        value = fmean(each.value for each in sets)
+        parts = [_scores(each.questions) for each in sets]
         if all(parts) and abs(PERCENT * fmean(fmean(part) for part in parts) - value) < 1e-6:
-            return Collected(replace(macro_average(name, figures[0][0], parts), value=value), flat)
-        count = sum(map(len, questions))
-        notes = {"subsets": len(subsets)}
-        return Collected(Result(name, figures[0][0], count, value, notes=notes), flat)
+            return Collected(replace(macro_average(name, sets[0].metric, parts), value=value), flat)
+        notes = {"subsets": len(sets)}
+        return Collected(Result(name, sets[0].metric, len(flat), value, notes=notes), flat)
 
-    def _single(self, name: str, abbr: str, questions: Sequence[Question]) -> Result:
-        metric, value = self._figure(abbr) or ("", math.nan)
-        scores = _scores(questions)
-        if scores and abs(PERCENT * fmean(scores) - value) < 1e-6:
-            interval = interval_of(scores)
-        elif questions and 0 <= value <= PERCENT:
-            interval = wilson(value / PERCENT * len(questions), len(questions))
-        else:
-            return Result(name, metric, len(questions), value, unit="")
-        # The figure itself is OpenCompass's, to the last digit.
-        return Result(name, metric, len(questions), value, PERCENT * interval.low, PERCENT * interval.high)
+    def _merged(self, runs: Sequence[Subset]) -> _Set:
+        """One set's runs: the mean of their figures, and each question with all its answers."""
+        figures = [self._figure(subset.abbr) or ("", math.nan) for subset in runs]
+        told = [self._questions(subset.abbr, subset.base) for subset in runs]
+        questions = tuple(_over_runs(each) for each in zip(*told, strict=False))
+        return _Set(figures[0][0], fmean(value for _, value in figures), questions)
 
     def _figure(self, abbr: str) -> tuple[str, float] | None:
         """Metric and value."""
@@ -119,32 +120,32 @@ class Outcome:
         if not isinstance(told, Mapping):
             return None
         numbers = {
-            _RUNS.sub("", key): float(value)
+            key: float(value)
             for key, value in told.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
         found = next((name for name in (*METRICS, *numbers) if name in numbers), None)
         return None if found is None else (found, numbers[found])
 
-    def _questions(self, abbr: str) -> list[Question]:
-        """In the data set's order; the answers of several runs stand together."""
+    def _questions(self, abbr: str, base: str) -> list[Question]:
+        """In the data set's order."""
         answers = self._json("predictions", abbr)
         told = self._json("results", abbr)
         details = _details(told.get("details") if isinstance(told, Mapping) else None)
         if not isinstance(answers, Mapping):
             return []
         rows = [answers[key] for key in sorted(answers, key=int)]
-        size = len(details) if details and len(rows) % len(details) == 0 else len(rows)
+        matching = len(rows) == len(details)
         return [
             Question(
-                f"{abbr}/{place}",
-                _correctness(details[place]) if size == len(details) else None,
-                _prompt(rows[place]),
-                tuple(str(row.get("prediction", "")) for row in rows[place::size]),
-                _text(rows[place].get("gold")),
-                _kept(details[place]) if size == len(details) else {},
+                f"{base}/{place}",
+                _correctness(details[place]) if matching else None,
+                _prompt(row),
+                (str(row.get("prediction", "")),),
+                _text(row.get("gold")),
+                _kept(details[place]) if matching else {},
             )
-            for place in range(size)
+            for place, row in enumerate(rows)
         ]
 
     def _logs(self, stage: str, abbr: str) -> list[Path]:
@@ -161,6 +162,32 @@ class Outcome:
             return json.loads(self._path(kind, abbr).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+
+
+def _single(name: str, found: _Set) -> Result:
+    metric, value, questions = found
+    scores = _scores(questions)
+    if scores and abs(PERCENT * fmean(scores) - value) < 1e-6:
+        interval = interval_of(scores)
+    elif questions and 0 <= value <= PERCENT:
+        interval = wilson(value / PERCENT * len(questions), len(questions))
+    else:
+        return Result(name, metric, len(questions), value, unit="")
+    # The figure itself is OpenCompass's, to the last digit.
+    return Result(name, metric, len(questions), value, PERCENT * interval.low, PERCENT * interval.high)
+
+
+def _over_runs(runs: Sequence[Question]) -> Question:
+    """One question of all runs, scored by their mean."""
+    if len(runs) == 1:
+        return runs[0]
+    scores = [question.score for question in runs if question.score is not None]
+    return replace(
+        runs[0],
+        score=fmean(scores) if len(scores) == len(runs) else None,
+        answers=tuple(answer for question in runs for answer in question.answers),
+        details={"runs": [dict(question.details) for question in runs]},
+    )
 
 
 def last_error(log: str) -> str | None:

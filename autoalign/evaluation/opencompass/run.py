@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from autoalign.evaluation.opencompass.datasets import (
     look_into,
     require_chat,
     require_data,
+    run_suffix,
 )
 from autoalign.evaluation.opencompass.environment import Environment, find_environment
 from autoalign.evaluation.opencompass.outcome import Collected, Outcome
@@ -54,7 +55,12 @@ class Plan:
         require_data(subsets, folder)
         if config.endpoint is not None or config.backend != "hf":
             require_chat(subsets)
-        return cls(environment, tuple(configs), tuple(subsets), folder)
+        each_run = [
+            replace(subset, abbr=subset.abbr + run_suffix(run), run=run)
+            for subset in subsets
+            for run in range(config.num_runs)
+        ]
+        return cls(environment, tuple(configs), tuple(each_run), folder)
 
 
 class Run:
