@@ -11,6 +11,8 @@ from pathlib import Path
 from autoalign import model_folder
 from autoalign.alignment import local, prompts
 from autoalign.alignment.loop import Loop
+from autoalign.alignment.machinery import Machinery
+from autoalign.alignment.prompts import PromptSets
 from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import FOLDER, StageStore
 from autoalign.config.align import AlignConfig
@@ -41,8 +43,19 @@ def prepare(config: AlignConfig, note: Callable[[str], None] = lambda line: None
     sets = prompts.read(config)
     first = str(model_folder.find(config.model_name_or_path, fetch=True).resolve())
     machinery = local.machinery(config)
+    _require_metric(config, sets, machinery)
     root = Path(config.output_dir).expanduser().resolve() / FOLDER
     return Loop(config, sets, machinery, StageStore(root, note), first)
+
+
+def _require_metric(config: AlignConfig, sets: PromptSets, machinery: Machinery) -> None:
+    """Raises ConfigError where no held-out answer could be checked: now, not after the training."""
+    verify = machinery.verify
+    if config.metric == "verifier" and verify and all(verify(each, "1") is None for each in sets.held_out):
+        raise ConfigError(
+            f"'verifier': {config.verifier} can't check any of the {len(sets.held_out)} held-out prompts: "
+            "they hold no reference that it takes; set metric: judge, or another verifier"
+        )
 
 
 @contextmanager

@@ -40,7 +40,7 @@ _COMPUTED_BY = (
 def is_needed(config: TrainConfig) -> bool:
     """Whether the job's losses compare with a reference."""
     assert isinstance(config, DPOConfig)
-    return preference.build(config.loss_type, **config.loss_options).needs_reference
+    return preference.build(config.loss_type).needs_reference
 
 
 def is_precomputed(config: TrainConfig) -> bool:

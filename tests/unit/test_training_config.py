@@ -98,3 +98,13 @@ def test_a_deepspeed_file_that_contradicts_the_job_is_refused(tmp_path: Path):
     path.write_text(json.dumps({"gradient_clipping": 3.0}))
     with pytest.raises(ConfigError, match=r"gradient_clipping' is 3.0, but the job says 1.0"):
         settings(_parse("--deepspeed", str(path)), world_size=1)
+
+
+def test_options_of_the_nll_term_go_with_rpo_alpha_everywhere() -> None:
+    """Whether a reference is needed is asked without the term that `rpo_alpha` adds."""
+    from autoalign.config.dpo import DPOConfig
+    from autoalign.training.reference import is_needed
+
+    values = {"model_name_or_path": "m", "data_path": ["d"], "output_dir": "o"}
+    config = DPOConfig.build({**values, "rpo_alpha": 1.0, "nll_average": "rows"})
+    assert is_needed(config)
