@@ -34,12 +34,16 @@ def inference_router(forwarder: Forwarder, visibility: Visibility) -> APIRouter:
     for path, summary in FORWARDED.items():
         router.post(path, summary=summary, response_class=Response, openapi_extra=_described(path))(forward)
 
-    @router.get("/v1/models", summary="models that a request may name")
+    @router.get(
+        "/v1/models", summary="models that a request may name", responses=_refusals("401", "403", "429")
+    )
     async def list_models() -> JSONResponse:
         data = [_model(each) for each in await visibility.everybodys()]
         return JSONResponse({"object": "list", "data": data})
 
-    @router.get("/v1/models/{model:path}", summary="one model")
+    known = _refusals("400", "401", "403", "404", "429")
+
+    @router.get("/v1/models/{model:path}", summary="one model", responses=known)
     async def retrieve_model(request: Request, model: str) -> Response:
         found = await visibility.find(principal_of(request), model)
         if found is None:
@@ -97,5 +101,9 @@ def _described(path: str) -> dict[str, Any]:
     schema = {"type": "object", "required": required, "properties": {"model": _TEXT, **fields}}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {status: {"description": text} for status, text in _ANSWERS.items()},
+        "responses": _refusals(*_ANSWERS),
     }
+
+
+def _refusals(*statuses: str) -> dict[int | str, dict[str, Any]]:
+    return {status: {"description": _ANSWERS[status]} for status in statuses}
