@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from autoalign.errors import ConfigError
+from autoalign.config.base import JobConfig
+from autoalign.errors import ConfigError, nearest
+from autoalign.jobs import kinds
 
 DATABASE_VARIABLE = "AUTOALIGN_DATABASE_URL"
 HOME_VARIABLE = "AUTOALIGN_HOME"
 ROOTS_VARIABLE = "AUTOALIGN_ROOTS"
+FILE_NAME = "platform.yaml"
 _MB = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Limits:
     """How much one user, and all of them, may ask for.
 
@@ -65,16 +70,18 @@ class Settings:
 
     @classmethod
     def from_environment(cls, home: Path | None = None, **changes: Any) -> Settings:
-        """Settings by AUTOALIGN_HOME, AUTOALIGN_DATABASE_URL and AUTOALIGN_ROOTS.
+        """Settings by AUTOALIGN_HOME, AUTOALIGN_DATABASE_URL, AUTOALIGN_ROOTS and HOME/platform.yaml.
 
         Raises:
-            ConfigError: the database's URL can't be read.
+            ConfigError: the database's URL or the file can't be read.
         """
         home = (home or Path(os.environ.get(HOME_VARIABLE) or "outputs/platform")).resolve()
         url = os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{home / 'autoalign.db'}"
         named = os.environ.get(ROOTS_VARIABLE)
         roots = named.split(os.pathsep) if named else ["models", "data"]
-        given = {"roots": tuple(Path(root).resolve() for root in roots if root), **changes}
+        of_the_file = _OperatorFile.from_sources(path, {}) if (path := home / FILE_NAME).is_file() else None
+        given: dict[str, Any] = {"roots": tuple(Path(root).resolve() for root in roots if root)}
+        given |= {**(of_the_file.settings() if of_the_file else {}), **changes}
         return cls(home=home, database_url=_checked(url), **given)
 
     @property
@@ -86,6 +93,30 @@ class Settings:
     def files_folder(self) -> Path:
         """Uploaded files, each under its id."""
         return self.home / "files"
+
+
+class _OperatorFile(JobConfig):
+    """What `platform.yaml` may say."""
+
+    limits: Limits = Limits()
+    defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    hub: bool = True
+
+    def settings(self) -> dict[str, Any]:
+        """The keys of `Settings` that it sets; every default is a key of its kind.
+
+        Raises:
+            UnknownName: there is no such kind.
+            ConfigError: it has no such key.
+        """
+        for name, keys in self.defaults.items():
+            known = kinds.load(name).config.model_fields
+            for key in keys:
+                if key not in known:
+                    raise ConfigError(
+                        f"{FILE_NAME}: defaults: {name} has no key '{key}'{nearest(key, known)}"
+                    )
+        return {"limits": self.limits, "defaults": self.defaults, "hub": self.hub}
 
 
 def _checked(url: str) -> str:
