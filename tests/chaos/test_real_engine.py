@@ -23,7 +23,7 @@ PROMPTS = 24
 
 
 class Job:
-    """`infer` on vLLM as a process of its own; a thread an engine, since their number may change a text."""
+    """`infer` on vLLM as a process of its own, a thread an engine."""
 
     def __init__(self, demo_model: Path, questions: Path, output: Path, **flags: object) -> None:
         given = {
