@@ -50,6 +50,7 @@ class RequireToken:
         open_paths: exact paths that need no token.
         scopes: from a path's prefix (whole segments) to the scope it needs; the longest prefix
             counts. A path under none of them needs a valid token of any scope.
+        login: answers, with 401 too, a browser that asks for `/`: the page where a token is entered.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class RequireToken:
         book: TokenBook | None,
         open_paths: Iterable[str] = OPEN_PATHS,
         scopes: Mapping[str, str] | None = None,
+        login: ASGIApp | None = None,
     ) -> None:
-        self._app, self._book = app, book
+        self._app, self._book, self._login = app, book, login
         self._open = frozenset(open_paths)
         by_length = sorted((scopes or {}).items(), key=lambda item: -len(item[0]))
         self._scopes = [(prefix.rstrip("/"), scope) for prefix, scope in by_length]
@@ -72,6 +74,9 @@ class RequireToken:
             principal = await self._principal(scope)
         except TokensUnavailable as error:
             await _refuse(scope, send, 503, "unavailable", str(error))
+            return
+        if principal is None and self._login is not None and _is_browser_at_the_door(scope):
+            await self._login(scope, receive, send)
             return
         if principal is None:
             await _refuse(scope, send, 401, "invalid_api_key", _NO_TOKEN)
@@ -102,6 +107,13 @@ class RequireToken:
             if plain == prefix or plain.startswith(f"{prefix}/"):
                 return None if principal.may(scope) else scope
         return None
+
+
+def _is_browser_at_the_door(scope: ASGIScope) -> bool:
+    """Whether a browser opens `/`; one that sends a token gets told in JSON that it is wrong."""
+    headers = dict(scope["headers"])
+    is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/"
+    return is_page and b"text/html" in headers.get(b"accept", b"") and b"authorization" not in headers
 
 
 _NO_TOKEN = "A valid token is needed: send the header 'Authorization: Bearer TOKEN'."  # noqa: S105

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from autoalign import __version__
 from autoalign.config.serve import ServeConfig
 from autoalign.serving.access import ASGIApp, RequireToken, TokenBook
+from autoalign.serving.console_routes import console_router, page
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.inference_routes import FORWARDED, inference_router
 from autoalign.serving.limits import LimitBody, RateLimit
@@ -30,7 +30,6 @@ SCOPES: Mapping[str, str] = {
     **dict.fromkeys(FORWARDED, "infer"),
     **dict.fromkeys(("/api", "/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/batches"), "jobs"),
 }
-_PAGE = Path(__file__).with_name("page.html")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Parts:
     Args:
         book: where tokens are looked up; None: tokens are off.
         ready: whether the model that is loaded at once answers.
-        routers: further routes: jobs, files, the console. One that serves "/" takes the page's place.
+        routers: further routes: jobs, files.
     """
 
     config: ServeConfig
@@ -59,12 +58,13 @@ def build_app(parts: Parts) -> ASGIApp:
     for router in parts.routers:
         app.include_router(router)
     app.include_router(inference_router(parts.forwarder, parts.visibility))
+    app.include_router(console_router())
     app.include_router(_own_routes(parts))
     app.add_exception_handler(HTTPException, _openai_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     inner: Any = RateLimit(app, config.requests_per_minute)
     inner = LimitBody(inner, config.max_body_bytes, {"/v1/files": config.max_upload_bytes})
-    inner = RequireToken(inner, parts.book, scopes=SCOPES)
+    inner = RequireToken(inner, parts.book, scopes=SCOPES, login=page(401))
     return RequestLog(inner, parts.metrics)
 
 
@@ -83,10 +83,6 @@ def _own_routes(parts: Parts) -> APIRouter:
     @router.get("/metrics", tags=["health"], summary="Prometheus figures")
     async def metrics() -> Response:
         return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
-
-    @router.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(_PAGE.read_text(encoding="utf-8"))
 
     return router
 

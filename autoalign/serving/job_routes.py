@@ -94,11 +94,19 @@ class Figures(BaseModel):
 
 
 class KindDetails(BaseModel):
-    """A kind of job, and the JSON schema of its config."""
+    """A kind of job, and the JSON schema of its config.
+
+    `closed` are keys that a job may not set, `models` and `files` those that name such things, and
+    `outputs` those that the platform sets where the job does not.
+    """
 
     name: str
+    summary: str
     config: dict[str, Any]
     closed: list[str]
+    models: list[str]
+    files: list[str]
+    outputs: list[str]
 
 
 class KindList(BaseModel):
@@ -206,8 +214,20 @@ def _second(time: float | None) -> int | None:
 
 def _kind(name: str) -> KindDetails:
     kind = kinds.load(name)
-    closed = [key for key in kind.config.model_fields if kind.role(key) is kinds.Role.CLOSED]
-    return KindDetails(name=name, config=kind.config.model_json_schema(), closed=closed)
+
+    def keys(role: kinds.Role) -> list[str]:
+        return [key for key in kind.config.model_fields if kind.role(key) is role]
+
+    schema = kind.config.model_json_schema()
+    return KindDetails(
+        name=name,
+        summary=schema.get("description", "").split("\n")[0],
+        config=schema,
+        closed=keys(kinds.Role.CLOSED),
+        models=keys(kinds.Role.MODEL),
+        files=keys(kinds.Role.DATA),
+        outputs=keys(kinds.Role.OUTPUT),
+    )
 
 
 async def _log(

@@ -13,11 +13,12 @@ from autoalign.serving.file_routes import file_router
 from autoalign.serving.fine_tuning_routes import fine_tuning_router
 from autoalign.serving.job_routes import job_router
 from autoalign.serving.model_routes import model_router
+from autoalign.serving.row_routes import row_router
 
 
 def platform_routers(platform: Platform) -> list[APIRouter]:
     """The routers, for `FastAPI.include_router`. They expect `RequireToken` around the application."""
-    makers = (job_router, model_router, file_router, fine_tuning_router, batch_router)
+    makers = (job_router, model_router, file_router, row_router, fine_tuning_router, batch_router)
     return [make(platform) for make in makers]
 
 
