@@ -95,7 +95,7 @@ def server_arguments(spec: EngineSpec, template_file: Path | None) -> Any:
         flags.append(f"--chat-template={template_file}")
     if spec.lora:
         flags.append("--trust-request-chat-template")  # the gateway sends an adapter's own, and no user's
-    return make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
+    return make_arg_parser(FlexibleArgumentParser()).parse_args(flags)  # type: ignore[no-untyped-call]
 
 
 def _chat_side(spec: EngineSpec) -> tuple[ChatRenderer | None, str | None]:
