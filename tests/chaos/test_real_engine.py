@@ -28,7 +28,7 @@ class Job:
     def __init__(self, demo_model: Path, questions: Path, output: Path, **flags: object) -> None:
         given = {
             "model_path": demo_model, "test_file": questions, "output_file": output, "limit": PROMPTS,
-            "max_new_tokens": 48, "concurrency": 2, "cpus_per_replica": 1, **flags,
+            "max_new_tokens": 48, "concurrency": 2, "cpus_per_replica": 1, "dtype": "float32", **flags,
         }  # fmt: skip
         words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
         env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
