@@ -13,6 +13,7 @@ from tests.platforms import ADMIN, end, look, sft, watcher
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
+expect.set_options(timeout=30_000)
 
 PICTURES = Path(__file__).resolve().parents[2] / "outputs" / "console"
 SIZES = {1280: 800, 400: 800}
@@ -118,6 +119,7 @@ def test_the_form_of_sft_starts_a_job_whose_curve_and_log_move(page, site):
     page.get_by_label("num train epochs").fill("2")
     page.get_by_role("button", name="Start the sft job").click()
     expect(page.get_by_role("heading", name=re.compile("Job job-"))).to_be_visible()
+    expect(page.locator(".badge.queued")).to_be_visible()
     (job,) = site.platform.jobs.in_state("queued")
     assert job.config == {
         "model_name_or_path": "base",
@@ -153,6 +155,7 @@ def test_the_form_of_sft_starts_a_job_whose_curve_and_log_move(page, site):
 def test_two_models_answer_beside_each_other_and_are_stopped(page, site):
     log_in(page, site)
     go(page, "Chat")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
     page.get_by_label("Message to both").fill("good day")
     page.keyboard.press("Enter")
     for side, model in (("A", "base"), ("B", "tuned")):

@@ -1,9 +1,9 @@
 // A line chart in SVG, small enough to read and without a library.
 import { el, svg } from "./dom.js";
 
-const WIDTH = 640;
-const HEIGHT = 260;
-const LEFT = 58;
+const WIDTH = 420;
+const HEIGHT = 220;
+const LEFT = 54;
 const RIGHT = 14;
 const TOP = 12;
 const BOTTOM = 34;

@@ -7,7 +7,7 @@ export async function chatView(frame, { signal, bearer }) {
   const text = el("textarea", { rows: 2, required: true, placeholder: "Enter sends, Shift+Enter is a new line" });
   const temperature = el("input", { type: "number", min: 0, max: 2, step: 0.1, placeholder: "default" });
   const length = el("input", { type: "number", min: 1, step: 1, placeholder: "default" });
-  const sendIt = el("button", { class: "primary" }, "Send");
+  const sendIt = el("button", { class: "primary", disabled: true }, "Send");
   const stop = button("Stop", () => running?.abort(), { disabled: true });
   const sides = [side("Model A"), side("Model B")];
   let running = null;
@@ -22,7 +22,7 @@ export async function chatView(frame, { signal, bearer }) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const content = text.value.trim();
-    if (!content || running) return;
+    if (!content || sendIt.disabled) return;
     text.value = "";
     running = new AbortController();
     [sendIt.disabled, stop.disabled] = [true, false];
@@ -39,6 +39,7 @@ export async function chatView(frame, { signal, bearer }) {
   });
   const models = await names(bearer);
   sides.forEach((each, index) => each.offer(models, index));
+  sendIt.disabled = false;
 }
 
 /** What may be asked: everybody's models, and those of one's own jobs, which only their owner sees. */
