@@ -53,6 +53,12 @@ def folder(tmp_path):
             process.kill()
 
 
+def ray_runner(head):
+    """It names its token: other test modules' clusters have been in this process."""
+    token = Path(head.env["RAY_AUTH_TOKEN_PATH"]).read_text()
+    return RayRunner(head.address, {"Authorization": f"Bearer {token}"})
+
+
 def order(**values):
     """Short in float32, without Ray Train."""
     common = {"model_name_or_path": "base", "data_path": ["rows.jsonl"], "conv_template_name": "chatml"}
@@ -78,7 +84,7 @@ def wait(condition, seconds=120):
 
 def test_a_job_outlives_the_api_process_that_started_it(head, folder):
     defaults = {"sft": {"cache_dir": str(folder / "cache")}}
-    platform = open_platform(folder, RayRunner(head.address), defaults=defaults)
+    platform = open_platform(folder, ray_runner(head), defaults=defaults)
     job = platform.submit(ALICE, order(max_steps=12))
     api = subprocess.Popen(
         [sys.executable, "-c", API, str(folder), head.address], cwd=ROOT, env={**os.environ}
@@ -127,7 +133,7 @@ def cancel(platform, job):
 
 def test_cancel_through_ray_leaves_no_process_and_the_last_checkpoint(head, folder):
     defaults = {"sft": {"cache_dir": str(folder / "cache")}}
-    platform = open_platform(folder, RayRunner(head.address), defaults=defaults)
+    platform = open_platform(folder, ray_runner(head), defaults=defaults)
     with running_without_end(platform) as job:
         cancel(platform, job)
 

@@ -39,7 +39,11 @@ def ray_for_the_module() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("figures") / "tiny")
+    """With room for conversations: its tokens are characters."""
+    folder = save_tiny_model(tmp_path_factory.mktemp("figures") / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
+    return folder
 
 
 def infer(folder: Path, model: Path, texts: list[str], **flags: object) -> list[dict[str, Any]]:
@@ -72,20 +76,19 @@ def test_a_job_shows_what_it_did(tmp_path: Path, model: Path, capsys: pytest.Cap
     assert (tmp_path / "out" / "sample.png").read_bytes().startswith(b"\x89PNG")
 
 
-class Host:
-    """An engine's actor that outlives its work, so that there is time to look at its figures."""
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        self._worker = EngineWorker(spec)
-
-    def answer(self, task: bytes) -> int:
-        """How many messages it took."""
-        return len(list(self._worker(pa.table({"task": pa.array([task], pa.binary())}))))
-
-
 def test_every_engine_tells_prometheus_its_figures() -> None:
     """Two engines, two answers of two words each to a prompt of three tokens; one more prompt fails."""
     import ray
+
+    class Host:  # in here, so that it travels to the actor's process whole
+        """An engine's actor that outlives its work, so that there is time to look at its figures."""
+
+        def __init__(self, spec: WorkerSpec) -> None:
+            self._worker = EngineWorker(spec)
+
+        def answer(self, task: bytes) -> int:
+            """How many messages it took."""
+            return len(list(self._worker(pa.table({"task": pa.array([task], pa.binary())}))))
 
     options = EngineOptions("models/seen", extra={"fail_ids": ["p1-0", "p1-0-again"]})
     spec = WorkerSpec("fake", options, SamplingParams(), seed=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from autoalign.errors import MissingDependency
@@ -23,10 +23,15 @@ T = TypeVar("T")
 
 
 class RayRunner:
-    """Ray Jobs at a head's dashboard address, such as http://127.0.0.1:8265."""
+    """Ray Jobs at a head's dashboard address, such as http://127.0.0.1:8265.
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    Args:
+        headers: sent with every request. Ray's client adds the token of its environment by itself, but
+            reads it once in a process: a process that has been in another cluster gives its own here.
+    """
+
+    def __init__(self, address: str, headers: Mapping[str, str] | None = None) -> None:
+        self._address, self._headers = address, dict(headers or {})
         self._client: Any = None
         self._lock = threading.Lock()
 
@@ -82,7 +87,7 @@ class RayRunner:
                     raise MissingDependency(
                         "jobs on a cluster need Ray: pip install 'autoalign[serve]'"
                     ) from None
-                self._client = JobSubmissionClient(self._address)
+                self._client = JobSubmissionClient(self._address, headers=self._headers)
             return self._client
 
 
