@@ -157,6 +157,29 @@ def test_bad_rows_stop_the_job_or_go_to_errors(tmp_path: Path, demo_model: Path)
     assert [row["output"] for row in rows_of(report.errors)] == [report.output.name]
 
 
+def test_all_that_can_be_wrong_with_a_row_costs_no_other_row(tmp_path: Path, demo_model: Path) -> None:
+    """Of 1,000 rows one is torn, one empty, one of another format, one too long, and two share an id."""
+    rows = [json.dumps({"id": f"q{i}", "prompt": f"say {i}"}) for i in range(1000)]
+    rows[100] = rows[100][:-3]
+    rows[200] = json.dumps({"id": "q200", "prompt": ""})
+    rows[300] = json.dumps({"id": "q300", "messages": []})
+    rows[400] = json.dumps({"id": "q400", "prompt": "word " * 200})
+    rows[500] = rows[499]
+    file = tmp_path / "q.jsonl"
+    file.write_text("\n".join(rows) + "\n")
+    report = infer(
+        tmp_path, backend="fake", model_path=demo_model, test_file=file, max_model_len=100,
+        on_bad_row="quarantine",
+    )  # fmt: skip
+    assert (report.prompts, report.answers, report.failed, report.quarantined) == (997, 996, 1, 3)
+    wrong = rows_of(report.errors)
+    assert [row["prompt_id"] for row in wrong if "prompt_id" in row] == ["q400"]
+    assert [row["line"] for row in wrong if "line" in row] == [101, 201, 301]
+    bad = {100, 200, 300, 400}
+    names = ["q499#2" if i == 500 else f"q{i}" for i in range(1000) if i not in bad]
+    assert [row["prompt_id"] for row in rows_of(report.output)] == names
+
+
 def test_an_endpoint_is_asked_again_when_it_is_busy(tmp_path: Path, endpoint: str) -> None:
     file = prompts(tmp_path, "busy one", "please shut up", "two")
     report = infer(
@@ -229,34 +252,36 @@ def test_chat_answers_a_piped_question(demo_model: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "The capital of France is Paris.\n", "")
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_job_keeps_what_it_has(tmp_path: Path, kind: signal.Signals) -> None:
-    """A process with a Ray of its own: nothing of it is left, and it says one line."""
+def on_an_endpoint(url: str, folder: Path) -> subprocess.Popen[str]:
+    """A job of three prompts with a Ray of its own; the third is answered when `Endpoint.released` is set."""
+    file = prompts(folder, "one", "two", "wait for ever")
+    flags = {"backend": "openai", "model-name": "m", "base-url": url, "test-file": file, "source": "s"}
+    words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+    return subprocess.Popen(
+        [sys.executable, "-m", "autoalign.cli", "infer", *words, "--output-dir", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=without_ray(),
+    )
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_job_that_is_ended_keeps_what_it_has_and_leaves_no_process(
+    tmp_path: Path, kind: signal.Signals
+) -> None:
+    partial = tmp_path / "m" / "s_prompts.jsonl.partial"
     with serve() as url:
-        file = prompts(tmp_path, "one", "two", "wait for ever")
-        command = [sys.executable, "-m", "autoalign.cli", "infer", "--backend", "openai", "--model-name", "m"]
-        command += [
-            "--base-url",
-            url,
-            "--test-file",
-            str(file),
-            "--output-dir",
-            str(tmp_path),
-            "--source",
-            "s",
-        ]
-        job = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=without_ray()
-        )
-        partial = tmp_path / "m" / "s_prompts.jsonl.partial"
+        job = on_an_endpoint(url, tmp_path)
         wait_until(lambda: partial.exists() and len(rows_of(partial)) == 2, 60)
         family = psutil.Process(job.pid).children(recursive=True)
         job.send_signal(kind)
         out, err = job.communicate(timeout=60)
         Endpoint.released.set()
-    assert (job.returncode, out) == (3, "")
-    assert err.splitlines()[-1].startswith("error: stopped: 2 of 3 answers")
-    assert len(err.splitlines()) <= 3, err
+    assert (job.returncode, out) == (-9 if kind == signal.SIGKILL else 3, "")
+    if kind != signal.SIGKILL:
+        assert err.splitlines()[-1].startswith("error: stopped: 2 of 3 answers")
+        assert len(err.splitlines()) <= 3, err
     assert sorted(row["text"].split("?")[0] for row in rows_of(partial)) == ["one", "two"]
     wait_until(lambda: not any(process.is_running() and alive(process.pid) for process in family), 10)
 

@@ -93,3 +93,15 @@ def test_sft_runs_on_the_cluster(head, tiny_model, tmp_path):
     steps = [json.loads(line)["step"] for line in (tmp_path / "out" / "metrics.jsonl").open()]
     assert steps[:2] == [1, 2]
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_sampling_runs_on_the_cluster_and_a_second_job_makes_nothing_again(head, tiny_model, tmp_path):
+    flags = f"--backend fake --model_path {tiny_model} --test_file data/dummy_sft.json --n 2 --temperature 1"
+    flags += f" --output_file {tmp_path}/out/answers.jsonl"
+    for said in ("infer", "16 of 16 answers are there, 0 to be made"):
+        done = submit(head, "python", "ray_jobs/sample.py", "--limit", "8", *flags.split())
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        assert said in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").open()]
+    assert [row["index"] for row in rows] == [0, 1] * 8
+    assert all(row["text"].startswith("echo: ") for row in rows)
