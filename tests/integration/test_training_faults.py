@@ -50,7 +50,8 @@ def test_a_hang_is_noticed_its_stacks_are_written_and_the_job_goes_on(flags, tmp
     code, stderr = job.end()
     assert code == 0, stderr
     assert "no worker moved for" in stderr
-    (folder,) = (job.output / "stacks").iterdir()
+    # A machine with other work may take the next start for a hang too.
+    folder = min((job.output / "stacks").iterdir())
     stacks = [(folder / f"rank-{rank}.txt").read_text() for rank in (0, 1)]
     assert sorted("It did not answer" in text for text in stacks) == [False, True]
     assert any("train_step" in text for text in stacks)
