@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -47,3 +47,11 @@ def _commit(root: Path) -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
+
+
+def portable(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Settings to be kept: paths relative to `root`, as they differ from machine to machine."""
+    return {
+        key: os.path.relpath(value, root) if isinstance(value, str) and os.path.isabs(value) else value
+        for key, value in settings.items()
+    }

@@ -133,7 +133,8 @@ class Bench:
         text = f"{self._circumstances(runs)}\n\n{sample_summary.tables(summary)}"
         print(f"\n{text}")
         name = "sample-quick.json" if self.options.quick else "sample.json"
-        content = {"machine": self.machine, "settings": self._signature(), "summary": summary, "runs": runs}
+        settings = machine.portable(self._signature(), ROOT)
+        content = {"machine": self.machine, "settings": settings, "summary": summary, "runs": runs}
         _write_json(RESULTS / name, content)
         if not self.options.quick:
             docs_page.update(Path(self.options.docs), BLOCK, text)

@@ -185,7 +185,8 @@ class Bench:
         return [figures for key, figures in self.done.items() if key.startswith("sweep|")]
 
     def _write(self, name: str, **content: Any) -> None:
-        settings = {k: v for k, v in vars(self.settings).items() if k != "folder"}
+        known = {k: v for k, v in vars(self.settings).items() if k != "folder"}
+        settings = machine.portable(known, ROOT)
         _write_json(RESULTS / f"{name}.json", {"machine": self.machine, "settings": settings, **content})
 
     def _into_docs(self, tables: str) -> None:

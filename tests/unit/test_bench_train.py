@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import docs_page, summary
+from benchmarks import docs_page, machine, summary
 from benchmarks.plan import SIDES
 
 ATTENTION = "aten::_scaled_dot_product_flash_attention_for_cpu"
@@ -93,3 +93,9 @@ def test_operations_are_grouped_by_name_and_shape(name, shapes, group):
     from benchmarks.profiling import group_of
 
     assert group_of(name, shapes, 49152) == group
+
+
+def test_kept_settings_name_no_folder_of_the_machine(tmp_path: Path):
+    settings = {"model": str(tmp_path / "root" / "models" / "m"), "data": str(tmp_path / "d.jsonl"), "steps": 1}
+    found = machine.portable(settings, tmp_path / "root")
+    assert found == {"model": "models/m", "data": "../d.jsonl", "steps": 1}
