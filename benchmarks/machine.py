@@ -52,6 +52,6 @@ def _commit(root: Path) -> str:
 def portable(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Settings to be kept: paths relative to `root`, as they differ from machine to machine."""
     return {
-        key: os.path.relpath(value, root) if isinstance(value, str) and os.path.isabs(value) else value
+        key: os.path.relpath(value, root) if isinstance(value, str) and Path(value).is_absolute() else value
         for key, value in settings.items()
     }

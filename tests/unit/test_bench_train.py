@@ -96,6 +96,10 @@ def test_operations_are_grouped_by_name_and_shape(name, shapes, group):
 
 
 def test_kept_settings_name_no_folder_of_the_machine(tmp_path: Path):
-    settings = {"model": str(tmp_path / "root" / "models" / "m"), "data": str(tmp_path / "d.jsonl"), "steps": 1}
+    settings = {
+        "model": str(tmp_path / "root" / "models" / "m"),
+        "data": str(tmp_path / "d.jsonl"),
+        "steps": 1,
+    }
     found = machine.portable(settings, tmp_path / "root")
     assert found == {"model": "models/m", "data": "../d.jsonl", "steps": 1}
