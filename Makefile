@@ -27,8 +27,8 @@ demo-align: model ## align the demo model in two rounds: short answers by RLCD, 
 	@$(CLI) align status outputs/demo-align
 	@echo "picture: outputs/demo-align/align.png"
 
-serve: model ## the endpoint on the demo model, port 8000 (SERVE_ARGS="--port 9000")
-	@$(CLI) serve --checkpoint_path models/$(DEMO_MODEL) --model_roots outputs $(SERVE_ARGS)
+serve: model ## inference, jobs and the console on the demo model, port 8000 (SERVE_ARGS="--port 9000")
+	@$(CLI) serve platform --checkpoint_path models/$(DEMO_MODEL) --model_roots models $(SERVE_ARGS)
 
 test: model ## every test (PYTEST_ARGS="-k chat" for some)
 	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
