@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoalign import manifest
 from benchmarks import docs_page, machine, sample_summary
 from benchmarks.sample_plan import RUNS, SIDES, Settings
 
@@ -73,6 +74,7 @@ class Bench:
         )
         self.settings.write(folder / "settings.json")
         self.machine = machine.facts(ROOT, _PACKAGES)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         self.partial = RESULTS / "sample.partial.json"
         self.done: dict[str, dict[str, Any]] = {}
         if options.resume and self.partial.is_file():
@@ -95,7 +97,7 @@ class Bench:
                 return 3
             self.done[key] = self._measure(side, n)
             content = {"signature": self._signature(), "machine": self.machine, "done": self.done}
-            _write_json(self.partial, content)
+            manifest.write_json(self.partial, content)
         self._write_down()
         self.partial.unlink(missing_ok=True)
         return 0
@@ -135,7 +137,7 @@ class Bench:
         name = "sample-quick.json" if self.options.quick else "sample.json"
         settings = machine.portable(self._signature(), ROOT)
         content = {"machine": self.machine, "settings": settings, "summary": summary, "runs": runs}
-        _write_json(RESULTS / name, content)
+        manifest.write_json(RESULTS / name, content)
         if not self.options.quick:
             docs_page.update(Path(self.options.docs), BLOCK, text)
 
@@ -148,13 +150,6 @@ class Bench:
             f"{self.options.pairs} rounds of all sides in turn; {self.settings.rows} prompts "
             f"(n = 8: {self.settings.prompts(8)}), at most {self.settings.max_tokens} tokens an answer."
         )
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoalign import manifest
 from benchmarks import docs_page, machine, scale_model, scale_run, scale_summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for count in options.replicas:
             found[f"replicas/{count}"] = _noted(scale_run.replicas(Path(folder), count, options.seconds))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    manifest.write_json(RESULTS, found)
     text = scale_summary.tables(found)
     print(text)
     if options.docs:

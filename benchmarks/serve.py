@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from autoalign import orphans
+from autoalign import manifest, orphans
 from benchmarks import docs_page, machine, serve_tables
 from benchmarks.serve_load import Load, measure
 from benchmarks.serve_sides import SIDES, Side
@@ -43,8 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\n{shown}\n")
     RESULTS.mkdir(parents=True, exist_ok=True)
     name = "serve-quick" if options.quick else "serve"
-    content = {"machine": found, "options": vars(options), "summary": rows, "runs": runs}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {
+        "machine": found,
+        "options": machine.portable(vars(options), ROOT),
+        "summary": rows,
+        "runs": runs,
+    }
+    manifest.write_json(RESULTS / f"{name}.json", content)
     if not options.quick:
         about = _circumstances(found, options)
         docs_page.update(Path(options.docs), BLOCK, f"{about}\n\n{shown}")

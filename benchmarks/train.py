@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from autoalign import manifest
 from benchmarks import docs_page, machine, picture, summary
 from benchmarks.plan import DPO_LAYOUTS, SFT_LAYOUTS, SIDES, Settings
 
@@ -91,6 +92,7 @@ class Bench:
         )
         self.settings.write(self.folder / "settings.json")
         self.machine = machine.facts(ROOT)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         self.partial = RESULTS / "train.partial.json"
         self.done: dict[str, dict[str, Any]] = {}
         if options.resume and self.partial.is_file():
@@ -164,7 +166,7 @@ class Bench:
         print(f"{label:6} {side}: {_brief(figures)}", flush=True)
         self.done[key] = figures
         content = {"signature": self._signature(), "machine": self.machine, "done": self.done}
-        _write_json(self.partial, content)
+        manifest.write_json(self.partial, content)
         return figures
 
     def _environment(self) -> dict[str, str]:
@@ -187,7 +189,9 @@ class Bench:
     def _write(self, name: str, **content: Any) -> None:
         known = {k: v for k, v in vars(self.settings).items() if k != "folder"}
         settings = machine.portable(known, ROOT)
-        _write_json(RESULTS / f"{name}.json", {"machine": self.machine, "settings": settings, **content})
+        manifest.write_json(
+            RESULTS / f"{name}.json", {"machine": self.machine, "settings": settings, **content}
+        )
 
     def _into_docs(self, tables: str) -> None:
         picture_link = os.path.relpath(RESULTS / "train.png", Path(self.options.docs).parent)
@@ -227,13 +231,6 @@ def _brief(figures: dict[str, Any]) -> str:
     if "flops_per_second" in figures:
         return f"{figures['flops_per_second'] / 1e9:.0f} GFLOP/s"
     return ", ".join(f"{key} {value}" for key, value in figures.items() if key in ("tokens", "seconds"))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from autoalign.errors import DataError
 from autoalign.evaluation.ask import Answered, Ask
-from autoalign.evaluation.results import Question
+from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.rows import rows_of
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import Match, agreement, averaged, points, questions_of
@@ -65,6 +65,12 @@ def beside(answered: Sequence[Answered], tools: Tools) -> Beside:
         answered, scores, [{"opponents": list(each.ask.row["outputs"])} for each in answered]
     )
     return Beside(tuple(matches), tuple(found), questions, agreement(by_judge, graded=False))
+
+
+def win_rate(found: Beside, tools: Tools) -> Result:
+    """In percent, ties as half a win."""
+    notes = {"agreement": found.agreement} if found.agreement else {}
+    return result_of(tools.name, "win rate", found.questions, notes=notes)
 
 
 def _files(path: Path) -> list[Path]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autoalign.evaluation.ask import Answered, Ask, Scored
-from autoalign.evaluation.baselines import Beside, beside, read_baseline
-from autoalign.evaluation.results import Result, result_of
+from autoalign.evaluation.baselines import Beside, beside, read_baseline, win_rate
+from autoalign.evaluation.results import Result
 from autoalign.evaluation.tools import Tools
 from autoalign.judging.ratings import Game, bradley_terry
 
@@ -30,9 +30,7 @@ def read(path: Path) -> Iterator[Ask]:
 def score(answered: Sequence[Answered], tools: Tools) -> Scored:
     """The win rate in percent, and the rating."""
     found = beside(answered, tools)
-    notes = {"agreement": found.agreement} if found.agreement else {}
-    plain = result_of(tools.name, "win rate", found.questions, notes=notes)
-    return Scored((plain, _rating(found, tools)), found.questions)
+    return Scored((win_rate(found, tools), _rating(found, tools)), found.questions)
 
 
 def _rating(found: Beside, tools: Tools) -> Result:

@@ -52,16 +52,17 @@ class PlainEngine:
     def train_step(
         self, batches: Iterable[Batch], denominator: float, lr: float, accept: Accept = accept_all
     ) -> StepResult:
-        loss_sum = 0.0
+        loss_sum, micro_batches = 0.0, 0
         for batch in batches:
             self._collect_gradients()
             with self._kept_activations():
                 loss = self.module(batch.to(self._world.device))
             (loss / denominator).backward()
             loss_sum += float(loss.detach())
-        if self._world.size > 1:
+            micro_batches += 1
+        if micro_batches > 1 or self._world.size > 1:
             self._collect_gradients()
-            self._all_reduce()
+        self._all_reduce()
         grad_norm = self._grad_norm()
         if accept(loss_sum, grad_norm):
             self._update(lr, min(1.0, self._max_norm / (grad_norm + 1e-6)))
@@ -102,18 +103,18 @@ class PlainEngine:
     def _collect_gradients(self) -> None:
         """Add low-precision gradients to the masters' float32 ones, and free them.
 
-        The last micro-batch's stay as they are where nothing has to be added to them: `_update`
+        Those of a single micro-batch stay as they are where no other rank's are added to them: `_update`
         then holds few of them in float32 at a time.
         """
         for parameter, master in self._masters.items():
-            if master is not parameter and parameter.grad is not None:
-                _add_gradient(parameter, master)
+            if master is parameter or parameter.grad is None:
+                continue
+            gradient = parameter.grad.float()
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            parameter.grad = None
 
     @torch.no_grad()
     def _grad_norm(self) -> float:
-        for parameter, master in self._masters.items():
-            if master is not parameter and parameter.grad is not None and master.grad is not None:
-                _add_gradient(parameter, master)
         norms = [
             torch.linalg.vector_norm(gradient, dtype=torch.float32)
             for pair in self._masters.items()
@@ -167,13 +168,6 @@ class PlainEngine:
 
 def _gradient_of(parameter: nn.Parameter, master: nn.Parameter) -> Tensor | None:
     return parameter.grad if master.grad is None else master.grad
-
-
-def _add_gradient(parameter: nn.Parameter, master: nn.Parameter) -> None:
-    assert parameter.grad is not None
-    gradient = parameter.grad.float()
-    master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-    parameter.grad = None
 
 
 def _in_buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
