@@ -1,4 +1,4 @@
-"""Models that say what a test wrote down, for algorithms."""
+"""Models that say what a test wrote down, for algorithms and synthesis."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,26 +12,7 @@ from autoalign.errors import ConfigError, UnknownName
 from autoalign.synthesis import Ask, Job, Reply, Row, Seed
 from autoalign.synthesis.back_translation import read_score
 from autoalign.synthesis.evol_instruct import OPERATIONS
-
-Script = Callable[[Ask], "str | Reply"]
-
-
-class Scripted:
-    """Answers by a function; remembers what it was asked."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-        self.asks: list[Ask] = []
-
-    def __call__(self, asks: Sequence[Ask]) -> list[Reply]:
-        self.asks += asks
-        said = [self._script(ask) for ask in asks]
-        return [one if isinstance(one, Reply) else Reply(one) for one in said]
-
-    def shown(self, key: str) -> str:
-        """The last turn of the ask under `key`."""
-        (ask,) = (ask for ask in self.asks if ask.key == key)
-        return ask.messages[-1].content
+from tests.scripted_models import Script, Scripted
 
 
 def by_key(**replies: str | Reply) -> Script:
