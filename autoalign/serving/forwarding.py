@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -22,14 +21,12 @@ from autoalign.principals import Principal
 from autoalign.serving import leases, request_body, request_log
 from autoalign.serving.access import PRINCIPAL, ASGIScope, Receive
 from autoalign.serving.engines import Engines, Refused
-from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.openai_error import Send, error_body, send_error
 from autoalign.serving.placement import Refusal, unknown_model
+from autoalign.serving.stream_usage import StreamUsage, completion_tokens
 
 _TRIES = 3
-_USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
-_EVENT = b"data: {"
 log = logging.getLogger("autoalign.serving")
 
 _UNREACHABLE = Refusal(503, "The engine went away before it answered; try again.", None, 1)
@@ -74,6 +71,7 @@ class Forwarder:
     ) -> None:
         """Until an engine has begun to answer, another one may: nothing was said yet."""
         path = scope["path"]
+        usage = StreamUsage(hidden=request_body.hides_usage(body, path))
         for _ in range(_TRIES):
             async with self._engines.lease(model) as grant:
                 content = request_body.for_engine(body, path, grant)
@@ -88,7 +86,7 @@ class Forwarder:
                     log.warning("engine of %s went away: %s", model, error)
                     continue
                 async with upstream:
-                    await _Relay(upstream, send, self._metrics, model, grant, began).run()
+                    await _Relay(upstream, send, self._metrics, model, usage, began).run()
                 return
         raise Refused(_UNREACHABLE)
 
@@ -122,11 +120,11 @@ class _Relay:
         send: Send,
         metrics: Metrics,
         model: str,
-        grant: Grant,
+        usage: StreamUsage,
         began: float,
     ) -> None:
         self._upstream, self._send, self._model, self._began = upstream, send, model, began
-        self._metrics, self._grant = metrics, grant
+        self._metrics, self._usage = metrics, usage
 
     async def run(self) -> None:
         if self._upstream.status >= 400:
@@ -138,22 +136,23 @@ class _Relay:
 
     async def _stream(self) -> None:
         await self._start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
-        tokens = self._metrics.output_tokens.labels(self._model)
         first = True
-        async for piece in self._upstream.content.iter_any():
-            if first:
-                self._observe_first()
-                first = False
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-            tokens.inc(piece.count(_EVENT))
-        await self._send({"type": "http.response.body", "body": b""})
+        try:
+            async for piece in self._upstream.content.iter_any():
+                if first:
+                    self._observe_first()
+                    first = False
+                ready = self._usage.take(piece)
+                if ready:
+                    await self._send({"type": "http.response.body", "body": ready, "more_body": True})
+        finally:
+            self._count(self._usage.tokens)  # a client that hung up has had tokens too
+        await self._send({"type": "http.response.body", "body": self._usage.rest()})
 
     async def _whole(self) -> None:
         content = await self._upstream.read()
         self._observe_first()
-        used = _USAGE.findall(content)
-        if used:
-            self._metrics.output_tokens.labels(self._model).inc(int(used[-1]))
+        self._count(completion_tokens(content) or 0)
         await self._finish(self._upstream.status, content)
 
     async def _error(self) -> None:
@@ -167,6 +166,9 @@ class _Relay:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _count(self, tokens: int) -> None:
+        self._metrics.output_tokens.labels(self._model).inc(tokens)
 
     def _observe_first(self) -> None:
         self._metrics.first_token.labels(self._model).observe(time.perf_counter() - self._began)

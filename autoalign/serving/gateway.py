@@ -66,7 +66,7 @@ class Gateway:
                 metrics=metrics,
                 ready=self._is_ready,
                 book=registry.open_book(where) if config.require_tokens and where is not None else None,
-                routers=_routers(config, where),
+                routers=_routers(config, where, metrics),
             )
         )
         self._server = HttpServer(app, bind(config.host, config.port, shared=True))
@@ -105,10 +105,12 @@ class Gateway:
         return self._handles[app_name]
 
 
-def _routers(config: ServeConfig, where: Settings | None) -> Sequence[Any]:
+def _routers(config: ServeConfig, where: Settings | None, metrics: Metrics) -> Sequence[Any]:
     """The routes of jobs; their watcher looks after them from now on."""
     if not config.jobs or where is None:
         return ()
-    from autoalign.serving.platform_routes import platform_routers, start_platform
+    from autoalign.serving.platform_routes import job_counts, platform_routers, start_platform
 
-    return platform_routers(start_platform(where, config.ray_jobs_address))
+    platform = start_platform(where, config.ray_jobs_address)
+    metrics.watch_jobs(job_counts(platform))
+    return platform_routers(platform)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -40,11 +44,40 @@ class Metrics:
         )
         self.output_tokens = Counter(
             "autoalign_output_tokens",
-            "tokens generated; its rate is tokens/s. A streamed answer counts one for each event",
+            "tokens generated, as engines report them; its rate is tokens/s",
             ["model"],
             registry=self.registry,
         )
 
+    def watch_jobs(self, counts: Callable[[], Mapping[str, int] | None]) -> None:
+        """Show jobs by state.
+
+        Args:
+            counts: jobs of each state at this moment; None while that can't be known. It may block.
+        """
+        self.registry.register(_Jobs(counts))
+
     def text(self) -> bytes:
         """The figures in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class _Jobs(Collector):
+    """Asked anew for every scrape: the database knows, this process does not."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int] | None]) -> None:
+        self._counts = counts
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Without a look into the database, for the registry's check of names."""
+        yield self._family()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One figure a state."""
+        family = self._family()
+        for state, count in (self._counts() or {}).items():
+            family.add_metric([state], count)
+        yield family
+
+    def _family(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily("autoalign_jobs", "jobs of the platform, by state", labels=["state"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter
+from sqlalchemy.exc import OperationalError
 
 from autoalign.jobs.platform import Platform
 from autoalign.jobs.runners.base import Runner
 from autoalign.jobs.settings import Settings
+from autoalign.jobs.states import STATES
 from autoalign.jobs.watcher import Watcher
 from autoalign.serving.batch_routes import batch_router
 from autoalign.serving.file_routes import file_router
@@ -32,6 +36,19 @@ def start_platform(settings: Settings, ray_jobs_address: str | None = None) -> P
     platform = Platform.open(settings, _runner(ray_jobs_address))
     Watcher(platform).start()
     return platform
+
+
+def job_counts(platform: Platform) -> Callable[[], dict[str, int] | None]:
+    """What tells how many jobs are in each state; None while the database does not answer."""
+
+    def counts() -> dict[str, int] | None:
+        try:
+            found = platform.jobs.counts()
+        except OperationalError:
+            return None
+        return {state: found.get(state, 0) for state in STATES}
+
+    return counts
 
 
 def _runner(address: str | None) -> Runner:

@@ -12,6 +12,7 @@ from autoalign.serving.leases import Grant
 from autoalign.serving.placement import Refusal
 
 CHAT = "/v1/chat/completions"
+_STREAMED = (CHAT, "/v1/completions")
 # What clients may not say: a template is code, and the rest speaks to parts that are not there.
 _CLOSED = ("chat_template", "kv_transfer_params", "mm_processor_kwargs", "media_io_kwargs", "vllm_xargs")
 
@@ -46,9 +47,18 @@ def model_of(body: Mapping[str, Any], default: str | None) -> str:
     return name
 
 
+def hides_usage(body: Mapping[str, Any], path: str) -> bool:
+    """Whether the engine is asked for a stream's usage, for the figures, that the client did not ask for."""
+    if path not in _STREAMED or body.get("stream") is not True:
+        return False
+    return body.get("stream_options") in (None, {}, {"include_usage": False}, {"include_usage": None})
+
+
 def for_engine(body: Mapping[str, Any], path: str, grant: Grant) -> bytes:
     """The request under the engine's name for the model; a chat also ends where its template says."""
     changed: dict[str, Any] = {**body, "model": grant.model}
+    if hides_usage(body, path):
+        changed["stream_options"] = {"include_usage": True}
     if path == CHAT:
         changed["stop"] = _joined(body.get("stop"), grant.stop)
         changed["stop_token_ids"] = _joined(body.get("stop_token_ids"), grant.stop_token_ids)

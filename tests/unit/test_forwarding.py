@@ -123,15 +123,36 @@ def test_an_answer_comes_back_byte_for_byte_and_its_tokens_are_counted():
     run(test)
 
 
-def test_a_stream_comes_back_byte_for_byte():
-    events = [b'data: {"a": 1}\n\n', b'data: {"a": 2}\n\n', b"data: [DONE]\n\n"]
+def usage(tokens):
+    """The event that ends a stream whose usage was asked for."""
+    return b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":%d}}\n\n' % tokens
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40, 1000], ids="{} bytes a piece".format)
+def test_a_stream_comes_back_byte_for_byte_and_its_tokens_are_the_engines(cut):
+    events = b'data: {"a": 1}\n\ndata: {"text":"\\"usage\\":{"}\n\n'
+    sent = events + usage(12) + b"data: [DONE]\n\n"
+    pieces, seen = [sent[at : at + cut] for at in range(0, len(sent), cut)], []
+
+    async def test():
+        async with World(engine_that_answers(pieces, kind=b"text/event-stream", seen=seen)) as world:
+            answer = await world.ask({"stream": True})
+            assert answer.body == events + b"data: [DONE]\n\n"
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert b'autoalign_output_tokens_total{model="demo"} 12.0' in world.metrics.text()
+            assert seen[0][1]["stream_options"] == {"include_usage": True}
+
+    run(test)
+
+
+def test_a_client_that_asks_for_usage_gets_it():
+    events = [b'data: {"a": 1}\n\n', usage(12), b"data: [DONE]\n\n"]
 
     async def test():
         async with World(engine_that_answers(events, kind=b"text/event-stream")) as world:
-            answer = await world.ask({"stream": True})
+            answer = await world.ask({"stream": True, "stream_options": {"include_usage": True}})
             assert answer.body == b"".join(events)
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            assert b'autoalign_output_tokens_total{model="demo"} 2.0' in world.metrics.text()
+            assert b'autoalign_output_tokens_total{model="demo"} 12.0' in world.metrics.text()
 
     run(test)
 

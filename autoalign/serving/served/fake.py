@@ -65,10 +65,12 @@ class FakeServed:
             yield first[number] if number < len(first) else "word "
 
     async def _events(self, body: dict[str, Any], count: int) -> AsyncIterator[str]:
+        event = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
         async for word in self._words(body, count):
             choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
-            event = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
             yield f"data: {json.dumps({**event, 'choices': [choice]})}\n\n"
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield f"data: {json.dumps({**event, 'choices': [], 'usage': _usage(count)})}\n\n"
         yield "data: [DONE]\n\n"
 
 
@@ -80,8 +82,12 @@ def _answer(body: dict[str, Any], text: str, words: int) -> dict[str, Any]:
         "created": 0,
         "model": body["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": words, "total_tokens": words + 1},
+        "usage": _usage(words),
     }
+
+
+def _usage(words: int) -> dict[str, int]:
+    return {"prompt_tokens": 1, "completion_tokens": words, "total_tokens": words + 1}
 
 
 async def start(spec: EngineSpec) -> FakeServed:
