@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from autoalign.batching.counts import COUNTS_NAME, Counts
 from autoalign.batching.requests import Problem, Request, Settings, read
 from autoalign.cluster import ray_session
 from autoalign.config.batch import BatchConfig
@@ -20,8 +21,7 @@ from autoalign.config.engine import EngineConfig
 from autoalign.config.sample import InferConfig
 from autoalign.errors import DataError
 from autoalign.manifest import write_json
-
-COUNTS_NAME = "counts.json"
+from autoalign.sampling.progress import Settled
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,14 @@ def run(config: BatchConfig) -> BatchReport:
         raise DataError("no such file", file=config.input_file)
     folder = Path(config.output_file).parent / "settings"
     folder.mkdir(parents=True, exist_ok=True)
-    groups = _write_prompts(source, folder)
-    if not groups:
+    rows = _write_prompts(source, folder)
+    counts = Counts(Path(config.output_file).parent, rows.total, rows.refused)
+    if not rows.groups:
         return _gather(config, source, {})
     with ray_session(config.ray_address, config.max_replicas + 1):
-        answers = {name: _answer(config, settings, folder / name) for name, settings in groups.items()}
+        answers = {
+            name: _answer(config, settings, folder / name, counts) for name, settings in rows.groups.items()
+        }
     return _gather(config, source, answers)
 
 
@@ -62,11 +65,22 @@ def _name(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()[:16]
 
 
-def _write_prompts(source: Path, folder: Path) -> dict[str, Settings]:
+@dataclass(frozen=True)
+class _Prompts:
+    """Settings by the names of their folders; how many rows there are, and how many are no request."""
+
+    groups: dict[str, Settings]
+    total: int
+    refused: int
+
+
+def _write_prompts(source: Path, folder: Path) -> _Prompts:
     """A file of prompts for each of the settings, in a folder of its own."""
     groups: dict[str, Settings] = {}
     rows: dict[str, list[bytes]] = defaultdict(list)
+    total = 0
     for number, request in read(source):
+        total += 1
         if isinstance(request, Request):
             settings = request.body.settings()
             name = _name(settings)
@@ -76,14 +90,16 @@ def _write_prompts(source: Path, folder: Path) -> dict[str, Settings]:
     for name, lines in rows.items():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "prompts.jsonl").write_bytes(b"".join(lines))
-    return groups
+    return _Prompts(groups, total, total - sum(map(len, rows.values())))
 
 
-def _answer(config: BatchConfig, settings: Settings, folder: Path) -> Path:
+def _answer(config: BatchConfig, settings: Settings, folder: Path, counts: Counts) -> Path:
     """The folder with answers.jsonl, and errors.jsonl where some are missing."""
     from autoalign.sampling.run import run as sample
 
-    if not (folder / "answers.jsonl").is_file():
+    if (folder / "answers.jsonl").is_file():
+        counts.show(_settled(folder, settings.n))
+    else:
         engine = {name: getattr(config, name) for name in EngineConfig.model_fields}
         sample(
             InferConfig(
@@ -98,9 +114,18 @@ def _answer(config: BatchConfig, settings: Settings, folder: Path) -> Path:
                 stop=list(settings.stop),
                 on_bad_row="quarantine",
                 max_error_rate=1.0,
-            )
+            ),
+            counts.show,
         )
+    counts.keep()
     return folder
+
+
+def _settled(folder: Path, n: int) -> Settled:
+    """Of settings that an earlier attempt has answered."""
+    prompts = sum(1 for _ in _rows(folder / "prompts.jsonl"))
+    whole = sum(len(rows) == n for rows in _by_prompt(folder / "answers.jsonl").values())
+    return Settled(whole, prompts - whole)
 
 
 def _gather(config: BatchConfig, source: Path, folders: dict[str, Path]) -> BatchReport:

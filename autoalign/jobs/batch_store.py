@@ -50,21 +50,33 @@ class BatchStore:
         with self._database.write() as session:
             session.execute(update(BatchRow).where(BatchRow.id == batch_id).values(**values))
 
+    def follow(self, job: JobRow, folder: JobFolder) -> None:
+        """Take over how far a running batch is."""
+        with self._database.read() as session:
+            batch = session.scalar(select(BatchRow).where(BatchRow.job_id == job.id))
+        counts = _counts(folder)
+        if batch is not None and counts not in ({}, {"completed": batch.completed, "failed": batch.failed}):
+            self.set(batch.id, **counts)
+
     def settle(self, job: JobRow, folder: JobFolder) -> None:
         """Make the files that a batch's job has written its owner's, once."""
         with self._database.read() as session:
             batch = session.scalar(select(BatchRow).where(BatchRow.job_id == job.id))
         if batch is None or batch.finished_at is not None:
             return
-        values: dict[str, Any] = {"finished_at": time.time()}
-        try:
-            counts = json.loads((folder.out / _COUNTS).read_bytes())
-            values |= {"completed": counts["completed"], "failed": counts["failed"]}
-        except (FileNotFoundError, ValueError, KeyError):
-            counts = {}
+        values: dict[str, Any] = {"finished_at": time.time(), **_counts(folder)}
         for column, name in (("output_file_id", "answers.jsonl"), ("error_file_id", "errors.jsonl")):
             path = folder.out / name
             if path.is_file() and path.stat().st_size:
                 row = self._files.adopt(path, batch.owner, f"{batch.id}_{name}", "batch_output")
                 values[column] = row.id
         self.set(batch.id, **values)
+
+
+def _counts(folder: JobFolder) -> dict[str, int]:
+    """The columns that `counts.json` fills; none where it is not there yet."""
+    try:
+        counts = json.loads((folder.out / _COUNTS).read_bytes())
+        return {"completed": int(counts["completed"]), "failed": int(counts["failed"])}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}

@@ -36,6 +36,8 @@ def finish(platform: Platform, job: JobRow, ending: Ending) -> bool:
         values["finished_at"] = time.time()
     if ending.state == "succeeded" and kinds.load(job.kind).makes_model:
         values["model_id"] = _register(platform, job)
+    if ending.state in FINAL and job.api == "fine_tuning":
+        values["about"] = {**job.about, "trained_tokens": platform.jobs.trained_tokens(job.id)}
     if ending.state in FINAL and job.api == "batch":
         platform.batches.settle(job, platform.folder(job.id))
     note = f"Job {ending.state}" + (f": {ending.message}" if ending.message else "")

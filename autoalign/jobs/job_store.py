@@ -174,6 +174,15 @@ class JobStore:
             query = select(func.count()).where(MetricRow.job_id == job_id)
             return session.scalar(query) or 0
 
+    def trained_tokens(self, job_id: str) -> int | None:
+        """Tokens that its steps went over so far; None before its first figures."""
+        query = select(MetricRow.figures).where(MetricRow.job_id == job_id)
+        with self._database.read() as session:
+            for figures in session.scalars(query.order_by(MetricRow.position.desc()).limit(100)):
+                if isinstance(figures.get("tokens"), int):
+                    return int(figures["tokens"])
+        return None
+
     def put_metrics(self, job_id: str, first: int, rows: Sequence[dict[str, Any]]) -> None:
         """Put lines from position `first` on; what stood there, and behind, is replaced."""
         with self._database.write() as session:

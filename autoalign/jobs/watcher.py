@@ -91,6 +91,8 @@ class Watcher:
     def _look_at(self, job: JobRow) -> None:
         folder = self.platform.folder(job.id)
         self._harvester.take(job, folder)
+        if job.api == "batch":
+            self.platform.batches.follow(job, folder)
         try:
             status = self.platform.runner.status(str(job.run_id))
             if job.intent and status.phase in ("pending", "running"):

@@ -18,7 +18,7 @@ from autoalign.sampling.figures import Figures
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.ledger import refusal
 from autoalign.sampling.messages import Answer
-from autoalign.sampling.progress import SampleProgress
+from autoalign.sampling.progress import SampleProgress, Settled
 from autoalign.sampling.prompts import Prompt, PromptSpool, Refused
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.rows import RowMaker, dumps
@@ -52,7 +52,7 @@ class Collector:
         self._errors = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
         self.prompts = PromptSpool(folder)
         self.quarantine.unlink(missing_ok=True)
-        self._figures = Figures()
+        self._figures, self._settled = Figures(), Settled()
         self._ready: float | None = None
         self._first = self._last = time.time()
         self._writing = 0.0
@@ -147,9 +147,27 @@ class Collector:
             self._figures.prompt_tokens - before[0],
             self._figures.output_tokens - before[1],
         )
+        if progress.watch is not None:
+            self._settled = self._more_settled({answer.prompt for answer in new})
+            progress.watch(self._settled)
         self._first = self._first if self._writing else begun
         self._last = time.time()
         self._writing += self._last - begun
+
+    def settled_before(self) -> Settled:
+        """The prompts that need no engine: `take` counts on from here."""
+        self._settled = Settled()
+        self._settled = self._more_settled(range(len(self.prompts)))
+        return self._settled
+
+    def _more_settled(self, prompts: Iterable[int]) -> Settled:
+        n, (answered, failed) = self._config.n, self._settled
+        for prompt in prompts:
+            numbers = range(prompt * n, prompt * n + n)
+            if not any(map(self._store.is_missing, numbers)):
+                whole = not any(map(self._store.is_failed, numbers))
+                answered, failed = answered + whole, failed + (not whole)
+        return Settled(answered, failed)
 
     def what_is_kept(self) -> str:
         """For the message of a job that was stopped."""

@@ -113,6 +113,10 @@ class AnswerStore:
         """Neither there nor failed."""
         return self._places[number] == _MISSING
 
+    def is_failed(self, number: int) -> bool:
+        """It can't be had."""
+        return self._places[number] == _FAILED
+
     @property
     def missing(self) -> int:
         """How many are neither there nor failed."""

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from autoalign.progress import ProgressBar
 
 _SILENT = 60.0  # seconds after which an engine without work is taken to be gone
 
 
-class SampleProgress(AbstractContextManager["SampleProgress"]):
-    """Answers done, rates of rows and tokens, engines, what is in flight and waits, errors, time left."""
+class Settled(NamedTuple):
+    """Prompts that all answers are there of, and prompts that lack some for good."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    answered: int = 0
+    failed: int = 0
+
+
+Watch = Callable[[Settled], None]
+
+
+class SampleProgress(AbstractContextManager["SampleProgress"]):
+    """Answers done, rates of rows and tokens, engines, what is in flight and waits, errors, time left.
+
+    Args:
+        total: answers to come.
+        watch: told of the prompts settled so far, those of earlier runs among them; None: nobody asks.
+    """
+
+    def __init__(self, total: int, watch: Watch | None = None) -> None:
+        self._total, self.watch = total, watch
         self._done = self._errors = self._tokens_in = self._tokens_out = 0
         self._since: float | None = None
         self._engines: dict[str, tuple[int, float]] = {}

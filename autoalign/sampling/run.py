@@ -19,7 +19,7 @@ from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import require_support
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.order import arranged
-from autoalign.sampling.progress import SampleProgress
+from autoalign.sampling.progress import SampleProgress, Watch
 from autoalign.sampling.prompts import Renderer, prepare
 from autoalign.sampling.replicas import Replicas, on_cluster, require_room
 from autoalign.sampling.report import SampleReport
@@ -32,8 +32,11 @@ from autoalign.sampling.worker import WorkerSpec
 _PASSES = 3
 
 
-def run(config: InferConfig) -> SampleReport:
+def run(config: InferConfig, watch: Watch | None = None) -> SampleReport:
     """Answer every prompt of `config.test_file`.
+
+    Args:
+        watch: told of the prompts settled so far, as they are.
 
     Returns:
         the figures; the answers are in `SampleReport.output`, in the input's order.
@@ -63,8 +66,10 @@ def run(config: InferConfig) -> SampleReport:
     try:
         with Collector(config, sweep.recorded, keys) as collector:
             _read_prompts(config, renderer, sweep, collector)
+            if watch is not None:
+                watch(collector.settled_before())
             if collector.missing:
-                _generate(config, spec, collector)
+                _generate(config, spec, collector, watch)
             report = with_picture(collector.finish(started))
     except OSError as error:
         reason = f"{error.filename or config.output_path}: {error.strerror or error}"
@@ -129,7 +134,7 @@ def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collect
         _warn(f"{collector.reused} of {collector.expected} answers are there, {collector.missing} to be made")
 
 
-def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> None:
+def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch: Watch | None) -> None:
     """Have every answer made that is missing."""
     try:
         with (
@@ -137,7 +142,7 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector) -> No
             # One CPU more than the actors, for the reading tasks.
             ray_session(config.ray_address, config.max_replicas + 1) as cluster,
             stop_signals(hush),
-            SampleProgress(collector.missing) as progress,
+            SampleProgress(collector.missing, watch) as progress,
         ):
             pool = Replicas.of(config)
             spec = on_cluster(spec, pool, cluster, config.cpus_per_replica)

@@ -203,6 +203,7 @@ def shown_job(job: JobRow) -> FineTuningJob:
         organization_id=job.owner_name,
         seed=about["seed"],
         status=_STATUS[job.state],
+        trained_tokens=about.get("trained_tokens"),
         training_file=about["training_file"],
         validation_file=about.get("validation_file"),
     )

@@ -9,6 +9,7 @@ from autoalign import formats
 from autoalign.batching.requests import Problem, parse, problems
 from autoalign.batching.run import _gather, _name, _write_prompts, run
 from autoalign.config.batch import BatchConfig
+from autoalign.sampling.progress import Settled
 
 
 def row(custom_id="a", **body):
@@ -69,7 +70,7 @@ def test_a_file_is_looked_at_as_a_whole(tmp_path, rows, code):
 
 def test_requests_of_the_same_settings_are_answered_together(tmp_path):
     source = write(tmp_path / "in.jsonl", [row("a"), row("b", temperature=0.5), row("c")])
-    groups = _write_prompts(source, tmp_path)
+    groups = _write_prompts(source, tmp_path).groups
     assert sorted(settings.temperature for settings in groups.values()) == [0.5, 1.0]
     usual = next(name for name, settings in groups.items() if settings.temperature == 1.0)
     ids = [json.loads(line)["id"] for line in (tmp_path / usual / "prompts.jsonl").open()]
@@ -80,7 +81,7 @@ def test_answers_go_out_as_chat_completions_in_order(tmp_path):
     from openai.types.chat import ChatCompletion
 
     source = write(tmp_path / "in.jsonl", [row("a", n=2), row("b", n=2)])
-    groups = _write_prompts(source, tmp_path)
+    groups = _write_prompts(source, tmp_path).groups
     (name,) = groups
     answer = {"prompt_tokens": 5, "completion_tokens": 3, "finish_reason": "stop"}
     rows = [{**answer, "prompt_id": "2", "index": index, "text": f"text {index}"} for index in (1, 0)]
@@ -111,13 +112,16 @@ def test_names_of_settings_differ():
 
 
 def test_a_sampling_job_answers_the_requests_of_each_setting(tmp_path, monkeypatch):
-    asked = []
+    asked, counted = [], []
+    monkeypatch.setattr("autoalign.batching.counts._EVERY", 0.0)
 
-    def sample(infer):
+    def sample(infer, watch):
         asked.append(infer)
         records = formats.iter_records(infer.test_file, purpose="prompts")
         answer = {"index": 0, "prompt_tokens": 1, "completion_tokens": 1, "finish_reason": "stop"}
         rows = [{**answer, "prompt_id": each.id, "text": each.messages[0].content} for each in records]
+        watch(Settled(len(rows), 0))
+        counted.append(json.loads((tmp_path / "out" / "counts.json").read_text())["completed"])
         write(infer.output_path, rows)
 
     monkeypatch.setattr("autoalign.sampling.run.run", sample)
@@ -129,5 +133,6 @@ def test_a_sampling_job_answers_the_requests_of_each_setting(tmp_path, monkeypat
     assert found == {(3, 42, ("\n",)), (1024, 42, ()), (1024, 5, ())}
     ids = [json.loads(line)["custom_id"] for line in (tmp_path / "out" / "answers.jsonl").open()]
     assert ids == ["a", "b", "c"]
+    assert counted == [1, 2, 3]  # while it runs
     run(config(tmp_path))  # again, as after a restart: what is done is kept
     assert len(asked) == 3

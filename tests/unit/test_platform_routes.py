@@ -98,13 +98,16 @@ async def test_a_supervised_job_from_creation_to_its_model(web):
     row = web.platform.jobs.get(job.id)
     watcher(web.platform).round()
     out = web.platform.folder(job.id).out
-    (out / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n')
+    lines = [{"step": 1, "loss": 2.0, "tokens": 40}, {"step": 2, "loss": 1.5, "tokens": 90}]
+    (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (out / "checkpoint-2").mkdir()
+    assert (await client.fine_tuning.jobs.retrieve(job.id)).trained_tokens is None
     end(web.platform, row, 0)
     watcher(web.platform).round()
     job = await client.fine_tuning.jobs.retrieve(job.id)
     assert (job.status, job.metadata, job.hyperparameters.n_epochs) == ("succeeded", {"team": "a"}, 2)
     assert job.fine_tuned_model.startswith("ft:base:alice:demo:")
+    assert job.trained_tokens == 90
     events = [event async for event in client.fine_tuning.jobs.list_events(job.id, limit=2)]
     assert [event.message for event in events][::-1] == [
         "Job created",
@@ -343,8 +346,11 @@ async def test_a_batch_from_its_requests_to_its_files(web):
     out = web.platform.folder(job.id).out
     (out / "answers.jsonl").write_text("{}\n")
     (out / "errors.jsonl").write_text("")
+    (out / "counts.json").write_text('{"completed": 1, "failed": 0}')
+    watcher(web.platform).round()
+    running = await client.batches.retrieve(batch.id)
+    assert (running.status, running.request_counts.completed) == ("in_progress", 1)
     (out / "counts.json").write_text('{"completed": 2, "failed": 0}')
-    assert (await client.batches.retrieve(batch.id)).status == "in_progress"
     end(web.platform, job, 0)
     watcher(web.platform).round()
     batch = await client.batches.retrieve(batch.id)

@@ -16,7 +16,7 @@ from autoalign.records import Conversation, Message
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.output import refuse_existing, write_errors
-from autoalign.sampling.progress import SampleProgress
+from autoalign.sampling.progress import SampleProgress, Settled
 from autoalign.sampling.prompts import prepare, with_system
 
 
@@ -53,6 +53,18 @@ def collect(config: InferConfig, conversations: list[Conversation], answers: lis
         collector.expect(prepare(conversations, Words(), config.system_message))
         collector.take(answers, SampleProgress(len(answers)))
         return collector.finish(0.0)
+
+
+def test_who_watches_is_told_of_whole_prompts(tmp_path: Path) -> None:
+    told: list[Settled] = []
+    with Collector(job(tmp_path, n=2)) as collector:
+        collector.expect(prepare(asked("a", "no", "c"), Words(), None))
+        told.append(collector.settled_before())
+        progress = SampleProgress(4, told.append)
+        for answers in ([answer(0, 0), answer(2, 1)], [answer(0, 1)], [answer(2, 0, "too long")]):
+            collector.take(answers, progress)
+    # The template refuses the second prompt; the third one lacks an answer for good.
+    assert told == [Settled(0, 1), Settled(0, 1), Settled(1, 1), Settled(1, 2)]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
