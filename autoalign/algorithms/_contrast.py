@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from autoalign.algorithms._job import Ask, Job, Prompt
 from autoalign.algorithms._made import Dropped, Made, Pair
+from autoalign.errors import ConfigError
 from autoalign.records import Message
 
 REASON = "chosen was asked to follow the principle, rejected to break it"
@@ -20,10 +21,35 @@ class Contrast(NamedTuple):
     facts: Mapping[str, str]
 
 
+def opposite_of(principle: str, job: Job, opposites: Sequence[str]) -> str:
+    """What the negative side is told instead of `principle`; "" where the config names no opposites.
+
+    Raises:
+        ConfigError: there are not as many opposites as principles.
+    """
+    if not opposites:
+        return ""
+    if len(opposites) != len(job.principles):
+        raise ConfigError(
+            f"{len(opposites)} opposites for {len(job.principles)} principles; "
+            "name one opposite for each principle, in the same order"
+        )
+    return opposites[job.principles.index(principle)]
+
+
+def facts_of(principle: str, opposite: str) -> dict[str, str]:
+    """What a pair says of its contrast."""
+    return {"principle": principle, **({"opposite": opposite} if opposite else {})}
+
+
 def contrasted(
     job: Job, contrast: Callable[[Prompt], Contrast], temperature: float, reason: str = REASON
 ) -> Iterator[Made]:
-    """A pair for each prompt; none where an answer failed or both are the same."""
+    """A pair for each prompt; none where an answer failed or both are the same.
+
+    A rejected answer may be cut off: nobody is to write like it, and where the contrast is in the length
+    the long ones are what is wanted.
+    """
     for batch in job.batches():
         sides = [contrast(prompt) for prompt in batch]
         asks = [
@@ -33,7 +59,7 @@ def contrasted(
         ]
         replies = job.generate(asks)
         for prompt, side, chosen, rejected in zip(batch, sides, replies[::2], replies[1::2], strict=True):
-            problem = chosen.problem or rejected.problem
+            problem = chosen.problem or (rejected.problem if rejected.finish_reason != "length" else None)
             if problem is not None:
                 yield Dropped(prompt.id, prompt.id, f"answer: {problem}")
             elif chosen.text == rejected.text:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autoalign.algorithms._contrast import Contrast, contrasted
+from autoalign.algorithms._contrast import Contrast, contrasted, facts_of, opposite_of
 from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._made import Made
 from autoalign.errors import ConfigError
@@ -28,10 +28,17 @@ MAKES = "pairs"
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set; `contrasts`: names of prompt files, of which each prompt draws one."""
+    """What may be set.
+
+    Attributes:
+        contrasts: names of prompt files, of which each prompt draws one.
+        opposites: what the negative side of the contrast `principle` is told, one for each principle in
+            the same order. None: to break the principle, which small models do not understand.
+    """
 
     contrasts: tuple[str, ...] = ("principle",)
     temperature: float = 1.0
+    opposites: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.contrasts:
@@ -43,15 +50,21 @@ def run(job: Job, options: Options) -> Iterator[Made]:
 
     def contrast(prompt: Prompt) -> Contrast:
         name = job.random("contrast", prompt.id).choice(options.contrasts)
-        principle = job.principle(prompt.id) if name == "principle" else ""
-        return Contrast(
-            _hinted(job, prompt, name, principle, "positive"),
-            _hinted(job, prompt, name, principle, "negative"),
-            {"contrast": name, **({"principle": principle} if principle else {})},
-        )
+        if name != "principle":
+            return Contrast(*_hints(job, prompt, name, "", ""), {"contrast": name})
+        principle = job.principle(prompt.id)
+        opposite = opposite_of(principle, job, options.opposites)
+        hints = _hints(job, prompt, name, principle, opposite)
+        return Contrast(*hints, {"contrast": name, **facts_of(principle, opposite)})
 
     yield from contrasted(job, contrast, options.temperature)
 
 
-def _hinted(job: Job, prompt: Prompt, name: str, principle: str, side: str) -> tuple[Message, ...]:
-    return prompt.asking(job.texts.render(name, question=prompt.question, principle=principle, side=side))
+def _hints(
+    job: Job, prompt: Prompt, name: str, principle: str, opposite: str
+) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    positive, negative = (
+        job.texts.render(name, question=prompt.question, principle=principle, opposite=opposite, side=side)
+        for side in ("positive", "negative")
+    )
+    return prompt.asking(positive), prompt.asking(negative)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autoalign.algorithms._contrast import Contrast, contrasted
+from autoalign.algorithms._contrast import Contrast, contrasted, facts_of, opposite_of
 from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._made import Made
 
@@ -20,9 +20,16 @@ MAKES = "pairs"
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set; `temperature`: the paper's, of both answers."""
+    """What may be set.
+
+    Attributes:
+        temperature: of both answers; the paper's is 1.
+        opposites: what the negative side is told, one for each principle in the same order. None: to
+            break the principle, which small models do not understand.
+    """
 
     temperature: float = 1.0
+    opposites: tuple[str, ...] = ()
 
 
 def run(job: Job, options: Options) -> Iterator[Made]:
@@ -30,10 +37,11 @@ def run(job: Job, options: Options) -> Iterator[Made]:
 
     def contrast(prompt: Prompt) -> Contrast:
         principle = job.principle(prompt.id)
+        opposite = opposite_of(principle, job, options.opposites)
         follows, breaks = (
-            prompt.under(job.texts.render("system", principle=principle, side=side))
+            prompt.under(job.texts.render("system", principle=principle, opposite=opposite, side=side))
             for side in ("positive", "negative")
         )
-        return Contrast(follows, breaks, {"principle": principle})
+        return Contrast(follows, breaks, facts_of(principle, opposite))
 
     yield from contrasted(job, contrast, options.temperature)

@@ -72,6 +72,30 @@ def test_rlcd_sys_puts_the_contrast_into_the_system_message() -> None:
     assert isinstance(pair, Pair) and roles(pair.prompt) == [("user", "Why?")]
 
 
+@pytest.mark.parametrize(("name", "turn"), [("rlcd", -1), ("rlcd_sys", 0)])
+def test_an_opposite_takes_the_place_of_breaking_the_principle(name: str, turn: int) -> None:
+    script = by_key({"positive": "Short.", "negative": "Long, long."})
+    given = {"opposites": ("Answer in five paragraphs.", "Be rude.")}
+    (pair,), models = make(name, script, [prompt("Why?")], given, principles=(*BREVITY, "Be kind."))
+    principle, opposite = pair.facts["principle"], pair.facts["opposite"]
+    assert (principle, opposite) in zip((*BREVITY, "Be kind."), given["opposites"], strict=True)
+    for side, rule in (("positive", principle), ("negative", opposite)):
+        shown = models.ask(f"p/{side}").messages[turn].content
+        assert rule in shown and "rule" not in shown
+
+
+def test_opposites_are_as_many_as_principles() -> None:
+    with pytest.raises(ConfigError, match="2 opposites for 1 principles"):
+        make("rlcd_sys", by_key({}), [prompt("?")], {"opposites": ("a", "b")}, principles=BREVITY)
+
+
+@pytest.mark.parametrize("name", ["rlcd", "rlcd_sys"])
+def test_a_rejected_answer_may_be_cut_off(name: str) -> None:
+    script = by_key({"positive": "Short.", "negative": Reply("Long, long", "length")})
+    (pair,), _ = make(name, script, [prompt("Why?")], principles=BREVITY)
+    assert isinstance(pair, Pair) and pair.rejected == "Long, long"
+
+
 # Context distillation (arXiv:2112.00861): asked with the principles, trained without.
 
 
