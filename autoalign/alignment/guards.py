@@ -38,18 +38,18 @@ def warnings(figures: dict[str, Any]) -> list[str]:
     found = []
     drift, diversity = figures.get("length_drift"), figures.get("diversity")
     if drift is not None and not _LENGTH[0] <= drift <= _LENGTH[1]:
-        found.append(f"length drift: answers have {drift:g} times the words of the first model's")
+        found.append(f"length drift: answers have {drift:.2g} times the words of the first model's")
     if diversity is not None and diversity < _DIVERSITY:
-        found.append(f"diversity: distinct-2 is {diversity:g} of the first model's")
+        found.append(f"diversity: distinct-2 is {diversity:.2f} of the first model's")
     for name, what in (("judge_first", "what stands first"), ("judge_longer", "the longer answer")):
         bias = figures.get(name)
         if bias is not None and not _BIAS[0] <= bias <= _BIAS[1]:
             found.append(f"judge bias: {bias:.0%} of verdicts are for {what}")
     if (figures.get("reward_hacking") or 0.0) > _HACKING:
-        found.append(f"reward hacking: the held-out judge sees {figures['reward_hacking']:g} less gain")
+        found.append(f"reward hacking: the held-out judge sees {figures['reward_hacking']:.3f} less gain")
     forgotten = figures.get("forgetting")
     if forgotten is not None and forgotten["high"] < 0:
-        found.append(f"forgetting: the benchmark changed by {forgotten['value']:+g}")
+        found.append(f"forgetting: the benchmark changed by {forgotten['value']:+.3f}")
     if figures.get("contaminated"):
         found.append(f"contamination: {figures['contaminated']} training rows share text with the evaluation")
     return found
