@@ -11,6 +11,7 @@ from torch import Tensor
 from autoalign import chat, compat
 from autoalign.config.train import TrainConfig
 from autoalign.training.engines.base import Engine
+from autoalign.training.light_imports import save_without_deepspeed
 from autoalign.training.model import ModelKind, load_weights
 
 
@@ -31,6 +32,7 @@ def write_model(
     folder: Path, model: Any, weights: Mapping[str, Tensor], tokenizer: Any, template: chat.Template
 ) -> None:
     """Save a model (or its adapter) with the tokenizer and the chat template it was trained with."""
+    save_without_deepspeed()
     model.save_pretrained(folder, state_dict=dict(weights), safe_serialization=True)
     write_tokenizer(folder, model, tokenizer, template)
 

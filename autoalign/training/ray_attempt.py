@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _ONE_TRY: dict[str, Any] = {
     "controller_failure_limit": 0,
     "max_preemption_failures": 0,
 }
+# Ray Train's own timing, for its controller: it looks at the workers every 2 seconds, which is felt at the
+# end of a job; and an actor of its own looks for nodes that go away, as the watchdog does.
+_RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 class Share(NamedTuple):
@@ -163,6 +167,8 @@ class Attempt:
         return _failure(self._error)
 
     def _fit(self) -> None:
+        for name, value in _RAY_TRAIN.items():
+            os.environ.setdefault(name, value)
         try:
             self._trainer().fit()
         except Exception as error:  # a process boundary: told apart by _failure

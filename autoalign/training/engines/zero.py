@@ -32,6 +32,7 @@ from autoalign.training.engines.base import (
     whole_weights,
 )
 from autoalign.training.engines.zero_update import ask_before_updates
+from autoalign.training.light_imports import without
 from autoalign.training.schedule import parameter_groups
 from autoalign.training.supervised import SupervisedModel
 from autoalign.training.world import World
@@ -46,7 +47,8 @@ def import_deepspeed(device: torch.device) -> Any:
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
-        import deepspeed
+        with without("mlflow"):  # its tuner, which nothing here asks for, would load all of it
+            import deepspeed
     except ImportError:
         raise MissingDependency("--deepspeed needs DeepSpeed: pip install 'autoalign[train]'") from None
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
