@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autoalign.atomic_files import write_text
 from autoalign.errors import ModelError
 
 _TOKENIZER_SESSION_KEYS = ("backend", "is_local", "local_files_only")
@@ -94,9 +95,7 @@ def _rewrite(path: Path, change: Callable[[Mapping[str, Any]], dict[str, Any]]) 
     after = change(before)
     if after == before:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(after, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n")
 
 
 def _new_file_mode() -> int:

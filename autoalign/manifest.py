@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoalign import __version__
+from autoalign.atomic_files import write_text
 from autoalign.errors import ModelError
 
 MANIFEST_NAME = "autoalign.json"
@@ -26,9 +27,7 @@ def file_sha256(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON to a temporary name beside `path`, then rename: never a torn file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any]:

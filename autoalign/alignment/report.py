@@ -10,6 +10,7 @@ from typing import Any
 from autoalign import manifest
 from autoalign.alignment.ledger import Ledger, Round
 from autoalign.alignment.stages import StageStore
+from autoalign.atomic_files import replacing
 
 REPORT, PICTURE = "report.json", "align.png"
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
@@ -150,8 +151,7 @@ def _draw(report: AlignReport, path: Path) -> None:
     right.legend()
     for axes in (left, right):
         axes.set_xticks(numbers)
-    temporary = path.with_name(f".{path.stem}.tmp.png")
     figure.suptitle(report.ledger.algorithm)
-    figure.savefig(temporary, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     pyplot.close(figure)
-    temporary.replace(path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from autoalign.atomic_files import replacing
 from autoalign.batching.counts import COUNTS_NAME, Counts
 from autoalign.batching.requests import Problem, Request, Settings, read
 from autoalign.cluster import ray_session
@@ -224,7 +225,5 @@ def _id(prefix: str, text: str) -> str:
 
 
 def _write(path: Path, lines: Iterable[bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines(lines)
-    temporary.replace(path)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import CompareConfig
 from autoalign.errors import ConfigError
 from autoalign.evaluation import comparison_report, pictures
 from autoalign.evaluation.layout import latest_of
-from autoalign.evaluation.results import PERCENT, Question, Result, read_questions, read_results, write_text
+from autoalign.evaluation.results import PERCENT, Question, Result, read_questions, read_results
 from autoalign.evaluation.significance import paired_p_value
 from autoalign.intervals import RESAMPLES, paired_bootstrap
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autoalign import formats
+from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.curation.overlap import Overlap
 from autoalign.evaluation.benchmark import Benchmark
 from autoalign.evaluation.layout import Layout
 from autoalign.evaluation.opencompass.run import Plan
-from autoalign.evaluation.results import read_questions, write_text
+from autoalign.evaluation.results import read_questions
 from autoalign.records import LabelledAnswer, PreferencePair
 
 _FILE = "contamination.json"

@@ -6,12 +6,12 @@ What answers then renders and stops as training did, whether it is vLLM or trans
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from autoalign import chat, model_folder
+from autoalign.atomic_files import write_text
 from autoalign.compat import make_loadable_by_transformers_4
 from autoalign.errors import ConfigError, ModelError
 
@@ -78,10 +78,8 @@ def _refuse_code(model: Path) -> None:
 def _change(file: Path, values: dict[str, Any]) -> None:
     """Set keys of a JSON file; None takes one out."""
     merged = {**(_read(file) if file.is_file() else {}), **values}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     kept = {key: value for key, value in merged.items() if value is not None}
-    temporary.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    write_text(file, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 
 
 def _read(file: Path) -> dict[str, Any]:

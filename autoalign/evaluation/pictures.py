@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoalign.atomic_files import replacing
 from autoalign.evaluation.results import Result
 
 Rows = Mapping[str, Sequence[Result]]
@@ -90,8 +91,6 @@ def _pyplot() -> Any:
 
 
 def _save(figure: Any, picture: Path) -> None:
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(temporary, dpi=120, format="png")
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     _pyplot().close(figure)
-    temporary.replace(picture)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, variance
 from typing import Any
 
+from autoalign.atomic_files import write_text
 from autoalign.intervals import RESAMPLES, Interval, bootstrap_mean, wilson
 
 PERCENT = 100.0
@@ -123,14 +123,6 @@ def macro_average(benchmark: str, metric: str, parts: Sequence[Sequence[float]])
     count = sum(len(part) for part in parts)
     notes = {"subsets": len(parts)}
     return Result(benchmark, metric, count, PERCENT * mean, PERCENT * low, PERCENT * high, notes=notes)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside its place and rename, so that the file is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:

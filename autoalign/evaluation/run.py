@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoalign import model_folder
+from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import AutoAlignError, InputError, StoppedEarly
 from autoalign.evaluation import benchmark, contamination, pictures, table
@@ -21,13 +22,7 @@ from autoalign.evaluation.deployment import Served, served
 from autoalign.evaluation.layout import Layout, layout_of, settle
 from autoalign.evaluation.model_view import make_view
 from autoalign.evaluation.opencompass.run import Plan, Run
-from autoalign.evaluation.results import (
-    Result,
-    read_results,
-    write_questions,
-    write_results,
-    write_text,
-)
+from autoalign.evaluation.results import Result, read_results, write_questions, write_results
 from autoalign.evaluation.tools import Tools
 from autoalign.sampling.stopping import stop_signals
 

@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import gzip
 import io
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import orjson
 
+from autoalign.atomic_files import replacing
 from autoalign.errors import DataError
 from autoalign.formats._files import parse_sources, suffix
 from autoalign.formats._load import Paths, Stream
@@ -88,18 +88,13 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     Raises:
         DataError: the disk or the folder does not take them, or there is no row.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        count = _write(partial, suffix(str(path)), path.name.lower().endswith(".gz"), rows)
-        if not count:
-            raise DataError("no row to write", file=str(path))
-        partial.replace(path)
+        with replacing(path) as partial:
+            count = _write(partial, suffix(str(path)), path.name.lower().endswith(".gz"), rows)
+            if not count:
+                raise DataError("no row to write", file=str(path))
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror or error}", file=str(path)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return count
 
 

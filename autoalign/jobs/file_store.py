@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from sqlalchemy import delete, func, select
 
+from autoalign.atomic_files import replacing
 from autoalign.jobs.database import Database, new_id
 from autoalign.jobs.pages import Cursor, Page, page
 from autoalign.jobs.tables import FileRow
@@ -68,9 +69,8 @@ class FileStore:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         row = self._row(path.stat().st_size, digest, owner, filename, purpose)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = Path(f"{row.path}.tmp")
-        shutil.copyfile(path, temporary)
-        temporary.replace(row.path)
+        with replacing(Path(row.path)) as temporary:
+            shutil.copyfile(path, temporary)
         return self._add(row)
 
     def get(self, file_id: str, principal: Principal) -> FileRow | None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from autoalign.atomic_files import write_text
 from autoalign.errors import JobFailed
 from autoalign.manifest import write_json
 
@@ -61,9 +62,7 @@ class JobFolder:
         """Make the folder with its config, whole or not at all."""
         self.out.mkdir(parents=True, mode=0o700)
         text = yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False)
-        temporary = self.path / ".config.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.config)
+        write_text(self.config, text)
 
     @contextmanager
     def held(self, run_id: str, patience: float) -> Iterator[None]:

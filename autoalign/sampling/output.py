@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autoalign.atomic_files import replacing
 from autoalign.errors import ConfigError
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.ledger import Ledger, Unasked
@@ -173,17 +174,12 @@ def write_answers(path: Path, lines: Iterable[bytes], output_format: str, one_ea
         output_format: `jsonl`, or `sharegpt` for the upstream's JSON array.
         one_each: one answer a prompt, so that sharegpt rows keep the prompt's own id.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            chunks = lines if output_format == "jsonl" else _sharegpt_array(lines, one_each)
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        chunks = lines if output_format == "jsonl" else _sharegpt_array(lines, one_each)
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_errors(folder: Path, output: str, rows: Iterable[bytes]) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from autoalign.atomic_files import replacing
 from autoalign.sampling.figures import Figures, Timeline
 
 NAME = "sample.png"
@@ -28,10 +29,9 @@ def draw(figures: Figures, picture: Path, title: str) -> None:
     figure.suptitle(title)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(temporary, dpi=120, format="png")
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     pyplot.close(figure)
-    temporary.replace(picture)
 
 
 def _draw_lengths(figures: Figures, axes: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoalign.atomic_files import write_text
 from autoalign.training import pictures
 
 METRICS_NAME = "metrics.jsonl"
@@ -50,6 +51,4 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _truncate(path: Path, from_step: int) -> None:
     rows = [row for row in read_metrics(path) if row["step"] <= from_step]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

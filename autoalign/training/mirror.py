@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoalign import manifest
+from autoalign.atomic_files import replacing
 from autoalign.training import checkpoint
 from autoalign.training.storage import Storage, StorageError
 
@@ -115,9 +116,8 @@ def fetch_figures(storage: Storage, output_dir: Path) -> None:
     there = storage.names()
     for name in FIGURES:
         if name in there and not (output_dir / name).exists():
-            temporary = output_dir / f".{name}.tmp"
-            storage.get(name, temporary)
-            temporary.replace(output_dir / name)
+            with replacing(output_dir / name) as temporary:
+                storage.get(name, temporary)
 
 
 def _fetch_files(storage: Storage, name: str, folder: Path) -> list[str]:

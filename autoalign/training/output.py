@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autoalign import manifest
+from autoalign.atomic_files import replacing
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
 from autoalign.training import checkpoint, space
@@ -200,9 +201,8 @@ def _delete(path: Path) -> None:
 def keep_bad_rows(folder: Path, bad_rows: Path) -> None:
     """Put the quarantined rows, if there are any, into `folder`/errors.jsonl."""
     if bad_rows.is_file():
-        temporary = folder / ".errors.jsonl.tmp"
-        shutil.copyfile(bad_rows, temporary)
-        temporary.replace(folder / "errors.jsonl")
+        with replacing(folder / "errors.jsonl") as temporary:
+            shutil.copyfile(bad_rows, temporary)
 
 
 def mark_done(folder: Path, report: TrainReport) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoalign.atomic_files import replacing
+
 LOSS_NAME, REWARDS_NAME = "loss.png", "rewards.png"
 Rows = Sequence[Mapping[str, Any]]
 
@@ -87,7 +89,6 @@ def _save(picture: Path, title: str, panels: int, plot: Any) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         # Below the axes, where it hides no line.
         axes.legend(frameon=False, fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.13))
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(temporary, dpi=120, format="png")
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     pyplot.close(figure)
-    temporary.replace(picture)

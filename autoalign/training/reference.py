@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch.distributed as dist
 
 import autoalign
 from autoalign import manifest, model_folder
+from autoalign.atomic_files import replacing
 from autoalign.config.acceleration import is_quantized
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
@@ -164,8 +164,5 @@ def _code_digest() -> str:
 
 
 def _store(path: Path, logps: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, logps, allow_pickle=False)
-    temporary.replace(path)

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from autoalign import chat, manifest, model_folder
+from autoalign.atomic_files import replacing
 from autoalign.errors import ConfigError, DataError, TemplateError
 from autoalign.records import Conversation
 
@@ -336,25 +336,20 @@ def _write(path: Path, counts_path: Path, encoded: Iterator[Encoded]) -> None:
     """Write batches as they come: memory holds one of them."""
     import pyarrow as pa
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     counts = TokenCounts()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         schema = _record_batch([], [], []).schema
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch, more in encoded:
-                writer.write_batch(batch)
-                counts = counts.plus(more)
-        manifest.write_json(counts_path, counts._asdict())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                for batch, more in encoded:
+                    writer.write_batch(batch)
+                    counts = counts.plus(more)
+            manifest.write_json(counts_path, counts._asdict())
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         raise ConfigError(
             f"tokenised data can't be kept in {path.parent}: {reason}; give another folder with --cache_dir"
         ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _memory_map(path: Path) -> pa.Table:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from autoalign.atomic_files import replacing
+
 COLUMNS, BINS = 3, 40
 _COLOUR = "#0072b2"
 
@@ -35,11 +37,9 @@ def draw(panels: Mapping[str, Sequence[float]], picture: Path, title: str) -> No
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(temporary, dpi=120, format="png")
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     pyplot.close(figure)
-    temporary.replace(picture)
 
 
 def edges(values: Sequence[float]) -> list[float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.evaluation.deployment import Served
 from autoalign.evaluation.layout import Layout
@@ -25,7 +26,6 @@ from autoalign.evaluation.opencompass.datasets import (
 )
 from autoalign.evaluation.opencompass.environment import Environment, find_environment
 from autoalign.evaluation.opencompass.outcome import Collected, Outcome
-from autoalign.evaluation.results import write_text
 
 _LONGEST_CONTEXT = 1 << 20
 _TOGETHER, _APART = 1000, 1
