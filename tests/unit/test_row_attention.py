@@ -24,19 +24,18 @@ def _tensors(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
 
 
 def _written_out(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """softmax(Q K^T / sqrt(d)) V, one row and one query at a time."""
+    """softmax(Q K^T / sqrt(d)) V, one row at a time: the beginning it shares, then up to each query."""
     group = HEADS // KV_HEADS
     outputs = []
     start = before = 0
     for length, shared in zip(LENGTHS, SHARED, strict=True):
-        seen = [*range(before, before + shared), *range(start, start + length)]
-        for place in range(length):
-            keys = key[0, :, seen[: shared + place + 1]].repeat_interleave(group, 0)
-            values = value[0, :, seen[: shared + place + 1]].repeat_interleave(group, 0)
-            scores = (keys @ query[0, :, start + place, :, None]).squeeze(-1) / WIDTH**0.5
-            outputs.append((scores.softmax(-1)[:, None] @ values).squeeze(1))
+        seen = torch.tensor([*range(before, before + shared), *range(start, start + length)])
+        keys, values = (part[0, :, seen].repeat_interleave(group, 0) for part in (key, value))
+        scores = query[0, :, start : start + length] @ keys.transpose(1, 2) / WIDTH**0.5
+        later = torch.ones(length, shared + length, dtype=torch.bool).triu(shared + 1)
+        outputs.append((scores.masked_fill(later, -torch.inf).softmax(-1) @ values).transpose(0, 1))
         before, start = start, start + length
-    return torch.stack(outputs)[None]
+    return torch.cat(outputs)[None]
 
 
 def _gradients(output: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
