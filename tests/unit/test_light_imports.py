@@ -9,7 +9,7 @@ def test_an_import_fails_in_the_block_alone():
     sys.modules.pop("colorsys", None)
     with without("colorsys"), pytest.raises(ImportError):
         import colorsys
-    import colorsys  # noqa: F811
+    import colorsys
 
     with without("colorsys"):
         assert sys.modules["colorsys"] is colorsys
