@@ -112,7 +112,7 @@ def _examples(job: Prepared) -> None:
     config, path = job.task.config, job.task.model_path
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     layout = Layout(is_padding_free(config, path), tokenizer.pad_token_id or 0)
-    objective_of(config).examples(job.task, job.tables, _world(), layout)
+    objective_of(job.task).examples(job.task, job.tables, _world(), layout)
 
 
 def _world() -> World:

@@ -3,7 +3,7 @@
 A file holds
 
 - `Options`: a frozen dataclass with its own options alone, defaults from the paper;
-- `MAKES`: "examples" (for `sft`), "pairs" (for `dpo`) or "rollouts" (for `grpo`); where the options
+- `MAKES`: "examples" (for `sft`), "pairs" (for `dpo`) or "prompts" (for `grpo`); where the options
   decide, a function `makes(options)` instead;
 - `run(job: Job, options: Options) -> Iterator[Made]`: what it makes, each with the reason why it was
   kept, and what it leaves out, each with the rule that dropped it. It asks models through
@@ -18,7 +18,7 @@ It may also hold `TRAINING` (settings of the training job that belong to the met
 
 from autoalign.algorithms._algorithm import Algorithm, build, names
 from autoalign.algorithms._job import Ask, Extract, Generate, Job, Prompt, Reward, Verify
-from autoalign.algorithms._made import Dropped, Example, Made, Pair, Rollout
+from autoalign.algorithms._made import Dropped, Example, Made, Pair, Question
 from autoalign.synthesis import PromptSet, Reply
 
 __all__ = [
@@ -33,9 +33,9 @@ __all__ = [
     "Pair",
     "Prompt",
     "PromptSet",
+    "Question",
     "Reply",
     "Reward",
-    "Rollout",
     "Verify",
     "build",
     "names",

@@ -27,7 +27,7 @@ class Algorithm:
 
     @property
     def makes(self) -> str:
-        """ "examples", "pairs" or "rollouts"."""
+        """ "examples", "pairs" or "prompts"."""
         kind = getattr(self.module, "makes", None)
         return str(kind(self.options) if kind else self.module.MAKES)
 

@@ -1,4 +1,4 @@
-"""What an algorithm makes: examples, preference pairs or rollouts, and what it drops."""
+"""What an algorithm makes: examples, preference pairs or prompts, and what it drops."""
 
 from __future__ import annotations
 
@@ -43,15 +43,13 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """An answer of a group with its reward, and its advantage over the group (standard deviations)."""
+class Question:
+    """A prompt that the policy is to answer while it learns; `reference`: what a right answer comes to."""
 
     id: str
     prompt_id: str
     prompt: tuple[Message, ...]
-    answer: str
-    reward: float
-    advantage: float
+    reference: str | None
     reason: str
     facts: Facts = field(default_factory=dict)
 
@@ -66,4 +64,4 @@ class Dropped:
     facts: Facts = field(default_factory=dict)
 
 
-Made = Example | Pair | Rollout | Dropped
+Made = Example | Pair | Question | Dropped

@@ -1,68 +1,59 @@
-"""GRPO, group relative policy optimization (arXiv:2402.03300, section 4.1), with verifiable rewards.
+"""GRPO, group relative policy optimization (arXiv:2402.03300, section 4.1 and algorithm 1), with rewards
+that can be checked.
 
-The policy answers each prompt `samples` times (64), a verifier or a reward model scores the answers,
-and each answer's advantage is its reward in standard deviations from its group's mean (outcome
-supervision, 4.1.2): A_i = (r_i - mean(r)) / std(r). No value model is needed. A group whose rewards are
-all the same has no advantage to learn from and is dropped.
+A round is the paper's outer iteration: the policy as the round finds it is the reference, and a `grpo`
+job (`autoalign.reinforcement`) answers the round's prompts in groups, scores them, and takes a step on
+each batch of groups. A group whose rewards are all the same has no advantage to learn from. With
+`samples` over 0 the policy answers every prompt so often before, and prompts that it then always or never
+gets right are dropped, so that no group is spent on them (arXiv:2503.14476 filters alike, at each step).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import fmean, pstdev
 
 from autoalign.algorithms._drawing import Drawing, draw
-from autoalign.algorithms._job import Job
-from autoalign.algorithms._made import Dropped, Made, Rollout
-from autoalign.algorithms._scoring import SOURCES, values
+from autoalign.algorithms._job import Job, Prompt
+from autoalign.algorithms._made import Dropped, Made, Question
+from autoalign.algorithms._scoring import values
 from autoalign.errors import ConfigError
 
-MAKES = "rollouts"
-REASON = "an answer of a group whose rewards differ"
+MAKES = "prompts"
+TRAINING = {"beta": 0.04, "loss_type": "grpo"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set; `source`: what scores answers, "verifier" or "reward"."""
+    """What may be set; `samples`: answers by which prompts are chosen, 0 takes all."""
 
-    source: str = "verifier"
-    samples: int = 64
+    samples: int = 0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise ConfigError(f"source is '{self.source}'; expected {' or '.join(SOURCES)}")
-        if self.samples < 2:
-            raise ConfigError(f"samples is {self.samples}; a group has 2 or more")
+        if self.samples < 0 or self.samples == 1:
+            raise ConfigError(f"samples is {self.samples}; 0 takes all prompts, a group has 2 or more")
 
 
 def run(job: Job, options: Options) -> Iterator[Made]:
-    """The answers of each group with their advantages."""
-    drawing = Drawing("rollout", options.samples, temperature=options.temperature, distinct=False)
+    """The prompts that the round learns from."""
+    if not options.samples:
+        for prompt in job.prompts:
+            yield _question(prompt, "every prompt is taken")
+        return
+    drawing = Drawing("screen", options.samples, temperature=options.temperature, distinct=False)
     for batch in job.batches():
         groups = draw(job, batch, drawing)
-        for prompt, group, rewards in zip(
-            batch, groups, values(job, options.source, batch, groups), strict=True
-        ):
+        for prompt, group, rewards in zip(batch, groups, values(job, "verifier", batch, groups), strict=True):
             yield from group.dropped
-            known = [
-                (text, reward)
-                for text, reward in zip(group.texts, rewards, strict=True)
-                if reward is not None
-            ]
-            gained = advantages([reward for _, reward in known])
-            if not any(gained):
-                rule = "all rewards of the group are equal" if known else f"{options.source}: no reward"
+            known = [reward for reward in rewards if reward is not None]
+            if len(set(known)) < 2:
+                rule = "all rewards of the group are equal" if known else "verifier: no reward"
                 yield Dropped(prompt.id, prompt.id, rule)
                 continue
-            for (text, reward), advantage in zip(known, gained, strict=True):
-                yield Rollout(text.key, prompt.id, prompt.messages, text.text, reward, advantage, REASON)
+            share = sum(known) / len(known)
+            yield _question(prompt, "the policy gets it right at times", {"right": round(share, 4)})
 
 
-def advantages(rewards: Sequence[float]) -> list[float]:
-    """Each reward less the mean, over the group's (population) standard deviation; zeros where that is 0."""
-    if len(set(rewards)) < 2:
-        return [0.0] * len(rewards)
-    mean, spread = fmean(rewards), pstdev(rewards)
-    return [(reward - mean) / spread for reward in rewards]
+def _question(prompt: Prompt, reason: str, facts: dict[str, float] | None = None) -> Question:
+    return Question(prompt.id, prompt.id, prompt.messages, prompt.reference, reason, facts or {})

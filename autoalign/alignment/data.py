@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from autoalign.algorithms import Algorithm, Ask, Dropped, Example, Job, Made, Pair, PromptSet, Rollout
+from autoalign.algorithms import Algorithm, Ask, Dropped, Example, Job, Made, Pair, PromptSet, Question
 from autoalign.algorithms import Prompt as AlignPrompt
 from autoalign.alignment.machinery import Machinery
 from autoalign.curation.overlap import Overlap
@@ -122,8 +122,8 @@ class _Counts:
         return found
 
 
-def _row(made: Example | Pair | Rollout, why: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that `sft` or `dpo` takes, with where it came from."""
+def _row(made: Example | Pair | Question, why: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that `sft`, `dpo` or `grpo` takes, with where it came from."""
     about = {**why, "prompt_id": made.prompt_id, "reason": made.reason, **made.facts}
     if isinstance(made, Example):
         return {"id": made.id, "messages": messages_to_dicts(made.messages), "alignment": about}
@@ -132,19 +132,19 @@ def _row(made: Example | Pair | Rollout, why: Mapping[str, Any]) -> dict[str, An
         sides = {"chosen": made.chosen, "rejected": made.rejected}
         turns = {name: messages_to_dicts((Message("assistant", text),)) for name, text in sides.items()}
         return {"id": made.id, "prompt": prompt, **turns, "alignment": about}
-    turns = {"messages": [*prompt, {"role": "assistant", "content": made.answer}]}
-    return {"id": made.id, **turns, "reward": made.reward, "advantage": made.advantage, "alignment": about}
+    known = {} if made.reference is None else {"reference": made.reference}
+    return {"id": made.id, "messages": prompt, **known, "alignment": about}
 
 
 def _dropped_row(made: Dropped) -> dict[str, Any]:
     return {"id": made.id, "prompt_id": made.prompt_id, "rule": made.rule, **made.facts}
 
 
-def _said(made: Example | Pair | Rollout) -> str:
+def _said(made: Example | Pair | Question) -> str:
     """What is learned: the last question and the answer to it."""
     if isinstance(made, Example):
         return "\n".join(message.content for message in made.messages[-2:])
-    answer = made.chosen if isinstance(made, Pair) else made.answer
+    answer = made.chosen if isinstance(made, Pair) else made.reference or ""
     return f"{made.prompt[-1].content}\n{answer}"
 
 

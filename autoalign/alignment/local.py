@@ -13,6 +13,7 @@ from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import checks
 from autoalign.alignment.machinery import Machinery
 from autoalign.config.align import AlignConfig
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.synthesize import SynthesizeConfig
 from autoalign.sampling.setup import prepare_model
 from autoalign.synthesizing import engines
@@ -59,16 +60,18 @@ class EngineSampler:
 
 
 class JobTrainer:
-    """Training jobs, as `autoalign-cli sft` and `dpo` run them."""
+    """Training jobs, as `autoalign-cli sft`, `dpo` and `grpo` run them."""
 
     def __init__(self, config: AlignConfig) -> None:
         self._config = config
 
     def __call__(self, number: int, model: str, data: list[str], output: Path) -> dict[str, Any]:
         """Train, or go on from the last checkpoint in `output`."""
+        from autoalign.reinforcement.run import run as run_grpo
         from autoalign.training.run import run
 
-        report = run(self._config.train_config(number, model, data, str(output)))
+        config = self._config.train_config(number, model, data, str(output))
+        report = run_grpo(config) if isinstance(config, GRPOConfig) else run(config)
         figures = {"steps": report.steps, "loss": report.loss, "tokens": report.tokens}
         return {**figures, "training_seconds": round(report.seconds, 1)}
 

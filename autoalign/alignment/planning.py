@@ -12,6 +12,8 @@ from autoalign.algorithms import Ask, Dropped, Job, Prompt, Reply
 from autoalign.alignment.loop import Loop
 from autoalign.alignment.prompts import PromptSets, principles
 from autoalign.config.align import AlignConfig
+from autoalign.config.grpo import GRPOConfig
+from autoalign.config.train import TrainConfig
 
 _VERDICT = "\nScore: {points}\n[[{choice}]]\nGood principle: a\nBad principle: b"
 
@@ -79,10 +81,21 @@ def lines(config: AlignConfig, sets: PromptSets, loop: Loop) -> Iterator[str]:
         asked = ", ".join(f"{count:,} of {role}" for role, count in sorted(plan.texts.items()))
         yield f"round {number}: texts at most: {asked}; evaluation {evaluated:,}"
         steps = f"{job.max_steps} steps" if job.max_steps > 0 else f"{seen:,.0f} rows seen"
-        yield f"  {job.job} on {plan.rows:,} rows at most: {steps}; trains the {plan.trains}"
-        total += plan.texts.total() + evaluated
+        answered = f"; {own:,} texts on the way" if (own := _answered(job, plan.rows)) else ""
+        yield f"  {job.job} on {plan.rows:,} rows at most: {steps}{answered}; trains the {plan.trains}"
+        total += plan.texts.total() + evaluated + _answered(job, plan.rows)
     yield f"in all: {total:,} texts, at most {total * longest:,} output tokens"
     yield from _measured(loop)
+
+
+def _answered(job: TrainConfig, rows: int) -> int:
+    """Texts that the training itself asks for."""
+    if not isinstance(job, GRPOConfig):
+        return 0
+    asked = rows * job.num_train_epochs
+    if job.max_steps > 0:
+        asked = job.prompts_per_step(job.max_workers) * job.max_steps / job.num_iterations
+    return round(asked * job.num_generations)
 
 
 def _measured(loop: Loop) -> Iterator[str]:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, Command] = {
     "sft": Command("autoalign.cli.train:sft", "fine-tune a model on conversations"),
     "dpo": Command("autoalign.cli.train:dpo", "train a model on preference pairs: DPO and its kin"),
     "rm": Command("autoalign.cli.train:rm", "train a reward model on preference pairs"),
+    "grpo": Command("autoalign.cli.train:grpo", "train a model on its own answers, by rewards (GRPO)"),
     "plan": Command("autoalign.cli.plan:plan", "memory, steps and hours of a training job, before it starts"),
     "score": Command("autoalign.cli.score:score", "score answers: reward model, LLM judge, or verifiers"),
     "infer": Command("autoalign.cli.sample:infer", "answer a file of prompts with a model"),

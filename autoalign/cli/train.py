@@ -1,4 +1,4 @@
-"""`autoalign-cli sft`, `dpo` and `rm`."""
+"""`autoalign-cli sft`, `dpo`, `rm` and `grpo`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autoalign.cli.flags import config_from_args
 from autoalign.config.dpo import DPOConfig
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.sft import SFTConfig
 from autoalign.config.train import TrainConfig
@@ -31,11 +32,18 @@ def rm(args: Sequence[str]) -> int:
     return _train(config_from_args(RMConfig, args, "autoalign-cli rm"))
 
 
+def grpo(args: Sequence[str]) -> int:
+    """Train a model on its own answers, by rewards that can be checked."""
+    return _train(config_from_args(GRPOConfig, args, "autoalign-cli grpo"))
+
+
 def _train(config: TrainConfig) -> int:
-    from autoalign.training.run import is_first_process, run
+    from autoalign.reinforcement.run import run as run_grpo
+    from autoalign.training.run import is_first_process
+    from autoalign.training.run import run as run_training
 
     with _evaluated(config):
-        report = run(config)
+        report = run_grpo(config) if isinstance(config, GRPOConfig) else run_training(config)
     if is_first_process():
         print(summary(report, config))
     return 0

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from autoalign.config.base import JobConfig
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.engine import Backend
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.sft import SFTConfig
 from autoalign.config.synthesize import SynthesizeConfig
 from autoalign.config.train import TrainConfig
@@ -17,6 +18,7 @@ from autoalign.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
 ROLES = ("policy", "judge", "strong", "weak", "generator", "held_out_judge")
+_JOBS: dict[str, type[TrainConfig]] = {"examples": SFTConfig, "pairs": DPOConfig, "prompts": GRPOConfig}
 _OWN_TRAINING = ("model_name_or_path", "data_path", "output_dir")
 _MAPPINGS = ("options", "models", "engine", "training", "verifier_options", "benchmark_options")
 
@@ -77,7 +79,7 @@ class AlignConfig(JobConfig):
     reward_model: str | None = Field(None, description="reward model's folder, for algorithms that take one")
 
     training: dict[str, Any] = Field(
-        default_factory=dict, description="keys of `sft` or `dpo`, over those of the algorithm"
+        default_factory=dict, description="keys of `sft`, `dpo` or `grpo`, over those of the algorithm"
     )
 
     held_out_path: list[str] = Field(
@@ -161,14 +163,22 @@ class AlignConfig(JobConfig):
         from autoalign import algorithms
 
         built = algorithms.build(self.algorithm, **self.algorithm_options(number))
-        if built.makes == "rollouts":
-            raise ConfigError(
-                f"'algorithm': {built.name} makes rollouts, which neither sft nor dpo trains on"
-            )
         places = {"model_name_or_path": model, "data_path": data, "output_dir": output}
-        settings = {"seed": self.seed, **built.training, **self.training, **places}
-        kind: type[TrainConfig] = DPOConfig if built.makes == "pairs" else SFTConfig
-        return kind.build(settings)
+        own = self._answering() if built.makes == "prompts" else {}
+        settings = {"seed": self.seed, **own, **built.training, **self.training, **places}
+        return _JOBS[built.makes].build(settings)
+
+    def _answering(self) -> dict[str, Any]:
+        """Of a job that answers prompts itself: what scores the answers, and how they are drawn."""
+        found: dict[str, Any] = {
+            "temperature": self.temperature or 1.0,
+            "max_completion_length": self.max_new_tokens,
+            "conv_template_name": self.template,
+            "backend": self.backend if self.backend in ("vllm", "hf") else "vllm",
+        }
+        if self.verifier is not None:
+            found |= {"reward": [self.verifier], "reward_options": self.verifier_options}
+        return found
 
     def engine_config(self, model: str, role: str = "policy") -> SynthesizeConfig:
         """What generates as `role`; raises ConfigError for keys that it lacks."""

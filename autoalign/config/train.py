@@ -221,6 +221,11 @@ class TrainConfig(JobConfig):
         return math.ceil(self.micro_batches(world_size) / sharing)
 
     @property
+    def steps_per_batch(self) -> int:
+        """Optimizer steps on the same examples before the next ones."""
+        return 1
+
+    @property
     def data_kind(self) -> DataKind:
         """Which rows it learns from."""
         return "sft"

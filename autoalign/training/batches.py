@@ -36,6 +36,10 @@ class Batch:
         share: which stretch of a batch this is, where ranks share one.
         desirable: (rows,) bool, which of the single answers are good.
         kl: scalar, the step's estimate of the KL divergence from the reference.
+        advantages: (rows,) float32, of answers that the policy gave itself.
+        engine_logps: (supervised,) float32, the answers' log-probs as the engine that sampled them saw
+            them; NaN where it did not say.
+        old_logps: (supervised,) float32, under the policy that the step's ratio is held against.
     """
 
     input_ids: Tensor
@@ -53,6 +57,9 @@ class Batch:
     shared_lengths: tuple[int, ...] | None = None
     desirable: Tensor | None = None
     kl: Tensor | None = None
+    advantages: Tensor | None = None
+    engine_logps: Tensor | None = None
+    old_logps: Tensor | None = None
 
     @property
     def last_tokens(self) -> Tensor:

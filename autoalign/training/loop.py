@@ -24,7 +24,7 @@ from autoalign.training.engines.base import Engine
 from autoalign.training.examples import Examples, Layout
 from autoalign.training.metrics import MetricsWriter
 from autoalign.training.model import is_padding_free, load_model, shares_prompts
-from autoalign.training.objective import TrainedModule, objective_of
+from autoalign.training.objective import StepWork, TrainedModule, objective_of
 from autoalign.training.order import data_order, evaluation_parts, total_steps
 from autoalign.training.reporting import Reporter
 from autoalign.training.saving import Saver
@@ -49,7 +49,7 @@ def train(task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> 
             try:
                 return trainer.run()
             finally:
-                trainer.saver.close()
+                trainer.close()
     finally:
         if world.is_main:
             checkpoint.remove_unfinished(task.output_dir)
@@ -69,9 +69,9 @@ class Trainer:
             shares_prompts(config, task.model_path),
         )
         offload.require_gpu(config, world.device)
-        self.objective = objective_of(config)
+        self.objective = objective_of(task)
         self.sequence = sequence_parallel.join(config.sequence_parallel_size, world)
-        self.examples, self.evaluation = self.objective.examples(task, tables, world, self.layout)
+        self.examples, self.evaluation, self.live = self.objective.examples(task, tables, world, self.layout)
         self.order = data_order(config, self.examples, world.size, self.layout.padding_free)
         self.total = total_steps(config, self.order)
         storage = stored_run.storage_of(config)
@@ -85,6 +85,15 @@ class Trainer:
             self.engine.load_state(ShardReader(start / checkpoint.STATE_FOLDER), updates)
             self._note(f"going on from {start} (step {self.progress.step} of {self.total})")
         self.guard = BadStepGuard(config, world, self.progress)
+        self._answer_figures: dict[str, float] = {}
+
+    def close(self) -> None:
+        """Let what is being written be finished, however the job ended, and free what it held."""
+        try:
+            self.saver.close()
+        finally:
+            if self.live is not None:
+                self.live.close()
 
     def run(self) -> TrainReport:
         """Every step from where the job stands to its end."""
@@ -93,13 +102,15 @@ class Trainer:
         is_save_due = False
         window = _Window(self.progress)
         try:
+            if self._evaluates and self._is_to_begin_with_evaluation():
+                self._evaluate(writer)
             while self.progress.step < self.total:
                 self._one_step(window, writer)
                 step = self.progress.step
                 is_save_due |= self._is_due(self.config.save_steps)
-                if self._is_due(self.config.eval_steps) or (step == self.total and self.evaluation):
+                if self._is_due(self.config.eval_steps) or (step == self.total and self._evaluates):
                     eval_loss = self._evaluate(writer)
-                if self.guard.in_a_row:
+                if self.guard.in_a_row or (self.live is not None and self.live.is_midway(step)):
                     continue  # nothing is saved, nor stopped with, before a step is good again
                 if self.world.any(self.world.is_main and self.reporter.should_stop()):
                     if step < self.total:
@@ -113,7 +124,8 @@ class Trainer:
                 writer.close()
         self._require_a_good_step()
         loss = self.guard.loss
-        metrics = {"loss": loss, "eval_loss": None if math.isnan(eval_loss) else eval_loss}
+        told: dict[str, float | None] = {"eval_loss": None if math.isnan(eval_loss) else eval_loss}
+        metrics = {"loss": loss, **told, **self._answer_figures}
         self.saver.wait()
         self._tell()
         self._export(metrics)
@@ -153,22 +165,22 @@ class Trainer:
         began = time.monotonic()
         # Dropout follows from seed, step and rank, so that a resumed run repeats it.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.world.rank)
-        parts = self.order.step(step)
+        examples, parts = self._work(step)
         wanted = [example for part in parts for example in part]
-        divisor = max(1.0, self.examples.divisor(wanted))
+        divisor = max(1.0, examples.divisor(wanted))
         lr = learning_rate(self.config, step, self.total)
 
         def accept(loss_sum: float, grad_norm: float) -> bool:
             (whole,) = self.world.sum(loss_sum)
             return self.guard.accepts(step + 1, whole / divisor, grad_norm)
 
-        result = self.engine.train_step(self._batches(self.examples, parts), divisor, lr, accept)
+        result = self.engine.train_step(self._batches(examples, parts), divisor, lr, accept)
         is_skipped = self.guard.problem is not None
-        tokens = int(sum(self.examples.lengths[example] for example in wanted))
+        tokens = int(sum(examples.lengths[example] for example in wanted))
         self.progress = Progress(
             step + 1,
             self.progress.tokens + tokens,
-            self.progress.supervised_tokens + self.examples.supervised_tokens(wanted),
+            self.progress.supervised_tokens + examples.supervised_tokens(wanted),
             self.progress.seconds + time.monotonic() - began,
             self.progress.skipped_steps + is_skipped,
             self.guard.recent_losses,
@@ -181,6 +193,13 @@ class Trainer:
             window.add(self.guard.loss)
         if (step + 1) % self.config.logging_steps == 0 or step + 1 == self.total:
             self._log(window.close(self.progress), lr, result.grad_norm, writer)
+
+    def _work(self, step: int) -> StepWork:
+        """What a step learns from."""
+        if self.live is None:
+            return StepWork(self.examples, self.order.step(step))
+        (sources,) = self.order.step(step // self.config.steps_per_batch)
+        return self.live.step(step, sources, self.engine)
 
     def _require_a_good_step(self) -> None:
         if self.progress.skipped_steps == self.progress.step:
@@ -207,7 +226,7 @@ class Trainer:
         progress = self.progress
         row = {
             "step": progress.step,
-            "epoch": round(progress.step / self.order.steps_per_epoch, 4),
+            "epoch": round(progress.step / (self.order.steps_per_epoch * self.config.steps_per_batch), 4),
             "loss": figures.loss,
             "lr": lr,
             "grad_norm": grad_norm,
@@ -216,6 +235,7 @@ class Trainer:
             "tokens_per_second": round(figures.tokens_per_second, 2),
             "seconds": round(progress.seconds, 3),
             **measured,
+            **({} if self.live is None else self.live.figures()),
         }
         if self.config.on_bad_loss == "skip":
             row["skipped_steps"] = progress.skipped_steps
@@ -228,6 +248,8 @@ class Trainer:
 
     def _evaluate(self, writer: MetricsWriter | None) -> float:
         """Mean loss of the evaluation set, the same on every rank."""
+        if self.live is not None:
+            return self._evaluate_answers(writer)
         examples = self.evaluation
         assert examples is not None
         parts = evaluation_parts(self.config, examples, self.sequence.replicas, self.layout.padding_free)
@@ -242,6 +264,25 @@ class Trainer:
             self._write({"step": self.progress.step, "eval_loss": loss, **named}, writer)
             self._note(f"step {self.progress.step}: evaluation loss {loss:.4f}")
         return loss
+
+    def _evaluate_answers(self, writer: MetricsWriter | None) -> float:
+        """Figures of answers that the policy gives now; there is no loss among them."""
+        assert self.live is not None
+        found = self.live.evaluate(self.progress.step, self.engine)
+        self._answer_figures = {f"eval_{name}": value for name, value in found.items()}
+        self._compare_with_best(self._answer_figures)
+        if writer is not None:
+            self._write({"step": self.progress.step, **self._answer_figures}, writer)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            self._note(f"step {self.progress.step}: evaluation: {shown}")
+        return math.nan
+
+    @property
+    def _evaluates(self) -> bool:
+        return self.evaluation is not None if self.live is None else self.live.evaluates
+
+    def _is_to_begin_with_evaluation(self) -> bool:
+        return self.progress.step == 0 and getattr(self.config, "eval_on_start", False)
 
     def _compare_with_best(self, figures: dict[str, float]) -> None:
         step = self.progress.step

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, ModelError, nearest
 from autoalign.training.acceleration import attention_choice, liger, quantization, regions, ulysses
@@ -158,8 +159,9 @@ def is_padding_free(config: TrainConfig, path: str) -> bool:
 
 
 def shares_prompts(config: TrainConfig, path: str) -> bool:
-    """Whether a pair's answers share their prompt's computation; only a batch without padding can."""
-    return config.learns_from_pairs and config.share_prompts and is_padding_free(config, path)
+    """Whether answers share their prompt's computation, two by two; only a batch without padding can."""
+    alike = config.learns_from_pairs or isinstance(config, GRPOConfig)
+    return alike and config.share_prompts and is_padding_free(config, path)
 
 
 def _has_soft_caps(config: TrainConfig, path: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.training.acceleration.sequence_parallel import replicas_of
 from autoalign.training.packing import Bin, cut, pack
@@ -51,6 +52,9 @@ def data_order(
     config: TrainConfig, examples: Examples, world_size: int, padding_free: bool = True
 ) -> DataOrder:
     """The examples of every step; `sequence_parallel_size` of the `world_size` workers count as one."""
+    if isinstance(config, GRPOConfig):
+        prompts = config.prompts_per_step(world_size)
+        return DataOrder(examples.lengths, prompts, 1, config.seed, group_by_length=False)
     replicas = replicas_of(world_size, config.sequence_parallel_size)
     order = DataOrder(
         lengths=examples.lengths,
@@ -86,7 +90,7 @@ def total_steps(config: TrainConfig, order: DataOrder) -> int:
     """Optimizer steps of the whole job."""
     if config.max_steps > 0:
         return config.max_steps
-    return max(1, math.ceil(config.num_train_epochs * order.steps_per_epoch))
+    return max(1, math.ceil(config.num_train_epochs * order.steps_per_epoch * config.steps_per_batch))
 
 
 def _budget(config: TrainConfig, examples: Examples, workers: int, padding_free: bool) -> Budget | None:

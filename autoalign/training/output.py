@@ -32,6 +32,7 @@ _OURS = (
     ".ray",
     "adapter",
     "stacks",
+    "completions",
 )
 
 # What decides the weights. Workers, micro-batches and accumulation may change as long as
@@ -78,6 +79,20 @@ _DECISIVE = (
     "undesirable_weight",
     "ref_model",
     "center_rewards_coefficient",
+    "reward",
+    "reward_weights",
+    "reward_options",
+    "num_generations",
+    "max_completion_length",
+    "temperature",
+    "system_message",
+    "scale_rewards",
+    "epsilon",
+    "epsilon_high",
+    "importance_sampling_level",
+    "num_iterations",
+    "mask_truncated_completions",
+    "importance_sampling_cap",
     "metric_for_best_model",
     "greater_is_better",
     "load_best_model_at_end",

@@ -1,4 +1,4 @@
-"""`loss.png`, and for preference training `rewards.png`, from the rows of metrics.jsonl."""
+"""`loss.png`, and where there are rewards `rewards.png`, from the rows of metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def draw(rows: Rows, folder: Path, title: str) -> None:
     _save(folder / LOSS_NAME, title, 1, lambda axes: _draw_loss(rows, axes[0]))
     if any("rewards/margins" in row for row in rows):
         _save(folder / REWARDS_NAME, title, 2, lambda axes: _draw_rewards(rows, axes))
+    elif any("reward" in row for row in rows):
+        _save(folder / REWARDS_NAME, title, 2, lambda axes: _draw_rewards_of_answers(rows, axes))
 
 
 def _draw_loss(rows: Rows, axes: Any) -> None:
@@ -42,6 +44,25 @@ def _draw_rewards(rows: Rows, axes: Sequence[Any]) -> None:
     _draw_evaluation(rows, "rewards/accuracies", axes[1], _ORANGE, "evaluation")
     axes[1].axhline(0.5, color="black", linewidth=0.8, linestyle=":", label="chance")
     axes[1].set(xlabel="step", ylabel="share of pairs with the higher reward for chosen", ylim=(-0.02, 1.02))
+
+
+def _draw_rewards_of_answers(rows: Rows, axes: Sequence[Any]) -> None:
+    """Rewards on the left; on the right what should not follow them: length, groups without a spread."""
+    _draw_training(rows, "reward", axes[0], _BLUE, "answers of the step")
+    _draw_evaluation(rows, "reward", axes[0], _ORANGE, "evaluation, greedy")
+    axes[0].set(xlabel="step", ylabel="mean reward")
+    shares = {
+        "frac_reward_zero_std": (_ORANGE, "groups of equal rewards"),
+        "completions/clipped_ratio": (_GREEN, "answers that were cut off"),
+    }
+    for name, (colour, label) in shares.items():
+        _draw_training(rows, name, axes[1], colour, label)
+    axes[1].set(xlabel="step", ylabel="share", ylim=(-0.02, 1.02))
+    lengths = axes[1].twinx()
+    steps, values = _series(rows, "completions/mean_length")
+    lengths.plot(steps, smooth(values), color=_BLUE, linestyle=":", linewidth=1.8)
+    lengths.set_ylabel("tokens of an answer (dotted)")
+    lengths.set_ylim(bottom=0)
 
 
 def _draw_training(rows: Rows, name: str, axes: Any, colour: str, label: str) -> None:

@@ -28,11 +28,12 @@ _FIGURES = (*REWARD_FIGURES, "logps/chosen", "logps/rejected")
 
 
 class AnswerLogps(nn.Module):
-    """A causal language model that gives the log-prob of every supervised token."""
+    """A causal language model that gives the log-prob of every supervised token, at a temperature."""
 
-    def __init__(self, model: Any, whole_head: bool = True) -> None:
+    def __init__(self, model: Any, whole_head: bool = True, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
+        self._temperature = temperature
         self._chunked = whole_head and has_plain_head(model)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -41,9 +42,14 @@ class AnswerLogps(nn.Module):
 
     def _own_logps(self, batch: Batch) -> Tensor:
         if not self._chunked:
-            return token_logps(answer_logits(self.model, batch), batch.targets)
+            return token_logps(self._cooled(answer_logits(self.model, batch)), batch.targets)
         weight: Tensor = base_model(self.model).get_output_embeddings().weight
-        return linear_token_logps(answer_hidden(self.model, batch), weight, batch.targets)
+        hidden = self._cooled(answer_hidden(self.model, batch))
+        return linear_token_logps(hidden, weight, batch.targets)
+
+    def _cooled(self, values: Tensor) -> Tensor:
+        """Logits, or what they are linear in, over the temperature."""
+        return values if self._temperature == 1.0 else values / self._temperature
 
 
 class PreferenceModel(nn.Module):

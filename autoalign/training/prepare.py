@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign import chat, formats, manifest, model_folder
 from autoalign.config.train import TrainConfig
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, LabelledAnswer, Message
 from autoalign.training import output, stream
+from autoalign.training.objective import Objective
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.tokens import RowTable, TokenCounts, TokenizeOptions, default_cache_dir, tokenize
@@ -24,6 +25,14 @@ class _Data:
     table: RowTable
     digest: str
     paths: tuple[str, ...]
+
+
+class DataUsed(NamedTuple):
+    """What a job learns from, as its checkpoints tell it."""
+
+    digest: str
+    paths: tuple[str, ...]
+    counts: TokenCounts
 
 
 def prepare(
@@ -43,19 +52,31 @@ def prepare(
     evaluation = None
     if config.eval_data_path:
         evaluation = reader.load(_for_evaluation(config), config.eval_data_path)
+    used = DataUsed(data.digest, data.paths, data.table.counts)
+    task = make_task(config, model_path, template, used)
+    return task, Tables(data.table, evaluation.table if evaluation else None)
+
+
+def make_task(
+    config: TrainConfig,
+    model_path: str,
+    template: chat.Template,
+    data: DataUsed,
+    objective: Callable[[], Objective] | None = None,
+) -> TrainTask:
+    """The job with what it is made from written down."""
     parent = manifest.model_digest(Path(model_path))
     fingerprint = output.fingerprint(config, data=data.digest, template=template.digest, model=parent)
     made_by = {
         "job": config.job,
         "config": config.model_dump(mode="json"),
         "fingerprint": fingerprint,
-        "data": {"paths": data.paths, "digest": data.digest, **data.table.counts._asdict()},
+        "data": {"paths": data.paths, "digest": data.digest, **data.counts._asdict()},
         "template": {"name": template.name, "digest": template.digest},
         "parent": {"name": config.model_name_or_path, "digest": parent},
     }
     resume_from = None if config.resume in ("auto", "never") else config.resume
-    task = TrainTask(config, model_path, template, made_by, resume_from)
-    return task, Tables(data.table, evaluation.table if evaluation else None)
+    return TrainTask(config, model_path, template, made_by, resume_from, objective)
 
 
 def read_training_rows(config: TrainConfig, model_path: str, bad_rows: Path, display: Display) -> RowTable:

@@ -141,9 +141,8 @@ def _compute(module: Any, rows: Wanted, world: World) -> np.ndarray:
 
 
 def _folder(task: TrainTask) -> Path:
-    config = task.config
-    assert isinstance(config, DPOConfig)
-    return model_folder.find(config.ref_model, fetch=True) if config.ref_model else Path(task.model_path)
+    other = task.config.ref_model if isinstance(task.config, DPOConfig) else None
+    return model_folder.find(other, fetch=True) if other else Path(task.model_path)
 
 
 def _path(task: TrainTask, rows: Wanted) -> Path:

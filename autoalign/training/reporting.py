@@ -65,7 +65,7 @@ class Display:
         self._bar.update(
             event["step"],
             lambda: _line(event),
-            figures=f"loss {event['loss']:.4f}  {event['tokens_per_second']:.0f} tok/s",
+            figures=f"{_result(event)}  {event['tokens_per_second']:.0f} tok/s",
             now=event["step"] in (1, event["total_steps"]),
         )
 
@@ -73,9 +73,14 @@ class Display:
 def _line(event: Mapping[str, Any]) -> str:
     left = time.strftime("%H:%M:%S", time.gmtime(event["seconds_left"]))
     return (
-        f"step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  lr {event['lr']:.2e}  "
+        f"step {event['step']}/{event['total_steps']}  {_result(event)}  lr {event['lr']:.2e}  "
         f"{event['tokens_per_second']:.0f} tok/s  {left} left"
     )
+
+
+def _result(event: Mapping[str, Any]) -> str:
+    """The loss; of answers that are rewarded their reward, since that loss says little."""
+    return f"reward {event['reward']:.4f}" if "reward" in event else f"loss {event['loss']:.4f}"
 
 
 class LocalReporter:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from autoalign import model_folder
 from autoalign.config import deepspeed
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, InputError, ResourcesMissing
 from autoalign.training import output, space, stored_run, tracking
@@ -20,9 +22,15 @@ from autoalign.training.prepare import prepare
 from autoalign.training.reporting import Display, LocalReporter, stop_on_signals
 from autoalign.training.task import Tables, TrainReport, TrainTask
 
+Prepare = Callable[[TrainConfig, str, Path, Display], tuple[TrainTask, Tables]]
+"""As `prepare.prepare`: a config, the model's folder, a file for bad rows, and where to say things."""
 
-def run(config: TrainConfig) -> TrainReport:
+
+def run(config: TrainConfig, prepare: Prepare = prepare) -> TrainReport:
     """Train (the config's class says how), and leave a model folder in `config.output_dir`.
+
+    Args:
+        prepare: reads the data, and makes the task of them.
 
     Raises:
         InputError: something the user gave is wrong; nothing was started.
@@ -156,7 +164,8 @@ def announce(task: TrainTask, tables: Tables, workers: int, display: Display) ->
     config = task.config
     pairs = config.learns_from_pairs
     order = data_order(config, Pairs(tables.train) if pairs else Rows(tables.train), workers)
-    unit = "pairs" if pairs else "bins" if config.packing else "rows"
+    answered = isinstance(config, GRPOConfig)
+    unit = "pairs" if pairs else "bins" if config.packing else "prompts" if answered else "rows"
     kind = f"LoRA rank {config.lora_rank}" if config.use_lora else "all weights"
     display.note(
         f"{total_steps(config, order)} steps of {order.batch_size} {unit}, {order.steps_per_epoch} an epoch; "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoalign import chat
 from autoalign.config.train import TrainConfig
 from autoalign.training.tokens import RowTable
+
+if TYPE_CHECKING:
+    from autoalign.training.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class TrainTask:
     """Goes into every checkpoint's manifest."""
     resume_from: str | None = None
     """A checkpoint folder; None: the newest whole one in output_dir, if any."""
+    objective: Callable[[], Objective] | None = None
+    """Makes what the job minimises; None: the config's class says it."""
 
     @property
     def output_dir(self) -> Path:

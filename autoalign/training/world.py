@@ -36,6 +36,18 @@ class World:
         """Whether any rank's flag is set."""
         return self.sum(float(flag))[0] > 0
 
+    def share(self, content: bytes) -> bytes:
+        """Rank 0's content, on every rank."""
+        if self.size == 1:
+            return content
+        (length,) = self.sum(float(len(content)) if self.is_main else 0.0)
+        held = bytearray(content) if self.is_main else bytearray(int(length))
+        if not length:
+            return b""
+        shared = torch.frombuffer(held, dtype=torch.uint8).to(self.device)
+        dist.broadcast(shared, src=0)
+        return shared.cpu().numpy().tobytes()
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         self.sum(0.0)

@@ -12,6 +12,7 @@ from autoalign.config.align import AlignConfig
 from autoalign.config.batch import BatchConfig
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.evaluate import EvalConfig
+from autoalign.config.grpo import GRPOConfig
 from autoalign.config.merge import MergeConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.sample import InferConfig
@@ -24,6 +25,7 @@ CLASSES = {
     "align": AlignConfig,
     "sft": SFTConfig,
     "dpo": DPOConfig,
+    "grpo": GRPOConfig,
     "rm": RMConfig,
     "score": ScoreConfig,
     "eval": EvalConfig,

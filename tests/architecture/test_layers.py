@@ -8,7 +8,7 @@ LAYERS = {
     "keyed_lines principals atomic_files",
     "config": "config",
     "engines": "cluster hub demo_model model_folder embedding merging training sampling scoring synthesizing "
-    "batching evaluation alignment",
+    "batching evaluation reinforcement alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }
@@ -26,7 +26,8 @@ SIDEWAYS = {
     "synthesizing": {"cluster", "sampling"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring", "training"},
     "batching": {"cluster", "sampling"},
-    "alignment": {"model_folder", "training", "sampling", "scoring", "synthesizing"},
+    "reinforcement": {"model_folder", "training", "sampling", "scoring"},
+    "alignment": {"model_folder", "reinforcement", "training", "sampling", "scoring", "synthesizing"},
     "serving": {"jobs"},
     "cli": {"client"},
 }

@@ -61,7 +61,7 @@ def test_sharing_changes_neither_loss_nor_gradients(kind: Any, settings: dict[st
     task, tables = prepare(
         config, config.model_name_or_path, tmp_path / "bad.jsonl", Display("x", quiet=True)
     )
-    objective = objective_of(config)
+    objective = objective_of(task)
     model = load_model(config, config.model_name_or_path, kind=objective.kind)
     module = objective.module(task, model, True)
     results, tokens = [], []

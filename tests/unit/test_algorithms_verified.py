@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from autoalign import algorithms
-from autoalign.algorithms import Ask, Example, Pair, Reply, Rollout
+from autoalign.algorithms import Ask, Example, Pair, Question, Reply
 from autoalign.algorithms._equations import equations, holds
-from autoalign.algorithms.grpo import advantages
 from autoalign.algorithms.sso import read_principles
 from autoalign.errors import ConfigError
 from tests.scripted_models import answers, by_key, make, pairs, prompt, rules
@@ -238,19 +235,19 @@ def test_principles_that_can_not_be_read_drop_the_prompt() -> None:
 # GRPO (arXiv:2402.03300).
 
 
-def test_an_advantage_is_the_reward_in_standard_deviations_from_the_mean() -> None:
-    """Mean 0.25, standard deviation sqrt(3)/4."""
-    assert advantages([1, 0, 0, 0]) == pytest.approx([math.sqrt(3), *[-1 / math.sqrt(3)] * 3])
-    assert advantages([1, 1]) == [0, 0]
-    assert advantages([]) == []
+def test_grpo_takes_every_prompt_without_asking_anybody() -> None:
+    given = [prompt("Q?", name, reference="14") for name in "ab"]
+    made, models = make("grpo", by_key({}), given, verify=right)
+    assert [(one.id, one.reference) for one in made if isinstance(one, Question)] == [
+        ("a", "14"),
+        ("b", "14"),
+    ]
+    assert models.asks == []
 
 
-def test_grpo_drops_groups_whose_rewards_are_equal() -> None:
-    texts = {"a/rollout-0": "so 14", "a/rollout-1": "so 15", "b/rollout-0": "no 1", "b/rollout-1": "no 2"}
+def test_grpo_drops_prompts_whose_answers_are_all_alike() -> None:
+    texts = {"a/screen-0": "so 14", "a/screen-1": "so 15", "b/screen-0": "no 1", "b/screen-1": "no 2"}
     given = [prompt("Q?", name, reference="14") for name in "ab"]
     made, _ = make("grpo", by_key(dict(texts)), given, {"samples": 2}, verify=right)
-    assert [(one.answer, one.reward, one.advantage) for one in made if isinstance(one, Rollout)] == [
-        ("so 14", 1.0, 1.0),
-        ("so 15", 0.0, -1.0),
-    ]
+    assert [(one.id, one.facts) for one in made if isinstance(one, Question)] == [("a", {"right": 0.5})]
     assert rules(made) == ["all rewards of the group are equal"]

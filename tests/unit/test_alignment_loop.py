@@ -318,7 +318,7 @@ def test_a_generator_is_trained_beside_the_policy(tmp_path: Path) -> None:
         ({"training": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
         ({"options": {"sample": 3}}, "did you mean 'samples'"),
         ({"verifier": None}, "needs a 'verifier'"),
-        ({"algorithm": "grpo"}, "grpo makes rollouts"),
+        ({"algorithm": "grpo", "options": {}, "training": {"loss_type": "x"}}, "'loss_type'"),
         ({"engine": {"dtyp": "x"}}, "did you mean 'dtype'"),
     ],
 )

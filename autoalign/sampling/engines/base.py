@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from autoalign import plugins
@@ -53,7 +54,7 @@ class Completion:
     """One answer. `finish_reason` is `stop` (ended by itself) or `length` (cut off).
 
     `logprobs`: natural logarithms of the model's probability of each token, before temperature and
-    filters, where they were asked for.
+    filters, where they were asked for; `token_ids` come with them, the end token included.
     """
 
     text: str
@@ -61,6 +62,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     logprobs: tuple[float, ...] | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class EngineOptions:
     CPUs of its machine). `seeded` says that answers are drawn from seeds. `base_url` lists endpoints of
     equal worth; the limits a minute are this engine's share of the job's. `served_model` is the model's
     name at a deployment, where it is not `model`'s. `extra` holds an engine's own settings (`fake`: what
-    to simulate).
+    to simulate; `vllm`: arguments of its `AsyncEngineArgs`).
     """
 
     model: str
@@ -115,6 +117,28 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free what the engine holds, its processes included."""
+        ...
+
+
+class UpdatableEngine(Engine, Protocol):
+    """An engine that stays up while its model is trained; nothing is in flight when it is told anything."""
+
+    async def load_weights(self, folder: Path) -> None:
+        """Take the weights of another model folder (safetensors) of the same shapes.
+
+        What was computed with the old ones, such as cached prefixes, is forgotten.
+
+        Raises:
+            EngineDead: it can't, and is of no use any more.
+        """
+        ...
+
+    async def sleep(self, level: int) -> None:
+        """Give the GPU's memory to the trainer: weights move to the host (1) or are dropped (2)."""
+        ...
+
+    async def wake_up(self) -> None:
+        """Take memory for the weights again, which are as they were (1) or have to be loaded (2)."""
         ...
 
 

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from autoalign.errors import MissingDependency, ModelError
@@ -39,6 +40,7 @@ class HfEngine:
             self._model = auto.from_pretrained(options.model, dtype=options.dtype, trust_remote_code=trust)
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(f"{options.model}: transformers can't load it: {error}") from error
+        self._device = device
         self._model = self._model.to(device).eval()
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             options.model, trust_remote_code=trust
@@ -76,6 +78,23 @@ class HfEngine:
         if self._runner is not None:
             self._runner.cancel()
 
+    async def load_weights(self, folder: Path) -> None:
+        """The folder's weights into the model that is there."""
+        from transformers import AutoModelForCausalLM
+
+        loaded = await asyncio.to_thread(
+            AutoModelForCausalLM.from_pretrained, str(folder), dtype=self._model.dtype
+        )
+        self._model.load_state_dict(loaded.state_dict())
+
+    async def sleep(self, level: int) -> None:
+        """Into the host's memory."""
+        self._model = self._model.to("cpu")
+
+    async def wake_up(self) -> None:
+        """Back to where it was."""
+        self._model = self._model.to(self._device)
+
     async def _run_batches(self) -> None:
         while self._waiting:
             await asyncio.sleep(_GATHER_SECONDS)
@@ -112,8 +131,12 @@ class HfEngine:
             return answers
         told = recorder.of(output)
         return [
-            replace(answer, logprobs=tuple(row[: answer.completion_tokens]))
-            for answer, row in zip(answers, told, strict=True)
+            replace(
+                answer,
+                logprobs=tuple(row[: answer.completion_tokens]),
+                token_ids=tuple(ids[width : width + answer.completion_tokens].tolist()),
+            )
+            for answer, row, ids in zip(answers, told, output, strict=True)
         ]
 
     def _run(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from autoalign.errors import JobFailed, MissingDependency
@@ -27,6 +28,7 @@ from autoalign.sampling.vllm_process import prepare_environment, root_cause
 _SEQUENCES = 256  # in one batch; as `replicas.DEFAULT_CONCURRENCY`
 _BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
 SUPPORTS = frozenset({"json_schema", "logprobs"})
+_WORKER_EXTENSION = "autoalign.sampling.engines._vllm_weights.WeightLoading"
 
 
 class VllmEngine:
@@ -36,6 +38,7 @@ class VllmEngine:
         prepare_environment(options.use_gpu)
         self._cores = None if options.use_gpu else Cores(options.threads)
         self._guard = guard_children()
+        self._is_asleep = False
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -63,6 +66,7 @@ class VllmEngine:
             prompt_tokens=len(request.token_ids),
             completion_tokens=len(answer.token_ids),
             logprobs=_logprobs(answer) if request.params.logprobs else None,
+            token_ids=tuple(answer.token_ids) if request.params.logprobs else (),
         )
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
@@ -76,6 +80,26 @@ class VllmEngine:
         dismiss(self._guard)
         if self._cores is not None:
             self._cores.release()
+
+    async def load_weights(self, folder: Path) -> None:
+        """Read the folder's safetensors over the weights in memory, in every worker of this machine."""
+        try:
+            await self._llm.collective_rpc("take_weights", args=(str(folder),))
+            if self._is_asleep:
+                await self._llm.wake_up(tags=["kv_cache"])
+                self._is_asleep = False
+            await self._llm.reset_prefix_cache()
+        except Exception as error:  # whatever vLLM, or its other process, stumbles over
+            raise EngineDead(f"vLLM can't take new weights: {root_cause() or error}") from error
+
+    async def sleep(self, level: int) -> None:
+        """vLLM's sleep mode, which wants a GPU and `enable_sleep_mode` from the start."""
+        await self._llm.sleep(level)
+        self._is_asleep = True
+
+    async def wake_up(self) -> None:
+        """The weights alone; `load_weights` wakes the cache, once there is room for it."""
+        await self._llm.wake_up(tags=["weights"])
 
     async def _outputs(self, request: GenerationRequest, stream: bool) -> AsyncIterator[Any]:
         from vllm.inputs import TokensPrompt
@@ -108,6 +132,7 @@ def _engine_args(options: EngineOptions) -> dict[str, Any]:
         "use_tqdm_on_load": False,
         # The config's own values decide, not what the model folder suggests.
         "generation_config": "vllm",
+        "worker_extension_cls": _WORKER_EXTENSION,
     }
     if options.max_model_len is not None:
         args["max_model_len"] = options.max_model_len
@@ -116,8 +141,8 @@ def _engine_args(options: EngineOptions) -> dict[str, Any]:
     if options.pipeline_parallel_size > 1:
         args["distributed_executor_backend"] = "ray"  # its stages may lie on several machines
     if not options.use_gpu:
-        return args | _on_cpu(options)
-    return args | {"gpu_memory_utilization": options.gpu_memory_utilization}
+        return {**args, **_on_cpu(options), **options.extra}
+    return {**args, "gpu_memory_utilization": options.gpu_memory_utilization, **options.extra}
 
 
 def _on_cpu(options: EngineOptions) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Reinforcement learning: a policy that learns from rewards on its own answers."""
