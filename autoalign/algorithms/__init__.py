@@ -12,7 +12,8 @@ A file holds
 
 It may also hold `TRAINING` (settings of the training job that belong to the method, such as the loss),
 `STARTS_FROM = "base"` (each round trains the first model anew; otherwise the last promoted one), and
-`trains(options)` (the role that the trained model takes; otherwise "policy"). Its prompts are
+`trains(options)` (the role that the trained model takes; otherwise "policy"), and `judges(options)` (the
+roles that give verdicts; otherwise what the option `judge` says, if there is one). Its prompts are
 `autoalign/prompts/algorithms/NAME/*.txt`.
 """
 

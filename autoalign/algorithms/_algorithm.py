@@ -38,6 +38,13 @@ class Algorithm:
         return str(role(self.options)) if role else "policy"
 
     @property
+    def judges(self) -> tuple[str, ...]:
+        """The roles that give verdicts in it."""
+        named = getattr(self.module, "judges", None)
+        judge = getattr(self.options, "judge", None)
+        return tuple(named(self.options)) if named else (judge,) if judge else ()
+
+    @property
     def starts_from(self) -> str:
         """What a round trains: "policy" (the last promoted model) or "base" (the first one)."""
         return str(getattr(self.module, "STARTS_FROM", "policy"))

@@ -20,6 +20,7 @@ class Ask:
         messages: what the model is shown; the user's turn is the last one.
         model: whom: "policy" (the one that is being aligned), "judge", "strong", "weak", "generator".
         temperature, top_p: None takes the job's.
+        json_schema: the text is JSON of this schema and nothing else; the engine sees to it.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Ask:
     model: str = "policy"
     temperature: float | None = None
     top_p: float | None = None
+    json_schema: str | None = None
 
 
 Generate = Callable[[Sequence[Ask]], Sequence[Reply]]
@@ -87,6 +89,7 @@ class Job:
         principles: rules that answers are to follow, where it takes any.
         round: which round of the loop this is, from 1.
         tries: how often a judge is asked until its verdict can be read.
+        judge_guided: judges are held to JSON of a schema.
         batch_size: prompts that are worked on together. Large, so that models that share a machine
             take turns seldom.
     """
@@ -101,6 +104,7 @@ class Job:
     round: int = 1
     seed: int = 42
     tries: int = 3
+    judge_guided: bool = False
     batch_size: int = 1024
 
     def batches(self) -> Iterator[Sequence[Prompt]]:

@@ -11,8 +11,8 @@ from autoalign.algorithms._drawing import Drawn, Text
 from autoalign.algorithms._job import Ask, Job, Prompt
 from autoalign.algorithms._judge import Verdict, ask_judge
 from autoalign.algorithms._made import Dropped
+from autoalign.judging.forms import POINTS
 from autoalign.judging.prompts import JudgePrompt
-from autoalign.judging.verdicts import read_points
 from autoalign.records import Message
 
 
@@ -71,14 +71,14 @@ def rate(job: Job, prompts: Sequence[Prompt], drawn: Sequence[Drawn], how: Ratin
         for key, asked in questions.items()
         for index in range(how.times)
     ]
-    verdicts = iter(ask_judge(job, asks, read_points))
+    verdicts = iter(ask_judge(job, asks, POINTS))
     for prompt, answers in zip(prompts, drawn, strict=True):
         found = RatedAnswers(prompt, [], list(answers.dropped))
         for text in answers.texts:
             said = [next(verdicts) for _ in range(how.times)]
             readable = [verdict for verdict in said if verdict.value is not None]
             if readable:
-                found.rated.append(Rated(text, questions[text.key], readable))
+                found.rated.append(Rated(text, said[0].asked, readable))
             else:
                 found.dropped.append(Dropped(text.key, prompt.id, said[-1].problem))
         yield found

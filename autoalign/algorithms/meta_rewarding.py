@@ -28,7 +28,7 @@ from autoalign.algorithms._judge import ask_judge
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.algorithms._rating import Rated, RatedAnswers, Rating, rate
 from autoalign.errors import ConfigError
-from autoalign.judging.verdicts import read_preference
+from autoalign.judging.forms import PREFERENCE
 from autoalign.records import Message
 
 MAKES = "pairs"
@@ -63,6 +63,11 @@ class _Duel:
     prompt_id: str
     answer: Rated
     battles: list[Battle] = field(default_factory=list)
+
+
+def judges(options: Options) -> tuple[str, ...]:
+    """The policy judges its answers, and its judgments."""
+    return ("policy",)
 
 
 def run(job: Job, options: Options) -> Iterator[Made]:
@@ -147,7 +152,7 @@ def _fight(job: Job, duels: Sequence[_Duel]) -> Iterator[Dropped]:
                 asks.append(Ask(name, (Message("user", shown),), "policy", 0.0))
                 places.append((duel, first, second))
     for ask, (duel, first, second), verdict in zip(
-        asks, places, ask_judge(job, asks, read_preference), strict=True
+        asks, places, ask_judge(job, asks, PREFERENCE), strict=True
     ):
         if verdict.value in ("A", "B"):
             duel.battles.append(Battle(first, second, verdict.value == "A"))

@@ -18,14 +18,15 @@ gone from the second, and from here.)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoalign.algorithms._job import Ask, Job, Prompt
 from autoalign.algorithms._judge import ask_judge
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.errors import ConfigError
+from autoalign.judging.forms import Form
 from autoalign.records import Message
 from autoalign.synthesis import Reply
 
@@ -68,6 +69,11 @@ def trains(options: Options) -> str:
     return options.stage
 
 
+def judges(options: Options) -> tuple[str, ...]:
+    """Who writes principles is asked as judges are."""
+    return (options.principles_by,)
+
+
 def run(job: Job, options: Options) -> Iterator[Made]:
     """Two pairs a prompt for the generator, one for the policy."""
     for batch in job.batches():
@@ -81,7 +87,7 @@ def run(job: Job, options: Options) -> Iterator[Made]:
             for prompt in batch
         ]
         steered = []
-        for prompt, verdict in zip(batch, ask_judge(job, asks, read_principles), strict=True):
+        for prompt, verdict in zip(batch, ask_judge(job, asks, PRINCIPLES), strict=True):
             if verdict.value is None:
                 yield Dropped(prompt.id, prompt.id, verdict.problem.replace("judge", "principles"))
             else:
@@ -93,6 +99,14 @@ def read_principles(text: str) -> Principles | None:
     """The lines `Good principle: ...` and `Bad principle: ...`, where both are there."""
     found = _LINES.search(text)
     return None if found is None else Principles(found["good"], found["bad"])
+
+
+def _take(found: Mapping[str, Any]) -> Principles | None:
+    both = found["good_principle"], found["bad_principle"]
+    return Principles(*both) if all(isinstance(each, str) and each.strip() for each in both) else None
+
+
+PRINCIPLES: Form[Principles] = Form("principles", read_principles, _take)
 
 
 def _for_generator(

@@ -37,6 +37,7 @@ class DataTask:
     hidden: Sequence[AlignPrompt]
     seed: int
     tries: int
+    judge_guided: bool = False
 
     def run(self, machinery: Machinery, folder: Path) -> dict[str, Any]:
         """Write `data.jsonl` and `dropped.jsonl`, and return what is in them.
@@ -56,6 +57,7 @@ class DataTask:
             self.number,
             self.seed,
             self.tries,
+            self.judge_guided,
         )
         overlap = Overlap((prompt.id, prompt.question) for prompt in self.hidden)
         counts = _Counts()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from autoalign import manifest
 from autoalign.algorithms import Ask, Job, Prompt, PromptSet, Reply, Verify
@@ -14,8 +14,9 @@ from autoalign.algorithms._judge import ask_judge
 from autoalign.alignment.machinery import Machinery
 from autoalign.errors import JobFailed
 from autoalign.intervals import Interval, paired_bootstrap, wilson
+from autoalign.judging.forms import PREFERENCE
 from autoalign.judging.prompts import JudgePrompt
-from autoalign.judging.verdicts import Preference, agreed, read_preference
+from autoalign.judging.verdicts import agreed
 from autoalign.records import Message
 
 ANSWERS, TEXTS = "answers.json", "texts.jsonl"
@@ -104,6 +105,7 @@ class Judging:
     store: Path
     tries: int
     principle: str | None = None
+    guided: bool = False
 
     def compare(
         self, role: str, prompts: Sequence[Prompt], before: Mapping[str, str], after: Mapping[str, str]
@@ -115,15 +117,15 @@ class Judging:
             for prompt in differing
             for order in ("new-first", "new-second")
         ]
-        job = Job((), PromptSet({}), self._generate, tries=self.tries)
-        said = [verdict.value for verdict in ask_judge(job, asks, read_preference)]
+        job = Job((), PromptSet({}), self._generate, tries=self.tries, judge_guided=self.guided)
+        said = [verdict.value for verdict in ask_judge(job, asks, PREFERENCE)]
         wins, unread, longer = [0.5] * (len(prompts) - len(differing)), 0, []
         both = list(zip(said[::2], said[1::2], strict=True))
         for prompt, (one, swapped) in zip(differing, both, strict=True):
             if one is None or swapped is None:
                 unread += 1
                 continue
-            won = agreed(cast(Preference, one), cast(Preference, swapped))
+            won = agreed(one, swapped)
             wins.append(won)
             if won != 0.5:
                 lengths = len(after[prompt.id]), len(before[prompt.id])

@@ -104,4 +104,6 @@ def _by_model(models: Mapping[str, str], asks: Sequence[Ask]) -> list[str]:
 
 
 def _for_writer(ask: Ask) -> synthesis.Ask:
-    return synthesis.Ask(ask.key, ask.messages, temperature=ask.temperature, top_p=ask.top_p)
+    return synthesis.Ask(
+        ask.key, ask.messages, temperature=ask.temperature, top_p=ask.top_p, json_schema=ask.json_schema
+    )

@@ -111,6 +111,7 @@ class Loop:
             hidden=[*self._sets.held_out, *self._sets.benchmark],
             seed=config.seed,
             tries=config.judge_tries,
+            judge_guided=config.judge_guided,
         )
         inputs = {
             "algorithm": built.name,
@@ -126,6 +127,7 @@ class Loop:
             "reward_model": self._machinery.digest(config.reward_model) if config.reward_model else None,
             "seed": config.seed,
             "tries": config.judge_tries,
+            **self._guidance(),
         }
         return Stage("data", inputs, partial(task.run, self._machinery), self._last_trained())
 
@@ -182,17 +184,23 @@ class Loop:
             "contaminated": data.figures["contaminated"],
             "seed": config.seed,
             "tries": config.judge_tries,
+            **self._guidance(),
         }
 
         def work(folder: Path) -> Mapping[str, Any]:
+            principle = rules[0] if rules else None
             judging = evaluation.Judging(
-                self._machinery, models, folder / TEXTS, config.judge_tries, rules[0] if rules else None
+                self._machinery, models, folder / TEXTS, config.judge_tries, principle, config.judge_guided
             )
             texts = {name: evaluation.read_answers(done.folder) for name, done in answers.items()}
             found = evaluate(config, self._sets, self._machinery, judging, texts)
             return {**found, "contaminated": data.figures["contaminated"]}
 
         return Stage("evaluation", inputs, work, tuple(dict.fromkeys(done.name for done in answers.values())))
+
+    def _guidance(self) -> dict[str, bool]:
+        """Nothing where judges are free, as in jobs from before there was a choice."""
+        return {"judge_guided": True} if self._config.judge_guided else {}
 
     def _stage(self, entry: Round, what: str, stage: Stage) -> Done:
         entry.stages[what] = stage.name

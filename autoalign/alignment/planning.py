@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,7 @@ def plan_round(config: AlignConfig, sets: PromptSets, number: int) -> RoundPlan:
         lambda asked: [float(place % 7) for place in range(len(asked))],
         number,
         config.seed,
+        judge_guided=config.judge_guided,
     )
     rows = sum(not isinstance(made, Dropped) for made in built.run(job))
     return RoundPlan(number, built.trains, texts, rows)
@@ -110,5 +112,11 @@ def _measured(loop: Loop) -> Iterator[str]:
 def _made_up(ask: Ask) -> Reply:
     """A text that every verdict can be read from; which one follows from the ask's key."""
     luck = zlib.crc32(ask.key.encode())
+    if ask.json_schema is not None:
+        keys = json.loads(ask.json_schema)["properties"].items()
+        values = {
+            name: (each.get("enum") or ["a"])[luck % len(each.get("enum") or "a")] for name, each in keys
+        }
+        return Reply(json.dumps(values))
     verdict = _VERDICT.format(points=luck % 6, choice="AB"[luck // 6 % 2])
     return Reply(f"{ask.key} {'x' * (luck // 12 % 2)}{verdict}")

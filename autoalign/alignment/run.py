@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoalign import model_folder
+from autoalign import algorithms, model_folder
 from autoalign.alignment import local, prompts
 from autoalign.alignment.loop import Loop
 from autoalign.alignment.machinery import Machinery
@@ -17,6 +17,7 @@ from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import FOLDER, StageStore
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, StoppedEarly
+from autoalign.sampling.engines.base import SamplingParams, require_support
 
 
 def run(config: AlignConfig) -> AlignReport:
@@ -40,6 +41,7 @@ def run(config: AlignConfig) -> AlignReport:
 
 def prepare(config: AlignConfig, note: Callable[[str], None] = lambda line: None) -> Loop:
     """A loop that is ready to run; the models and prompts are checked."""
+    _require_guidance(config)
     sets = prompts.read(config)
     first = str(model_folder.find(config.model_name_or_path, fetch=True).resolve())
     machinery = local.machinery(config)
@@ -56,6 +58,22 @@ def _require_metric(config: AlignConfig, sets: PromptSets, machinery: Machinery)
             f"'verifier': {config.verifier} can't check any of the {len(sets.held_out)} held-out prompts: "
             "they hold no reference that it takes; set metric: judge, or another verifier"
         )
+
+
+def _require_guidance(config: AlignConfig) -> None:
+    """Raises ConfigError where a judge's engine can't hold it to a schema."""
+    if not config.judge_guided:
+        return
+    roles = {config.metric_judge} if config.metric == "judge" else set()
+    roles |= {"held_out_judge"} & config.models.keys()
+    for number in range(1, config.rounds + 1):
+        roles |= set(algorithms.build(config.algorithm, **config.algorithm_options(number)).judges)
+    for role in sorted(roles):
+        engine = config.engine_config(config.model_name_or_path, role)
+        try:
+            require_support(engine.backend, SamplingParams(json_schema="{}"))
+        except ConfigError as error:
+            raise ConfigError(f"'judge_guided', role {role}: {error}") from None
 
 
 @contextmanager

@@ -70,6 +70,10 @@ class AlignConfig(JobConfig):
     )
     ray_address: str | None = Field(None, description="Ray cluster; none: RAY_ADDRESS, else one of its own")
     judge_tries: Positive = Field(3, description="how often a judge is asked until it can be read")
+    judge_guided: bool = Field(
+        False,
+        description="judges can write nothing but JSON with a verdict: for models that can't keep a form",
+    )
     seed: int = Field(42, ge=0, description="decides every draw")
 
     verifier: str | None = Field(

@@ -26,6 +26,7 @@ class Ask:
         greedy: take the likeliest tokens, whatever the job's temperature: for judgements.
         stop: texts that end it.
         temperature, top_p: None takes the job's.
+        json_schema: the text is JSON of this schema and nothing else; not every engine can.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Ask:
     stop: tuple[str, ...] = ()
     temperature: float | None = None
     top_p: float | None = None
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

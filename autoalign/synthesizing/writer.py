@@ -120,7 +120,7 @@ class Writer:
             params = replace(params, temperature=temperature)
         if ask.top_p is not None:
             params = replace(params, top_p=ask.top_p)
-        params = replace(params, stop=(*params.stop, *ask.stop))
+        params = replace(params, stop=(*params.stop, *ask.stop), json_schema=ask.json_schema)
         seed = derive_seed(self._seed, ask.key, 0)
         return GenerationRequest(ask.key, tuple(messages_to_dicts(ask.messages)), tuple(ids), params, seed)
 
