@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from ray_jobs_of_tests import Job
+from ray_jobs_of_tests import befalling, words_of
 
+from autoalign.cli.main import main
 from tests.sft_runs import distance, read_weights
 from tests.tiny import save_tiny_model, write_conversations
 
@@ -52,6 +55,9 @@ def machines(record: Path) -> Iterator[Machines]:
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         # Ray's default of 15 would let anything else on the machine go before its workers.
         patch.setenv("RAY_worker_niceness", "0")
+        # A raylet that was killed is given up after 2 seconds, in place of Ray's 15.
+        patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_health_check_failure_threshold", "4")
         cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         machines = Machines(cluster)
     try:
@@ -82,31 +88,36 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 def unbroken(flags: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("unbroken") / "out"
     alone = {**flags, "launcher": "local", "gradient_accumulation_steps": 2}
-    code, stderr = Job.start(alone, output).end()
-    assert code == 0, stderr
+    assert main(words_of(alone, output)) == 0
     return output
 
 
 @pytest.fixture(scope="module")
-def survivor(flags: dict[str, object], machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def survivor(
+    flags: dict[str, object],
+    machines: Machines,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A job of 2 workers that lost one of its 2 nodes in its second epoch, and went on."""
     output = tmp_path_factory.mktemp("survivor") / "out"
     elastic = {**flags, "num_workers": "1:2", "max_failures": 1}
-    job = Job.start(elastic, output, RAY_ADDRESS=machines.address)
-    job.wait_for_step(9)
-    machines.lose_one()
-    code, stderr = job.end()
-    assert code == 0, stderr
-    assert "starting again (failure 1 of 1 allowed)" in stderr
-    assert "1 worker(s) of 2" in stderr
-    return job
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        patch.setenv("RAY_ADDRESS", machines.address)
+        with befalling(output, 9, machines.lose_one):
+            assert main(words_of(elastic, output)) == 0
+    assert "starting again (failure 1 of 1 allowed)" in said.getvalue()
+    assert "1 worker(s) of 2" in said.getvalue()
+    return output
 
 
-def test_with_a_node_killed_training_ends_with_the_unbroken_weights(survivor: Job, unbroken: Path):
-    assert distance(read_weights(unbroken), read_weights(survivor.output)) < 1e-5
+def test_with_a_node_killed_training_ends_with_the_unbroken_weights(survivor: Path, unbroken: Path):
+    assert distance(read_weights(unbroken), read_weights(survivor)) < 1e-5
 
 
-def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run(survivor: Job, record: Path):
+def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run(
+    survivor: Path, record: Path
+):
     lines = [json.loads(line) for path in record.glob("*.jsonl") for line in path.read_text().splitlines()]
     assert {line["workers"] for line in lines} == {1, 2}
     again = min(line["step"] for line in lines if line["workers"] == 1)
