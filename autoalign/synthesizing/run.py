@@ -50,6 +50,7 @@ def run(config: SynthesizeConfig) -> SynthesisReport:
     _require_openings(method, setup)
     progress = SynthesisProgress(config.num_rows)
     with ExitStack() as stack:
+        stack.callback(progress.stop)
         store = stack.enter_context(_open_store(output, config.fresh))
 
         def start_engines() -> Engines:
@@ -67,7 +68,6 @@ def run(config: SynthesizeConfig) -> SynthesisReport:
             kept = f"{len(store)} texts are kept in {store.path}; the same command again goes on from there"
             raise StoppedEarly(f"stopped: {kept}") from None
         files.finish()
-    progress.end()
     report = _report(config, method, files, writer, started)
     manifest.write_json(
         output.with_name(f"{output.name.removesuffix('.jsonl')}.report.json"), report.to_dict()
