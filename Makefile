@@ -37,7 +37,7 @@ chaos: model ## sampling jobs under 20 seeded faults, and the real engine killed
 	@$(PYTHON_BIN) -m pytest -m chaos tests/chaos $(PYTEST_ARGS)
 
 check: lint ## lint, types, architecture and the fast tests
-	@$(PYTHON_BIN) -m pytest -q -m "not slow and not gpu" tests/architecture tests/unit $(PYTEST_ARGS)
+	@$(PYTHON_BIN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu" tests/architecture tests/unit $(PYTEST_ARGS)
 
 lint: setup ## ruff and mypy
 	@$(PYTHON_BIN) -m ruff check .
