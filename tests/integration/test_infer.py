@@ -266,7 +266,7 @@ def on_an_endpoint(url: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_a_job_that_is_ended_keeps_what_it_has_and_leaves_no_process(
     tmp_path: Path, kind: signal.Signals
 ) -> None:

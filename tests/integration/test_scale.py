@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ from benchmarks import scale_run
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    with ray_session("local", 3):
+        yield
+
+
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     """Between 1,000 and 20,000 answers; a row of the output has 500 bytes."""
     figures = scale_run.rows(tmp_path, 20_000)
@@ -28,9 +35,8 @@ def test_answers_of_engines_that_come_later() -> None:
     options = EngineOptions("m", concurrency=16, extra={"latency": 0.05})
     spec = WorkerSpec("fake", options, SamplingParams(), seed=1)
     prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": "x"},), ()) for i in range(500)]
-    with ray_session("local", 3):
-        tasks = pipeline.Tasks(((prompt, [0, 1]) for prompt in prompts), n=2)
-        found = [a for part in pipeline.answers(tasks, spec, Replicas(1, 2), lambda: None) for a in part]
+    tasks = pipeline.Tasks(((prompt, [0, 1]) for prompt in prompts), n=2)
+    found = [a for part in pipeline.answers(tasks, spec, Replicas(1, 2), lambda: None) for a in part]
     assert sorted((a.prompt, a.index) for a in found) == [(p, i) for p in range(500) for i in (0, 1)]
 
 
@@ -44,8 +50,7 @@ def test_prompts_are_taken_as_there_is_room_for_them() -> None:
             read.append(number)
             yield Prompt(number, f"p{number}", ({"role": "user", "content": "x"},), ()), [0]
 
-    with ray_session("local", 2):
-        stream = pipeline.answers(pipeline.Tasks(source(), n=1), spec, Replicas(1, 1), lambda: None)
-        next(stream)
-        assert len(read) < 200
-        stream.close()
+    stream = pipeline.answers(pipeline.Tasks(source(), n=1), spec, Replicas(1, 1), lambda: None)
+    next(stream)
+    assert len(read) < 200
+    stream.close()
