@@ -18,9 +18,9 @@ roles that give verdicts; otherwise what the option `judge` says, if there is on
 """
 
 from autoalign.algorithms._algorithm import Algorithm, build, names
-from autoalign.algorithms._job import Ask, Extract, Generate, Job, Prompt, Reward, Verify
+from autoalign.algorithms._job import Extract, Job, Prompt, Reward, Verify
 from autoalign.algorithms._made import Dropped, Example, Made, Pair, Question
-from autoalign.synthesis import PromptSet, Reply
+from autoalign.synthesis import Ask, Generate, PromptSet, Reply
 
 __all__ = [
     "Algorithm",

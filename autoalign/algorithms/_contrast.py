@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.errors import ConfigError
 from autoalign.records import Message
+from autoalign.synthesis import Ask
 
 REASON = "chosen was asked to follow the principle, rejected to break it"
 

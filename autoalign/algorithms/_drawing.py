@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._made import Dropped
 from autoalign.records import Message
+from autoalign.synthesis import Ask
 
 
 class Text(NamedTuple):

@@ -8,30 +8,7 @@ from dataclasses import dataclass
 
 from autoalign.errors import ConfigError
 from autoalign.records import Message
-from autoalign.synthesis import PromptSet, Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One text to generate.
-
-    Attributes:
-        key: what no other ask of the run has; the text's seed follows from it.
-        messages: what the model is shown; the user's turn is the last one.
-        model: whom: "policy" (the one that is being aligned), "judge", "strong", "weak", "generator".
-        temperature, top_p: None takes the job's.
-        json_schema: the text is JSON of this schema and nothing else; the engine sees to it.
-    """
-
-    key: str
-    messages: tuple[Message, ...]
-    model: str = "policy"
-    temperature: float | None = None
-    top_p: float | None = None
-    json_schema: str | None = None
-
-
-Generate = Callable[[Sequence[Ask]], Sequence[Reply]]
+from autoalign.synthesis import Generate, PromptSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
-from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._job import Job, Prompt
 from autoalign.judging.forms import PREFERENCE, Form, Guide, reason
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.refusals import refuses
 from autoalign.judging.verdicts import agreed
 from autoalign.records import Message
-from autoalign.synthesis import Reply
+from autoalign.synthesis import Ask, Reply
 
 T = TypeVar("T")
 RETRY_TEMPERATURE = 0.7  # the likeliest tokens would be the same again

@@ -8,12 +8,13 @@ from statistics import fmean, pvariance
 from typing import NamedTuple
 
 from autoalign.algorithms._drawing import Drawn, Text
-from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._judge import Verdict, ask_judge
 from autoalign.algorithms._made import Dropped
 from autoalign.judging.forms import POINTS
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.records import Message
+from autoalign.synthesis import Ask
 
 
 @dataclass(frozen=True)

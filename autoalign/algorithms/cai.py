@@ -18,11 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from autoalign.algorithms._drawing import Drawing, Text, draw
-from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._judge import in_both_orders
 from autoalign.algorithms._made import Dropped, Example, Made, Pair
 from autoalign.errors import ConfigError
 from autoalign.records import Message
+from autoalign.synthesis import Ask
 
 REVISED = "revised after a critique by the principle"
 PREFERRED = "the judge prefers chosen by the principle, in both orders"

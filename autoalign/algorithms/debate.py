@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from autoalign.algorithms._job import Ask, Extract, Job, Prompt
+from autoalign.algorithms._job import Extract, Job, Prompt
 from autoalign.algorithms._made import Dropped, Example, Made
 from autoalign.errors import ConfigError
 from autoalign.records import Message
+from autoalign.synthesis import Ask
 
 MAKES = "examples"
 REASON = "more than half of the agents came to this answer"

@@ -23,13 +23,14 @@ from dataclasses import dataclass, field
 
 from autoalign.algorithms._drawing import Drawing, draw
 from autoalign.algorithms._elo import Battle, place_weights, ratings
-from autoalign.algorithms._job import Ask, Job
+from autoalign.algorithms._job import Job
 from autoalign.algorithms._judge import ask_judge
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.algorithms._rating import Rated, RatedAnswers, Rating, rate
 from autoalign.errors import ConfigError
 from autoalign.judging.forms import PREFERENCE
 from autoalign.records import Message
+from autoalign.synthesis import Ask
 
 MAKES = "pairs"
 TRAINING = {"loss_type": ["sigmoid"], "beta": 0.1}

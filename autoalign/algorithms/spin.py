@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autoalign.algorithms._job import Ask, Job
+from autoalign.algorithms._job import Job
 from autoalign.algorithms._made import Dropped, Made, Pair
+from autoalign.synthesis import Ask
 
 MAKES = "pairs"
 TRAINING = {"loss_type": ["sigmoid"], "beta": 0.1}

@@ -22,13 +22,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from autoalign.algorithms._job import Ask, Job, Prompt
+from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._judge import ask_judge
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.errors import ConfigError
 from autoalign.judging.forms import Form
 from autoalign.records import Message
-from autoalign.synthesis import Reply
+from autoalign.synthesis import Ask, Reply
 
 MAKES = "pairs"
 TRAINING = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.1], "beta": 0.1, "nll_average": "rows"}

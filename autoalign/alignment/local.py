@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from autoalign import manifest, synthesis
+from autoalign import manifest
 from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import checks
 from autoalign.alignment.machinery import Machinery
@@ -36,7 +36,7 @@ class EngineSampler:
             for role in _by_model(models, asks):
                 places = [place for place, ask in enumerate(asks) if ask.model == role]
                 writer = self._writer(self._config.engine_config(models[role], role), texts)
-                written = writer([_for_writer(asks[place]) for place in places])
+                written = writer([asks[place] for place in places])
                 for place, reply in zip(places, written, strict=True):
                     replies[place] = reply
         return replies
@@ -101,9 +101,3 @@ def _by_model(models: Mapping[str, str], asks: Sequence[Ask]) -> list[str]:
     for place, role in enumerate(roles):
         first.setdefault(models[role], place)
     return sorted(roles, key=lambda role: first[models[role]])
-
-
-def _for_writer(ask: Ask) -> synthesis.Ask:
-    return synthesis.Ask(
-        ask.key, ask.messages, temperature=ask.temperature, top_p=ask.top_p, json_schema=ask.json_schema
-    )

@@ -21,22 +21,23 @@ class Ask:
     Attributes:
         key: what no other ask of the run has; the text's seed follows from it.
         messages: what the model is shown; the user's turn is the last one.
+        model: whom, where a job has several: "policy" (the one that is being aligned), "judge", "strong",
+            "weak", "generator".
+        temperature, top_p: None takes the job's; temperature 0, the likeliest tokens, is for judgements.
+        json_schema: the text is JSON of this schema and nothing else; not every engine can.
         writes: "answer", or "question": the model is to write the user's next turn, fed with nothing
             but what a chat template puts in front of it.
-        greedy: take the likeliest tokens, whatever the job's temperature: for judgements.
         stop: texts that end it.
-        temperature, top_p: None takes the job's.
-        json_schema: the text is JSON of this schema and nothing else; not every engine can.
     """
 
     key: str
     messages: tuple[Message, ...]
-    writes: Literal["answer", "question"] = "answer"
-    greedy: bool = False
-    stop: tuple[str, ...] = ()
+    model: str = "policy"
     temperature: float | None = None
     top_p: float | None = None
     json_schema: str | None = None
+    writes: Literal["answer", "question"] = "answer"
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Job:
 
     def ask(self, key: str, text: str, *, greedy: bool = False) -> Ask:
         """An ask of one user turn."""
-        return Ask(key, (*self.system, Message("user", text)), greedy=greedy)
+        temperature = 0.0 if greedy else None
+        return Ask(key, (*self.system, Message("user", text)), temperature=temperature)
 
     @property
     def system(self) -> tuple[Message, ...]:

@@ -73,7 +73,8 @@ def run(job: Job, options: Options) -> Iterator[Row]:
 
 def _write(job: Job, drafts: list[_Draft], turn: int, role: str, greedy: bool) -> None:
     live = [draft for draft in drafts if draft.reason is None]
-    asks = [Ask(f"{draft.id}/{turn}/{role}", draft.messages, greedy=greedy) for draft in live]
+    temperature = 0.0 if greedy else None
+    asks = [Ask(f"{draft.id}/{turn}/{role}", draft.messages, temperature=temperature) for draft in live]
     if role == "instruction":
         asks = [replace(ask, writes="question") for ask in asks]
     for draft, reply in zip(live, job.generate(asks), strict=True):

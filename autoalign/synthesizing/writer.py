@@ -115,9 +115,8 @@ class Writer:
         if renderer.context is not None and len(ids) >= renderer.context:
             self.errors[f"a prompt filled the context of {renderer.context} tokens"] += 1
             return None
-        temperature = 0.0 if ask.greedy else ask.temperature
-        if temperature is not None:
-            params = replace(params, temperature=temperature)
+        if ask.temperature is not None:
+            params = replace(params, temperature=ask.temperature)
         if ask.top_p is not None:
             params = replace(params, top_p=ask.top_p)
         params = replace(params, stop=(*params.stop, *ask.stop), json_schema=ask.json_schema)

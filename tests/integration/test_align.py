@@ -1,4 +1,4 @@
-"""Commands that take what others wrote: the loop of `align`, and `infer`, `score`, `data pairs` and `dpo`."""
+"""Commands that take what others wrote: `align` whole, and `infer`, `score`, `data pairs`, `dpo` by hand."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Echo:
 
 
 def ask(key: str, text: str, greedy: bool = False) -> Ask:
-    return Ask(key, (Message("user", text),), greedy=greedy)
+    return Ask(key, (Message("user", text),), temperature=0.0 if greedy else None)
 
 
 def writer(store: TextStore, engines: Any, seed: int = 1) -> Writer:

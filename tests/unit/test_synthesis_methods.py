@@ -87,8 +87,12 @@ def test_magpie_asks_for_a_question_first_and_then_for_its_answer() -> None:
     (row,), model = make("magpie", by_key(instruction="Why?", answer="So."), rows=1, batch=1)
     assert said(row) == ["Why?", "So."]
     first, second = model.asks[:2]
-    assert (first.writes, first.messages, first.greedy) == ("question", (), False)
-    assert (second.writes, [m.content for m in second.messages], second.greedy) == ("answer", ["Why?"], True)
+    assert (first.writes, first.messages, first.temperature) == ("question", (), None)
+    assert (second.writes, [m.content for m in second.messages], second.temperature) == (
+        "answer",
+        ["Why?"],
+        0.0,
+    )
 
 
 def test_magpie_goes_on_after_the_answer_when_more_turns_are_wanted() -> None:
