@@ -34,6 +34,13 @@ def train(config: Any) -> None:
     run(config)
 
 
+def train_on_answers(config: Any) -> None:
+    """One rank of a `grpo` job."""
+    from autoalign.reinforcement.run import run
+
+    run(config)
+
+
 def losses_and_gradients(cases: dict[str, Any], results: Path) -> None:
     """The loss of each case's batch over all ranks, and the summed gradients, written by rank 0."""
     import torch.distributed as dist

@@ -119,6 +119,10 @@ class Trainer:
                     self.saver.checkpoint(self.progress, self.best)
                     is_save_due = False
                 self._tell()
+        except JobFailed:
+            if not self._has_lost_its_engine_to_a_stop():
+                raise
+            raise self._stopped(self.saver.checkpoint(self.progress, self.best)) from None
         finally:
             if writer is not None:
                 writer.close()
@@ -140,6 +144,10 @@ class Trainer:
             metrics["eval_loss"],
             problem,
         )
+
+    def _has_lost_its_engine_to_a_stop(self) -> bool:
+        """Ctrl-C in a terminal, and many a SIGTERM, reach an engine's processes too."""
+        return self.live is not None and self.world.size == 1 and self.reporter.should_stop()
 
     def _export(self, metrics: dict[str, float | None]) -> None:
         """The final model: the last step's, or the best checkpoint's."""

@@ -12,8 +12,11 @@ import torch
 from autoalign.config.grpo import GRPOConfig
 from autoalign.errors import StoppedEarly
 from autoalign.reinforcement.run import run
+from autoalign.reinforcement.sampler import EngineThread
+from autoalign.sampling.engines.base import EngineDead
 from autoalign.training import reporting
 from autoalign.training.metrics import read_metrics
+from tests import rank_group
 from tests.sft_runs import read_weights
 from tests.tiny import save_tiny_model, tiny_job
 
@@ -95,6 +98,40 @@ def test_a_stopped_job_goes_on_to_the_same_weights(
     assert figures(config) == figures(whole)
     before, after = read_weights(Path(whole.output_dir)), read_weights(Path(config.output_dir))
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_two_workers_compute_what_one_would(home: Path, whole: GRPOConfig) -> None:
+    """Rank 0 answers for both; each takes half of the micro-batches."""
+    config = job(home, "two", gradient_accumulation_steps=1)
+    rank_group.together(2, rank_group.train_on_answers, config)
+    for mine, one in zip(figures(config), figures(whole), strict=True):
+        assert mine == pytest.approx(one, rel=1e-4, abs=1e-5)
+
+
+def test_an_engine_that_dies_of_the_stop_is_no_failure(
+    home: Path, whole: GRPOConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal to the whole group ends the engine, too, in the third step's rollouts."""
+    config = job(home, "signalled")
+    stops: list[Any] = []
+    plain_init, plain_answer = reporting.LocalReporter.__init__, EngineThread.answer
+
+    def note_reporter(self: Any, display: Any) -> None:
+        plain_init(self, display)
+        stops.append(self.request_stop)
+
+    def answer(self: Any, requests: Any) -> Any:
+        if requests[0].id.startswith("2/"):
+            stops[-1]()
+            raise EngineDead("the engine is gone")
+        return plain_answer(self, requests)
+
+    with monkeypatch.context() as patched, pytest.raises(StoppedEarly, match="stopped at step 2 of 4"):
+        patched.setattr(reporting.LocalReporter, "__init__", note_reporter)
+        patched.setattr(EngineThread, "answer", answer)
+        run(config)
+    run(config)
+    assert figures(config) == figures(whole)
 
 
 def test_steps_on_the_same_answers_hold_the_policy_against_the_first(home: Path) -> None:
