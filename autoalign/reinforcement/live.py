@@ -25,7 +25,7 @@ from autoalign.reinforcement.prompts import PromptTable
 from autoalign.reinforcement.rewards import Rewards
 from autoalign.reinforcement.rows import RolloutRows
 from autoalign.reinforcement.sampler import Sampler
-from autoalign.sampling.engines.base import GenerationRequest, derive_seed
+from autoalign.sampling.engines.base import GenerationRequest, SamplingParams, derive_seed
 from autoalign.sampling.prompts import Prompt
 from autoalign.training.engines.base import Engine
 from autoalign.training.examples import Layout
@@ -154,7 +154,7 @@ class LiveRollouts:
             groups.write(self._task.output_dir / "completions" / f"step-{step + 1:06d}.jsonl", made)
         return made.rows.dumps()
 
-    def _request(self, prompt: Prompt, when: str, number: int, params: object) -> GenerationRequest:
+    def _request(self, prompt: Prompt, when: str, number: int, params: SamplingParams) -> GenerationRequest:
         seed = derive_seed(self._config.seed, f"{when}:{prompt.id}", number)
         return start.request(f"{when}/{prompt.id}/{number}", prompt, params, seed)
 

@@ -26,7 +26,7 @@ class RolloutRows:
         advantages: (rows,) float32.
         engine_logps: float32, all answers' tokens, one behind the other; NaN where it is not known.
         is_learned: (rows,) bool, which rows a step works on; the others are only counted.
-        divisor_: what a step's summed loss is divided by.
+        step_divisor: what a step's summed loss is divided by.
         old_logps: as `engine_logps`, by the policy that the ratio is held against; empty: by the one of now.
     """
 
@@ -36,7 +36,7 @@ class RolloutRows:
     advantages: np.ndarray
     engine_logps: np.ndarray
     is_learned: np.ndarray
-    divisor_: np.ndarray
+    step_divisor: np.ndarray
     old_logps: np.ndarray
 
     @property
@@ -62,7 +62,7 @@ class RolloutRows:
 
     def divisor(self, wanted: Sequence[int]) -> float:
         """The step's own."""
-        return float(self.divisor_)
+        return float(self.step_divisor)
 
     def supervised_tokens(self, wanted: Sequence[int]) -> int:
         """Tokens of the answers."""

@@ -47,7 +47,7 @@ def greedy(params: SamplingParams) -> SamplingParams:
     return replace(params, temperature=0.0)
 
 
-def request(name: str, prompt: Prompt, params: Any, seed: int) -> GenerationRequest:
+def request(name: str, prompt: Prompt, params: SamplingParams, seed: int) -> GenerationRequest:
     """One answer to a prompt."""
     return GenerationRequest(name, prompt.messages, prompt.token_ids, params, seed, prompt.tools)
 

@@ -80,6 +80,15 @@ def test_on_policy_the_engine_agrees_with_the_trainer(whole: GRPOConfig) -> None
         assert row["clip_ratio/region_mean"] == 0
 
 
+def test_the_reward_rises(home: Path) -> None:
+    """Random answers of 8 bytes or so end at once when shorter is better."""
+    keys = {"max_steps": 30, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "warmup_ratio": 0}
+    config = job(home, "rises", **keys, gradient_accumulation_steps=4, beta=0, save_steps=None)
+    run(config)
+    rewards = [row["reward"] for row in figures(config) if "reward" in row]
+    assert sum(rewards[:5]) / 5 < -6 and sum(rewards[-5:]) / 5 > -2
+
+
 def test_a_stopped_job_goes_on_to_the_same_weights(
     home: Path, whole: GRPOConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
