@@ -9,6 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+import aiohttp
+
+from autoalign.serving import leases
+from autoalign.serving.lease_pool import Held, LeasePool
 from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Placement, Refusal, busy
@@ -26,11 +30,15 @@ class Refused(Exception):
         self.refusal = refusal
 
 
+class EngineGone(Exception):
+    """The engine went away before it said anything."""
+
+
 class Engines(Protocol):
     """Where the gateway gets leases from."""
 
     def lease(self, model: str) -> Any:
-        """An async context manager that gives a `Grant`.
+        """An async context manager that gives a `Grant`. It is told of an `EngineGone` in its block.
 
         Raises:
             Refused: no such model, or no room.
@@ -43,31 +51,37 @@ class ServeEngines:
     Args:
         place: asks the fleet.
         handle: the Ray Serve handle of an application's engines.
+        session: speaks to engines.
     """
 
     def __init__(
         self,
         place: Callable[[str], Awaitable[Placement | Refusal]],
         handle: Callable[[str], Any],
+        session: aiohttp.ClientSession,
         metrics: Metrics,
     ) -> None:
-        self._place, self._handle, self._metrics = place, handle, metrics
+        self._place, self._handle, self._session, self._metrics = place, handle, session, metrics
         self._known: dict[str, tuple[float, Placement]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._pool = LeasePool(self._ask, self._give_back)
 
     @asynccontextmanager
     async def lease(self, model: str) -> AsyncIterator[Grant]:
         """A replica of the model's engine, for one request."""
         placement = await self._placement(model)
         with self._metrics.queued.labels(model).track_inprogress():
-            grants, grant = await self._grant(model, placement)
+            held = await self._take(model, placement)
         try:
             with self._metrics.in_flight.labels(model).track_inprogress():
-                yield grant
-        finally:
-            task = asyncio.get_running_loop().create_task(_finish(grants))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+                yield held.grant
+        except EngineGone:
+            self._pool.forget(held.grant.url)
+            self._pool.end(held)
+            raise
+        except BaseException:
+            self._pool.end(held)  # the engine may be at work on it for a moment longer
+            raise
+        self._pool.put_back(held)
 
     async def _placement(self, model: str) -> Placement:
         since, known = self._known.get(model, (0.0, None))
@@ -79,26 +93,39 @@ class ServeEngines:
         self._known[model] = (time.monotonic(), answer)
         return answer
 
-    async def _grant(self, model: str, placement: Placement) -> tuple[Any, Grant]:
+    async def _take(self, model: str, placement: Placement) -> Held:
         from ray.exceptions import RayError
         from ray.serve.exceptions import BackPressureError, RayServeException
 
-        grants = self._handle(placement.app_name).lease.remote(placement.adapter)
         try:
-            return grants, await anext(grants)
+            return await self._pool.take(placement)
         except BackPressureError:
             raise Refused(busy()) from None
         except (RayError, RayServeException) as error:
             self._known.pop(model, None)  # it may have been put away: ask the fleet again
             log.warning("no lease for %s: %s", model, error)
             raise Refused(Refusal(503, f"No engine of '{model}' answers; try again.", None, 5)) from None
+
+    async def _ask(self, placement: Placement) -> Held:
+        grants = self._handle(placement.app_name).lease.remote(placement.adapter)
+        try:
+            grant = await anext(grants)
         except asyncio.CancelledError:
-            grants.cancel()  # the client hung up while it waited
+            grants.cancel()  # the client hung up while it waited, or has another lease
             raise
+        return Held(placement, grant, asyncio.ensure_future(_finish(grants)))
+
+    async def _give_back(self, held: Held) -> None:
+        url, headers = held.grant.url + leases.END_PATH, {leases.HEADER: held.grant.lease}
+        try:
+            async with self._session.delete(url, headers=headers):
+                pass
+        except aiohttp.ClientError:
+            pass  # its replica is gone, and the lease with it
 
 
 async def _finish(grants: Any) -> None:
-    """Read the stream of grants to its end, which comes with the request's."""
+    """Read the stream of grants to its end, which is the lease's."""
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 

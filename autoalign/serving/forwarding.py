@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,8 @@ from starlette.responses import Response
 from autoalign.principals import Principal
 from autoalign.serving import leases, request_body, request_log
 from autoalign.serving.access import PRINCIPAL, ASGIScope, Receive
-from autoalign.serving.engines import Engines, Refused
+from autoalign.serving.engines import EngineGone, Engines, Refused
+from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.openai_error import Send, error_body, send_error
 from autoalign.serving.placement import Refusal, unknown_model
@@ -29,6 +31,10 @@ from autoalign.serving.stream_usage import StreamUsage, completion_tokens
 _TRIES = 3
 log = logging.getLogger("autoalign.serving")
 
+# What ends a stream in place of its end; OpenAI's client raises it.
+_CUT_SHORT = b"data: %b\n\n" % orjson.dumps(
+    error_body("The engine went away while it answered; try again.", "server_error", "engine_gone")
+)
 _UNREACHABLE = Refusal(503, "The engine went away before it answered; try again.", None, 1)
 
 
@@ -73,22 +79,36 @@ class Forwarder:
         path = scope["path"]
         usage = StreamUsage(hidden=request_body.hides_usage(body, path))
         for _ in range(_TRIES):
-            async with self._engines.lease(model) as grant:
-                content = request_body.for_engine(body, path, grant)
-                headers = {
-                    "content-type": "application/json",
-                    leases.HEADER: grant.lease,
-                    request_log.HEADER: request_log.request_id_of(scope),
-                }
-                try:
-                    upstream = await self._session.post(grant.url + path, data=content, headers=headers)
-                except aiohttp.ClientConnectionError as error:
-                    log.warning("engine of %s went away: %s", model, error)
-                    continue
-                async with upstream:
-                    await _Relay(upstream, send, self._metrics, model, usage, began).run()
-                return
+            try:
+                async with self._engines.lease(model) as grant:
+                    content = request_body.for_engine(body, path, grant)
+                    async with self._asked(grant, content, scope) as upstream:
+                        await _Relay(upstream, send, self._metrics, model, usage, began).run()
+                    return
+            except EngineGone as error:
+                log.warning("engine of %s went away: %s", model, error)
         raise Refused(_UNREACHABLE)
+
+    @asynccontextmanager
+    async def _asked(
+        self, grant: Grant, content: bytes, scope: ASGIScope
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The engine's answer, once its head is there.
+
+        Raises:
+            EngineGone: it does not come.
+        """
+        headers = {
+            "content-type": "application/json",
+            leases.HEADER: grant.lease,
+            request_log.HEADER: request_log.request_id_of(scope),
+        }
+        try:
+            upstream = await self._session.post(grant.url + scope["path"], data=content, headers=headers)
+        except aiohttp.ClientConnectionError as error:
+            raise EngineGone(str(error)) from error
+        async with upstream:
+            yield upstream
 
 
 class Forwarded(Response):
@@ -135,29 +155,41 @@ class _Relay:
             await self._whole()
 
     async def _stream(self) -> None:
-        await self._start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
-        first = True
+        begun = False
         try:
             async for piece in self._upstream.content.iter_any():
-                if first:
-                    self._observe_first()
-                    first = False
                 ready = self._usage.take(piece)
-                if ready:
-                    await self._send({"type": "http.response.body", "body": ready, "more_body": True})
+                if not begun:
+                    begun = True
+                    self._observe_first()
+                    await self._start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
+                await self._send({"type": "http.response.body", "body": ready, "more_body": True})
+            if not begun:
+                raise EngineGone("it said nothing")
+        except aiohttp.ClientError as error:
+            if not begun:
+                raise EngineGone(str(error)) from error
+            log.warning("engine of %s went away while it answered: %s", self._model, error)
+            await self._send({"type": "http.response.body", "body": _CUT_SHORT, "more_body": True})
         finally:
             self._count(self._usage.tokens)  # a client that hung up has had tokens too
         await self._send({"type": "http.response.body", "body": self._usage.rest()})
 
     async def _whole(self) -> None:
-        content = await self._upstream.read()
+        content = await self._read()
         self._observe_first()
         self._count(completion_tokens(content) or 0)
         await self._finish(self._upstream.status, content)
 
+    async def _read(self) -> bytes:
+        try:
+            return await self._upstream.read()
+        except aiohttp.ClientError as error:
+            raise EngineGone(str(error)) from error
+
     async def _error(self) -> None:
         """What vLLM refuses, as OpenAI says it."""
-        await self._finish(*openai_style(self._upstream.status, await self._upstream.read()))
+        await self._finish(*openai_style(self._upstream.status, await self._read()))
 
     async def _finish(self, status: int, content: bytes) -> None:
         length = str(len(content)).encode()

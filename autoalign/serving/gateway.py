@@ -52,7 +52,7 @@ class Gateway:
             auto_decompress=False,
         )
         metrics = Metrics()
-        engines = ServeEngines(fleet.place.remote, self._engine_handle, metrics)
+        engines = ServeEngines(fleet.place.remote, self._engine_handle, self._session, metrics)
         visibility = Visibility(
             registry.NoRegistry() if where is None else registry.open_registry(where), fleet.models.remote
         )

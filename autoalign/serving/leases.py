@@ -1,14 +1,17 @@
-"""A lease is the right to send one request straight to an engine's own HTTP server.
+"""A lease is the right to send requests, one at a time, straight to an engine's own HTTP server.
 
 Ray Serve chooses the replica and counts the lease as a request in flight, which is what its
 autoscaling, its queue limit and its draining look at; the request's bytes take the short way, over
-a socket. The server answers nothing that carries no lease, so that its port is not an open door.
+a socket. The gateway holds it for the next request, and gives it back (`lease_pool.py`). The server
+answers nothing that carries no lease, so that its port is not an open door.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +19,7 @@ from autoalign.serving.access import ASGIApp, ASGIScope, Receive
 from autoalign.serving.openai_error import Send, error_body, send_error
 
 HEADER = "x-autoalign-lease"
+END_PATH = "/lease"  # DELETE gives it back
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Grant:
 
     Args:
         url: the engine's server, such as `http://10.0.0.3:41234`.
-        lease: the secret that opens it once.
+        lease: the secret that opens it.
         model: the id that the engine knows the model by.
         stop: texts that end an answer of its chat template, where no single token does.
         stop_token_ids: tokens that end an answer, beyond those that the engine knows.
@@ -41,23 +45,41 @@ class Grant:
 
 @dataclass
 class Lease:
-    """One lease: `claimed` once its request arrives, `done` when it is answered or gone."""
+    """One lease: over once it was given back and its last request is answered or gone."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
-    claimed: asyncio.Event = field(default_factory=asyncio.Event)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
+    _requests: int = 0
+    _given_back: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def finished(self, patience: float) -> None:
-        """Wait until the request is over; one that does not arrive within `patience` seconds is."""
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """A request is at work."""
+        self._requests += 1
+        self._changed.set()
         try:
-            await asyncio.wait_for(self.claimed.wait(), patience)
-        except TimeoutError:
-            return
-        await self.done.wait()
+            yield
+        finally:
+            self._requests -= 1
+            self._changed.set()
+
+    def give_back(self) -> None:
+        """No further request comes."""
+        self._given_back = True
+        self._changed.set()
+
+    async def over(self, patience: float) -> None:
+        """Wait until it is; one that is not used for `patience` seconds is, too."""
+        while self._requests or not self._given_back:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), None if self._requests else patience)
+            except TimeoutError:
+                return
 
 
 class Leases:
-    """The leases that were given out and not yet claimed."""
+    """The leases that were given out."""
 
     def __init__(self) -> None:
         self._open: dict[str, Lease] = {}
@@ -75,12 +97,9 @@ class Leases:
         """Forget a lease; a request that carries it comes too late."""
         self._open.pop(lease.id, None)
 
-    def claim(self, given: str) -> Lease | None:
-        """The lease of that id, once."""
-        lease = self._open.pop(given, None)
-        if lease is not None:
-            lease.claimed.set()
-        return lease
+    def find(self, given: str) -> Lease | None:
+        """The lease of that id."""
+        return self._open.get(given)
 
 
 class LeasedOnly:
@@ -93,14 +112,17 @@ class LeasedOnly:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        lease = self._leases.claim(_header(scope))
+        lease = self._leases.find(_header(scope))
         if lease is None or scope["type"] != "http":
             await send_error(send, 403, error_body("This server answers the gateway alone."))
-            return
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            lease.done.set()
+        elif (scope["method"], scope["path"]) == ("DELETE", END_PATH):
+            self._leases.end(lease)
+            lease.give_back()
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            with lease.in_use():
+                await self._app(scope, receive, send)
 
 
 def _header(scope: ASGIScope) -> str:

@@ -13,7 +13,7 @@ from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.leases import Grant, LeasedOnly, Leases
 from autoalign.serving.spec import EngineSpec
 
-_PATIENCE = 30.0  # seconds that a lease waits for its request
+_PATIENCE = 30.0  # seconds that a lease waits for a request: a gateway that died gives nothing back
 
 
 class EngineReplica:
@@ -40,7 +40,7 @@ class EngineReplica:
             raise JobFailed(f"the engine of {self._spec.model} died")
 
     async def lease(self, adapter: tuple[str, str] | None = None) -> AsyncIterator[Grant]:
-        """One grant; the stream stays open for as long as its request is in flight.
+        """One grant; the stream stays open until it is given back.
 
         Args:
             adapter: (id, folder) of a LoRA adapter to answer with.
@@ -59,7 +59,7 @@ class EngineReplica:
                 stop_token_ids=self._engine.stop_token_ids,
                 chat_template=template,
             )
-            await lease.finished(_PATIENCE)
+            await lease.over(_PATIENCE)
         finally:
             self._leases.end(lease)
 

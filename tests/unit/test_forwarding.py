@@ -243,15 +243,55 @@ def test_an_engines_server_answers_nobody_without_a_lease():
     run(test)
 
 
-def test_a_lease_opens_once():
+def test_a_lease_opens_until_it_is_given_back():
     async def test():
         async with World(engine_that_answers([b"{}"])) as world, world.lease("m") as grant:
             headers = {"x-autoalign-lease": grant.lease}
             statuses = []
-            for _ in range(2):
-                async with world.session.post(grant.url + CHAT, json={}, headers=headers) as answer:
+            for method, path in [("POST", CHAT), ("POST", CHAT), ("DELETE", "/lease"), ("POST", CHAT)]:
+                async with world.session.request(
+                    method, grant.url + path, json={}, headers=headers
+                ) as answer:
                     statuses.append(answer.status)
-            assert statuses == [200, 403]
+            assert statuses == [200, 200, 204, 403]
+
+    run(test)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_that_dies_before_its_first_word_is_asked_again_elsewhere(stream):
+    good = engine_that_answers([b"data: [DONE]\n\n"], kind=b"text/event-stream")
+    asked = []
+
+    async def dies_once(scope, receive, send):
+        if scope["type"] == "http" and not asked:
+            asked.append(scope["path"])
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            raise ConnectionResetError
+        await good(scope, receive, send)
+
+    async def test():
+        async with World(dies_once) as world:
+            answer = await world.ask({"stream": stream})
+            assert (answer.status, world.given) == (200, 2)
+
+    run(test)
+
+
+def test_a_stream_whose_engine_dies_ends_with_an_error():
+    async def dies(scope, receive, send):
+        if scope["type"] == "http":
+            kind = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": kind})
+            await send({"type": "http.response.body", "body": b'data: {"a": 1}\n\n', "more_body": True})
+            await asyncio.sleep(0.01)
+            raise ConnectionResetError
+
+    async def test():
+        async with World(dies) as world:
+            first, last, end = (await world.ask({"stream": True})).body.split(b"\n\n")
+            assert (first, end) == (b'data: {"a": 1}', b"")
+            assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "engine_gone"
 
     run(test)
 
