@@ -32,7 +32,7 @@ def tokens(args: list[str]) -> int:
         help=f"one or several of {', '.join(sorted(SCOPES))}, with commas; admin opens everything",
     )
     actions.add_parser("list", help="every token, with what it opens")
-    revoke = actions.add_parser("revoke", help="close a token at once")
+    revoke = actions.add_parser("revoke", help="close a token; endpoints know within a second")
     revoke.add_argument("id", metavar="ID")
     given = parser.parse_strict(args)
     return {"create": _create, "list": _list, "revoke": _revoke}[given.action](_store(), given)

@@ -72,7 +72,7 @@ class TokenStore:
             return list(session.scalars(select(TokenRow).order_by(TokenRow.number)))
 
     def revoke(self, token_id: str) -> None:
-        """Close a token from its next request on.
+        """Close a token; a running endpoint knows within a second.
 
         Raises:
             ConfigError: there is no such token, or it is revoked already.

@@ -7,13 +7,13 @@ slash or a percent sign never opens anything.
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from autoalign.principals import EVERYBODY, SCOPES, Principal, TokenBook, TokensUnavailable
 from autoalign.serving.openai_error import Send, error_body, send_error
+from autoalign.serving.token_cache import TokenCache
 
 __all__ = ["EVERYBODY", "OPEN_PATHS", "SCOPES", "Principal", "RequireToken", "TokenBook", "principal_of"]
 
@@ -61,7 +61,8 @@ class RequireToken:
         scopes: Mapping[str, str] | None = None,
         login: ASGIApp | None = None,
     ) -> None:
-        self._app, self._book, self._login = app, book, login
+        self._app, self._login = app, login
+        self._tokens = None if book is None else TokenCache(book)
         self._open = frozenset(open_paths)
         by_length = sorted((scopes or {}).items(), key=lambda item: -len(item[0]))
         self._scopes = [(prefix.rstrip("/"), scope) for prefix, scope in by_length]
@@ -95,10 +96,10 @@ class RequireToken:
         return scope["type"] == "http" and path in self._open and raw in (None, path.encode())
 
     async def _principal(self, scope: ASGIScope) -> Principal | None:
-        if self._book is None:
+        if self._tokens is None:
             return EVERYBODY
         token = _bearer_token(scope)
-        return None if token is None else await asyncio.to_thread(self._book.find, token)
+        return None if token is None else await self._tokens.find(token)
 
     def _missing_scope(self, path: str, principal: Principal) -> str | None:
         """The scope that the path needs and the token lacks; `//x/../y` counts as `/y`."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoalign.serving.access import Principal, RequireToken, principal_of
+from autoalign.serving.token_cache import TokenCache
 
 READER = Principal("tok_1", "ada", frozenset({"infer"}))
 ADMIN = Principal("tok_2", "root", frozenset({"admin"}))
@@ -132,3 +133,23 @@ def test_a_websocket_without_token_is_closed():
 
 def test_principal_of_reads_the_scope():
     assert principal_of(Request({"autoalign.principal": ADMIN})) == ADMIN
+
+
+def test_a_token_is_looked_up_once_a_second_and_closed_within_one():
+    now, asked, valid = [100.0], [], {"reader": READER}
+
+    class Counted:
+        def find(self, token):
+            asked.append(token)
+            return valid.get(token)
+
+    cache = TokenCache(Counted(), clock=lambda: now[0])
+
+    async def find(*tokens):
+        return [await cache.find(token) for token in tokens]
+
+    assert asyncio.run(find("reader", "reader", "other", "other")) == [READER, READER, None, None]
+    assert asked == ["reader", "other", "other"]
+    valid.clear()
+    now[0] += 1.0
+    assert asyncio.run(find("reader")) == [None]
