@@ -135,3 +135,19 @@ def test_a_killed_engine_comes_back_by_itself(client: openai.OpenAI) -> None:
             assert error.status_code == 503
             time.sleep(0.1)
     pytest.fail("it never came back")
+
+
+def test_a_chat_through_the_litellm_client(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would look prices up in the internet
+    import litellm
+
+    def chat(**options: Any) -> Any:
+        given = {"model": "openai/first", "api_base": f"{endpoint.url}/v1", "api_key": endpoint.token}
+        return litellm.completion(**given, messages=[{"role": "user", "content": "hello"}], **options)
+
+    whole = chat()
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chat(stream=True)]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert whole.usage.completion_tokens == 3
+    with pytest.raises(litellm.BadRequestError, match="unsupported_parameter|can't be set"):
+        chat(extra_body={"chat_template": "{{ 1 }}"})
