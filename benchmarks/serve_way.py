@@ -32,6 +32,7 @@ spec = EngineSpec("fake", "demo", ".", "0" * 16, None, False, False, False, ())
 uvicorn.run(FakeServed(spec, {}).app, port=int(sys.argv[1]), log_level="error")
 """
 _START = 120.0
+_JSON = {"content-type": "application/json"}
 
 
 def main() -> None:
@@ -85,7 +86,9 @@ async def _wait(url: str) -> None:
     async with aiohttp.ClientSession() as session:
         while True:
             try:
-                async with session.post(f"{url}/v1/chat/completions", data=_body(False)) as answer:
+                async with session.post(
+                    f"{url}/v1/chat/completions", data=_body(False), headers=_JSON
+                ) as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientConnectionError:
@@ -106,7 +109,9 @@ async def _burst(url: str, clients: int, requests: int, pause: float) -> list[fl
             for _ in waiting:
                 await asyncio.sleep(pause)
                 began = time.perf_counter()
-                async with session.post(f"{url}/v1/chat/completions", data=_body(True)) as answer:
+                async with session.post(
+                    f"{url}/v1/chat/completions", data=_body(True), headers=_JSON
+                ) as answer:
                     assert answer.status == 200, await answer.text()
                     await answer.content.readany()
                     found.append(1000 * (time.perf_counter() - began))

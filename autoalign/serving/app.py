@@ -12,11 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from autoalign import __version__
 from autoalign.config.serve import ServeConfig
 from autoalign.serving.access import ASGIApp, RequireToken, TokenBook
+from autoalign.serving.api_route import documented
 from autoalign.serving.console_routes import console_router, page
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.inference_routes import FORWARDED, inference_router
@@ -52,9 +53,8 @@ class Parts:
     routers: Sequence[APIRouter] = field(default_factory=tuple)
 
 
-def build_app(parts: Parts) -> ASGIApp:
-    """The application, closed and bounded."""
-    config = parts.config
+def routes(parts: Parts) -> FastAPI:
+    """All routes, and their OpenAPI document; nothing stands around them."""
     app = FastAPI(title="AutoAlign", version=__version__, docs_url=None, redoc_url=None)
     for router in parts.routers:
         app.include_router(router)
@@ -63,7 +63,13 @@ def build_app(parts: Parts) -> ASGIApp:
     app.include_router(_own_routes(parts))
     app.add_exception_handler(HTTPException, _openai_error)
     app.add_exception_handler(RequestValidationError, _invalid)
-    inner: Any = RateLimit(app, config.requests_per_minute)
+    return app
+
+
+def build_app(parts: Parts) -> ASGIApp:
+    """The application, closed and bounded."""
+    config = parts.config
+    inner: Any = RateLimit(routes(parts), config.requests_per_minute)
     inner = LimitBody(inner, config.max_body_bytes, {"/v1/files": config.max_upload_bytes})
     inner = RequireToken(inner, parts.book, scopes=SCOPES, login=page(401))
     return RequestLog(inner, parts.metrics)
@@ -76,12 +82,23 @@ def _own_routes(parts: Parts) -> APIRouter:
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @router.get("/readyz", tags=["health"], summary="the model that is loaded at once answers")
+    @router.get(
+        "/readyz",
+        tags=["health"],
+        summary="the model that is loaded at once answers",
+        responses={503: {"description": "it is being loaded"}},
+    )
     async def readyz() -> JSONResponse:
         ready = await parts.ready()
         return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
 
-    @router.get("/metrics", tags=["health"], summary="Prometheus figures")
+    @router.get(
+        "/metrics",
+        tags=["health"],
+        summary="Prometheus figures",
+        response_class=PlainTextResponse,
+        responses=documented(),
+    )
     async def metrics() -> Response:
         text = await asyncio.to_thread(parts.metrics.text)  # jobs are counted in the database
         return Response(text, media_type="text/plain; version=0.0.4")

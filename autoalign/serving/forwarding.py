@@ -29,6 +29,7 @@ from autoalign.serving.placement import Refusal, unknown_model
 from autoalign.serving.stream_usage import StreamUsage, completion_tokens
 
 _TRIES = 3
+_NO_ROUTE = "Not Found"
 log = logging.getLogger("autoalign.serving")
 
 # What ends a stream in place of its end; OpenAI's client raises it.
@@ -189,7 +190,8 @@ class _Relay:
 
     async def _error(self) -> None:
         """What vLLM refuses, as OpenAI says it."""
-        await self._finish(*openai_style(self._upstream.status, await self._read()))
+        path = self._upstream.url.path
+        await self._finish(*openai_style(self._upstream.status, await self._read(), path))
 
     async def _finish(self, status: int, content: bytes) -> None:
         length = str(len(content)).encode()
@@ -206,16 +208,18 @@ class _Relay:
         self._metrics.first_token.labels(self._model).observe(time.perf_counter() - self._began)
 
 
-def openai_style(status: int, content: bytes) -> tuple[int, bytes]:
+def openai_style(status: int, content: bytes, path: str) -> tuple[int, bytes]:
     """vLLM's error with OpenAI's types: it writes the status as the code, and names of its own."""
     try:
         message = str(orjson.loads(content)["error"]["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        message = "The engine refused the request."
+        message = _NO_ROUTE if status == 404 else "The engine refused the request."
+    code = "model_not_found" if status == 404 else None
+    if message == _NO_ROUTE:  # vLLM has routes for what its model can do, and no others
+        status, code, message = 400, "unsupported_by_model", f"This model has no use for {path}."
     if status == 501:
         status = 400  # what this model can't do is for the client to change
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    code = "model_not_found" if status == 404 else None
     return status, orjson.dumps(error_body(message, kind, code))
 
 

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from autoalign.serving.access import principal_of
+from autoalign.serving.api_route import documented
 from autoalign.serving.catalogue import Served
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.openai_error import error_body
-from autoalign.serving.placement import unknown_model
+from autoalign.serving.placement import LONGEST_NAME, unknown_model
 from autoalign.serving.visibility import Visibility
 
 FORWARDED = {
@@ -32,18 +33,20 @@ def inference_router(forwarder: Forwarder, visibility: Visibility) -> APIRouter:
         return await forwarder.answer(request)
 
     for path, summary in FORWARDED.items():
-        router.post(path, summary=summary, response_class=Response, openapi_extra=_described(path))(forward)
+        router.post(
+            path,
+            summary=summary,
+            response_class=Response,
+            responses=documented(404),
+            openapi_extra=_described(path),
+        )(forward)
 
-    @router.get(
-        "/v1/models", summary="models that a request may name", responses=_refusals("401", "403", "429")
-    )
+    @router.get("/v1/models", summary="models that a request may name", responses=documented())
     async def list_models() -> JSONResponse:
         data = [_model(each) for each in await visibility.everybodys()]
         return JSONResponse({"object": "list", "data": data})
 
-    known = _refusals("400", "401", "403", "404", "429")
-
-    @router.get("/v1/models/{model:path}", summary="one model", responses=known)
+    @router.get("/v1/models/{model:path}", summary="one model", responses=documented(404))
     async def retrieve_model(request: Request, model: str) -> Response:
         found = await visibility.find(principal_of(request), model)
         if found is None:
@@ -66,44 +69,44 @@ def _model(served: Served) -> dict[str, Any]:
 
 
 _TEXT = {"type": "string"}
-_IDS = {"type": "array", "items": {"type": "integer"}}
+_NAME = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 _MESSAGES = {
     "type": "array",
     "minItems": 1,
     "items": {
         "type": "object",
         "required": ["role"],
-        "properties": {"role": {"enum": ["system", "user", "assistant", "tool"]}, "content": _TEXT},
+        "properties": {
+            "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+            "content": {"type": ["string", "array", "null"]},
+        },
     },
 }
+_GENERATE = {
+    "max_tokens": {"type": ["integer", "null"], "minimum": 1},
+    "stream": {"type": ["boolean", "null"]},
+}
 _BODIES: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "/v1/chat/completions": (["messages"], {"messages": _MESSAGES}),
-    "/v1/completions": (["prompt"], {"prompt": _TEXT}),
+    "/v1/chat/completions": (["messages"], {"messages": _MESSAGES, **_GENERATE}),
+    "/v1/completions": (["prompt"], {"prompt": _TEXT, **_GENERATE}),
     "/v1/embeddings": (["input"], {"input": _TEXT}),
     "/tokenize": ([], {"prompt": _TEXT, "messages": _MESSAGES}),
     "/detokenize": (["tokens"], {"tokens": _IDS}),
 }
-_ANSWERS = {
-    "400": "the request is wrong, or beyond this model",
-    "401": "no valid token",
-    "403": "the token lacks the scope",
-    "404": "no such model",
-    "413": "the body is too long",
-    "422": "the request is wrong",
-    "429": "the queue is full, or the token's rate is used up; Retry-After says when to go on",
-    "503": "the model can't be loaded, or its engine went away",
-}
+_STREAMED = ("/v1/chat/completions", "/v1/completions")
 
 
 def _described(path: str) -> dict[str, Any]:
     """The route in our OpenAPI document: the fields that matter; OpenAI's reference has the others."""
     required, fields = _BODIES[path]
-    schema = {"type": "object", "required": required, "properties": {"model": _TEXT, **fields}}
+    schema = {"type": "object", "required": required, "properties": {"model": _NAME, **fields}}
+    answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if path in _STREAMED:
+        answer["text/event-stream"] = {"schema": _TEXT}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": _refusals(*_ANSWERS),
+        "responses": {
+            "200": {"description": "the answer, as OpenAI's API or vLLM's has it", "content": answer}
+        },
     }
-
-
-def _refusals(*statuses: str) -> dict[int | str, dict[str, Any]]:
-    return {status: {"description": _ANSWERS[status]} for status in statuses}

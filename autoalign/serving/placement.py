@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONGEST_NAME = 400  # characters of a model's id
+
+
+def is_name(text: str) -> bool:
+    """Whether a model may be called so; what is not is looked up nowhere."""
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable()
+
 
 @dataclass(frozen=True)
 class Placement:

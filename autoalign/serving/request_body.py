@@ -9,7 +9,7 @@ import orjson
 
 from autoalign.serving.engines import Refused
 from autoalign.serving.leases import Grant
-from autoalign.serving.placement import Refusal
+from autoalign.serving.placement import Refusal, is_name
 
 CHAT = "/v1/chat/completions"
 _STREAMED = (CHAT, "/v1/completions")
@@ -44,6 +44,8 @@ def model_of(body: Mapping[str, Any], default: str | None) -> str:
     name = body.get("model", default)
     if not isinstance(name, str) or not name:
         raise Refused(Refusal(400, "'model' is missing: name one of GET /v1/models.", "missing_model"))
+    if not is_name(name):
+        raise Refused(Refusal(404, "No model has a name like this 'model'.", "model_not_found"))
     return name
 
 

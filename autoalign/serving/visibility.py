@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from autoalign.principals import Principal
 from autoalign.serving.catalogue import Served
+from autoalign.serving.placement import is_name
 from autoalign.serving.registry import Registry
 
 _REMEMBER = 5.0  # seconds; a token that is revoked is refused before this is asked
@@ -41,6 +42,8 @@ class Visibility:
 
     async def find(self, principal: Principal, model: str) -> Served | None:
         """The model, as `/v1/models` shows it."""
+        if not is_name(model):
+            return None
         listed = next((each for each in await self.everybodys() if each.id == model), None)
         if listed is not None:
             return listed

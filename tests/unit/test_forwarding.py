@@ -340,7 +340,27 @@ def test_a_client_that_hangs_up_ends_the_engines_work():
     run(test)
 
 
-def test_a_refusal_of_the_engine_reads_as_openai_writes_it():
-    status, content = openai_style(404, b'{"error": {"message": "no", "type": "NotFoundError", "code": 404}}')
-    expected = {"message": "no", "type": "invalid_request_error", "param": None, "code": "model_not_found"}
-    assert (status, json.loads(content)["error"]) == (404, expected)
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (404, "no such model", (404, "no such model", "model_not_found")),
+        (501, "not this one", (400, "not this one", None)),
+        # vLLM leaves out the routes that its model has no use for.
+        (404, "Not Found", (400, "This model has no use for /v1/embeddings.", "unsupported_by_model")),
+    ],
+)
+def test_a_refusal_of_the_engine_reads_as_openai_writes_it(status, message, expected):
+    theirs = json.dumps({"error": {"message": message, "type": "NotFoundError", "code": status}}).encode()
+    status, content = openai_style(status, theirs, "/v1/embeddings")
+    error = json.loads(content)["error"]
+    assert (status, error["message"], error["code"]) == expected
+    assert (error["type"], error["param"]) == ("invalid_request_error", None)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 401, "a\nb"])
+def test_what_can_be_no_models_name_is_looked_up_nowhere(name):
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            assert ((await world.ask({"model": name})).status, world.given) == (404, 0)
+
+    run(test)
