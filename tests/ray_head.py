@@ -15,8 +15,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -24,11 +24,35 @@ import pytest
 RAY = Path(sys.executable).with_name("ray")
 
 
-class Head(NamedTuple):
-    """A running head: its dashboard's address and the environment of those who may use it."""
+@dataclass
+class Head:
+    """A head: its dashboard's address, the environment of those who may use it, and how it is started."""
 
     address: str
     env: dict[str, str]
+    flags: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def token(self) -> str:
+        """What opens it."""
+        return Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. One that was killed knows nothing of what it was."""
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen([RAY, "start", *self.flags], env=self.env, stdout=log, stderr=log)
+        wait_until_up(self.address, self.token, self.process)
+
+    def kill(self) -> None:
+        """SIGKILL to Ray's own processes; what they have started finds itself alone."""
+        assert self.process is not None
+        daemons = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children()]
+        for daemon in daemons:
+            daemon.kill()
+        psutil.wait_procs(daemons, timeout=10)
+        self.process.wait(timeout=10)
 
 
 def free_ports(count: int) -> list[str]:
@@ -83,11 +107,11 @@ def running_head() -> Iterator[Head]:
     flags = f"--head --block --num-cpus=3 --object-store-memory=200000000 --port={gcs} --temp-dir={folder}"
     flags += f" --dashboard-port={dashboard} --dashboard-agent-listen-port={agent}"
     flags += f" --ray-client-server-port={client}"
-    with (folder / "start.log").open("w") as log:
-        process = subprocess.Popen([RAY, "start", *flags.split()], env=env, stdout=log, stderr=log)
+    head = Head(f"http://127.0.0.1:{dashboard}", env, flags.split(), folder / "start.log")
     try:
-        wait_until_up(f"http://127.0.0.1:{dashboard}", token, process)
-        yield Head(f"http://127.0.0.1:{dashboard}", env)
+        head.start()
+        yield head
     finally:
-        end_with_children(process)
+        if head.process is not None:
+            end_with_children(head.process)
         shutil.rmtree(folder, ignore_errors=True)

@@ -78,8 +78,8 @@ class ServeEngines:
             self._pool.forget(held.grant.url)
             self._pool.end(held)
             raise
-        except BaseException:
-            self._pool.end(held)  # the engine may be at work on it for a moment longer
+        except BaseException:  # a client hung up: the engine may be at work for a moment longer
+            self._pool.end(held)
             raise
         self._pool.put_back(held)
 

@@ -14,8 +14,10 @@ import pytest
 from autoalign.jobs.platform import Order
 from autoalign.jobs.runners.local import LocalRunner
 from autoalign.jobs.runners.ray import RayRunner
+from autoalign.jobs.settings import Limits
 from autoalign.jobs.watcher import Watcher
 from tests import ray_head
+from tests.patient_job import PatientRunner
 from tests.platforms import ALICE, look, open_platform
 from tests.tiny import save_tiny_model, write_conversations
 
@@ -27,6 +29,7 @@ API = """
 import sys, time
 from pathlib import Path
 from autoalign.jobs.runners.ray import RayRunner
+from autoalign.jobs.settings import Limits
 from autoalign.jobs.watcher import Watcher
 from tests.platforms import open_platform
 Watcher(open_platform(Path(sys.argv[1]), RayRunner(sys.argv[2])), every=0.2).start()
@@ -53,10 +56,9 @@ def folder(tmp_path):
             process.kill()
 
 
-def ray_runner(head):
+def ray_runner(head, make=RayRunner):
     """It names its token: other test modules' clusters have been in this process."""
-    token = Path(head.env["RAY_AUTH_TOKEN_PATH"]).read_text()
-    return RayRunner(head.address, {"Authorization": f"Bearer {token}"})
+    return make(head.address, {"Authorization": f"Bearer {head.token}"})
 
 
 def order(**values):
@@ -163,3 +165,26 @@ def test_a_job_of_this_machine_is_paused_goes_on_and_is_cancelled_by_another_ser
 def other_replica(platform, job):
     """The first server's lease would hold for some seconds; the other one takes its place."""
     return look(platform, job).watched_by
+
+
+def test_five_jobs_outlive_the_ray_head(head, folder):
+    platform = open_platform(folder, ray_runner(head, PatientRunner), Limits(jobs=5, jobs_per_user=5))
+    jobs = [platform.submit(ALICE, order()) for _ in range(5)]
+    folders = [platform.folder(job.id) for job in jobs]
+    watcher = Watcher(platform, every=0.2, grace=1.0)
+    watcher.start()
+    wait(lambda: all(each.is_held() for each in folders))
+    head.kill()
+    for each in folders:
+        (each.path / "go").touch()
+    head.start()
+    wait(lambda: all(platform.is_over(job.id) for job in jobs))
+    watcher.stop()
+    ended = [look(platform, job) for job in jobs]
+    assert [job.state for job in ended] == ["succeeded"] * 5, [job.message for job in ended]
+    for job, each in zip(ended, folders, strict=True):
+        runs = (each.path / "runs.txt").read_text().split("\n")[:-1]
+        assert [line for line in runs if line.startswith("end")] == [f"end {job.run_id}"]
+        assert [line for line in runs if line.startswith("begin")] == [
+            f"begin {job.id}-{number}" for number in range(1, job.attempt + 1)
+        ]

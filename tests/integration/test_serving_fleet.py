@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name in ("first", "rolled", "killed"):
         write(folder, name)
-    write(folder, "slow", seconds_per_word=0.05)
+    for name in ("slow", "dying"):
+        write(folder, name, seconds_per_word=0.05)
     write(folder, "broken", broken=True)
     return folder
 
@@ -64,7 +66,9 @@ def words(client: openai.OpenAI, model: str) -> list[str]:
 
 
 def test_models_are_loaded_when_asked_for(client: openai.OpenAI) -> None:
-    assert {model.id for model in client.models.list()} == {"first", "rolled", "killed", "slow", "broken"}
+    assert {model.id for model in client.models.list()} == {
+        *("first", "rolled", "killed", "slow", "dying", "broken")
+    }
     assert [words(client, name)[0] for name in ("first", "rolled", "first")] == ["first", "rolled", "first"]
 
 
@@ -135,6 +139,30 @@ def test_a_killed_engine_comes_back_by_itself(client: openai.OpenAI) -> None:
             assert error.status_code == 503
             time.sleep(0.1)
     pytest.fail("it never came back")
+
+
+def test_a_killed_engine_leaves_no_request_without_an_answer(client: openai.OpenAI) -> None:
+    process = int(words(client, "dying")[2])
+    texts: list[str] = []
+
+    def ask(stream: bool) -> str:
+        try:
+            answer = say(client, "dying", max_tokens=60, stream=stream, timeout=60)
+            for event in answer if stream else ():
+                texts.append(event.choices[0].delta.content)
+            return "answered"
+        except openai.APIError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(ask, stream) for stream in (True, True, False, False)]
+        while len(texts) < 10:
+            time.sleep(0.01)
+        os.kill(process, signal.SIGKILL)
+        ends = [each.result(timeout=90) for each in asked]
+    assert all("went away" in end for end in ends[:2]), ends
+    # Nothing was said of the others, so another engine may answer them.
+    assert all(end == "answered" or "503" in end or "try again" in end for end in ends[2:]), ends
 
 
 def test_a_chat_through_the_litellm_client(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
