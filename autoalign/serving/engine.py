@@ -6,6 +6,7 @@ from typing import Protocol
 
 from autoalign import plugins
 from autoalign.serving.access import ASGIApp
+from autoalign.serving.placement import Adapter
 from autoalign.serving.spec import EngineSpec
 
 
@@ -28,7 +29,7 @@ class ServedEngine(Protocol):
     def errored(self) -> bool:
         """Whether it can answer no more."""
 
-    async def load_adapter(self, name: str, folder: str) -> None:
+    async def load_adapter(self, adapter: Adapter) -> None:
         """Load a LoRA adapter, or the newer state of one.
 
         Raises:

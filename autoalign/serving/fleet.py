@@ -11,7 +11,7 @@ from typing import Protocol
 from autoalign.config.serve import ServeConfig
 from autoalign.errors import JobFailed
 from autoalign.serving.catalogue import Catalogue, Served
-from autoalign.serving.placement import Placement, Refusal, unknown_model
+from autoalign.serving.placement import Adapter, Placement, Refusal, unknown_model
 from autoalign.serving.spec import EngineSpec, engine_spec
 
 LINGER = 3.0  # seconds that an engine outlives its replacement: gateways remember a placement for one
@@ -79,7 +79,7 @@ class Fleet:
             self._start(spec)
         now = self._loaded[base.id]
         now.used = time.monotonic()
-        adapter = None if served is base else (served.id, str(served.folder))
+        adapter = None if served is base else Adapter(served.id, str(served.folder), served.digest)
         return Placement(now.spec.app_name, adapter)
 
     async def models(self) -> list[Served]:

@@ -13,15 +13,24 @@ def is_name(text: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter; `digest` tells one state of its folder from another."""
+
+    id: str
+    folder: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Placement:
     """The Ray Serve application whose engine answers.
 
     Args:
-        adapter: (id, folder) of a LoRA adapter to answer with.
+        adapter: the LoRA adapter to answer with.
     """
 
     app_name: str
-    adapter: tuple[str, str] | None = None
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True)

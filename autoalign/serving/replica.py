@@ -11,6 +11,7 @@ from autoalign.orphans import dismiss, guard_children
 from autoalign.serving import engine
 from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.leases import Grant, LeasedOnly, Leases
+from autoalign.serving.placement import Adapter
 from autoalign.serving.spec import EngineSpec
 
 _PATIENCE = 30.0  # seconds that a lease waits for a request: a gateway that died gives nothing back
@@ -39,22 +40,22 @@ class EngineReplica:
         if self._engine.errored:
             raise JobFailed(f"the engine of {self._spec.model} died")
 
-    async def lease(self, adapter: tuple[str, str] | None = None) -> AsyncIterator[Grant]:
+    async def lease(self, adapter: Adapter | None = None) -> AsyncIterator[Grant]:
         """One grant; the stream stays open until it is given back.
 
         Args:
-            adapter: (id, folder) of a LoRA adapter to answer with.
+            adapter: the LoRA adapter to answer with.
         """
         template = None
         if adapter is not None:
-            await self._engine.load_adapter(*adapter)
-            template = _chat_template(Path(adapter[1]))
+            await self._engine.load_adapter(adapter)
+            template = _chat_template(Path(adapter.folder))
         lease = self._leases.new()
         try:
             yield Grant(
                 url=self._server.url,
                 lease=lease.id,
-                model=adapter[0] if adapter is not None else self._spec.model,
+                model=adapter.id if adapter is not None else self._spec.model,
                 stop=self._engine.stop,
                 stop_token_ids=self._engine.stop_token_ids,
                 chat_template=template,

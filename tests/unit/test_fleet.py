@@ -153,7 +153,13 @@ def test_an_adapter_is_answered_by_its_bases_engine(root):
         launcher = Launcher()
         engines = fleet(root, launcher)
         tuned, base = await engines.place("tuned"), await engines.place("a")
-        assert tuned == Placement(base.app_name, ("tuned", str(folder)))
+        assert (tuned.app_name, tuned.adapter.id, tuned.adapter.folder) == (
+            base.app_name,
+            "tuned",
+            str(folder),
+        )
         assert launcher.log == ["start a"]
+        (folder / "adapter_model.safetensors").write_text("new weights")
+        assert (await engines.place("tuned")).adapter.digest != tuned.adapter.digest
 
     run(test)

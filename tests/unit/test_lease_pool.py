@@ -7,7 +7,7 @@ import pytest
 from autoalign.serving import lease_pool
 from autoalign.serving.lease_pool import Held, LeasePool
 from autoalign.serving.leases import Grant, Lease
-from autoalign.serving.placement import Placement
+from autoalign.serving.placement import Adapter, Placement
 
 HERE = Placement("engine-a")
 
@@ -53,7 +53,7 @@ def test_each_engine_has_leases_of_its_own():
         serve = Serve(2)
         first = await serve.pool.take(HERE)
         serve.pool.put_back(first)
-        assert (await serve.pool.take(Placement("engine-a", ("adapter", "/x")))) is not first
+        assert (await serve.pool.take(Placement("engine-a", Adapter("x", "/x", "1")))) is not first
 
     run(test)
 

@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from autoalign.errors import JobFailed
 from autoalign.serving.access import ASGIApp
+from autoalign.serving.placement import Adapter
 from autoalign.serving.spec import EngineSpec
 
 _LONGEST = 1_000_000
@@ -90,7 +91,7 @@ class FakeServed:
         """Chat, completions and tokens."""
         return self._app
 
-    async def load_adapter(self, name: str, folder: str) -> None:
+    async def load_adapter(self, adapter: Adapter) -> None:
         """Any folder will do."""
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from autoalign import chat, model_folder
 from autoalign.errors import JobFailed, MissingDependency, TemplateError
 from autoalign.sampling.renderer import ChatRenderer
 from autoalign.sampling.vllm_process import prepare_environment, root_cause
+from autoalign.serving.placement import Adapter
 from autoalign.serving.spec import EngineSpec
 
 
@@ -22,6 +24,8 @@ class VllmServed:
     app: Any
     stop: tuple[str, ...]
     stop_token_ids: tuple[int, ...]
+    _adapters: dict[str, str] = field(default_factory=dict)  # id to digest
+    _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def errored(self) -> bool:
@@ -32,7 +36,7 @@ class VllmServed:
         """End the engine core."""
         self.llm.shutdown()
 
-    async def load_adapter(self, name: str, folder: str) -> None:
+    async def load_adapter(self, adapter: Adapter) -> None:
         """Load a LoRA adapter, or the newer state of one.
 
         Raises:
@@ -42,13 +46,19 @@ class VllmServed:
         from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
         models = self.app.state.openai_serving_models
-        known = models.lora_requests.get(name)
-        if known is not None and known.lora_path == folder:
-            return
-        request = LoadLoRAAdapterRequest(lora_name=name, lora_path=folder, load_inplace=known is not None)
-        answer = await models.load_lora_adapter(request)
-        if isinstance(answer, ErrorResponse):
-            raise JobFailed(f"the adapter {name} can't be loaded: {answer.error.message}")
+        async with self._loading:
+            if self._adapters.get(adapter.id) == adapter.digest:
+                return
+            newer = adapter.id in models.lora_requests
+            request = LoadLoRAAdapterRequest(
+                lora_name=adapter.id, lora_path=adapter.folder, load_inplace=newer
+            )
+            answer = await models.load_lora_adapter(request)
+            if isinstance(answer, ErrorResponse):
+                raise JobFailed(f"the adapter {adapter.id} can't be loaded: {answer.error.message}")
+            # vLLM hands this object to the engine with each request, and would load it anew each time.
+            models.lora_requests[adapter.id].load_inplace = False
+            self._adapters[adapter.id] = adapter.digest
 
 
 async def start(spec: EngineSpec) -> VllmServed:
