@@ -30,6 +30,12 @@ from autoalign.serving.stream_usage import StreamUsage, completion_tokens
 
 _TRIES = 3
 _NO_ROUTE = "Not Found"
+_TOO_LONG = "maximum context length"
+_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would gather a stream's pieces
+]
 log = logging.getLogger("autoalign.serving")
 
 # What ends a stream in place of its end; OpenAI's client raises it.
@@ -163,7 +169,7 @@ class _Relay:
                 if not begun:
                     begun = True
                     self._observe_first()
-                    await self._start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
+                    await self._start(200, _STREAM)
                 await self._send({"type": "http.response.body", "body": ready, "more_body": True})
             if not begun:
                 raise EngineGone("it said nothing")
@@ -211,16 +217,19 @@ class _Relay:
 def openai_style(status: int, content: bytes, path: str) -> tuple[int, bytes]:
     """vLLM's error with OpenAI's types: it writes the status as the code, and names of its own."""
     try:
-        message = str(orjson.loads(content)["error"]["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        message = _NO_ROUTE if status == 404 else "The engine refused the request."
+        told = orjson.loads(content)["error"]
+        message, param = str(told["message"]), told.get("param")
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        message, param = _NO_ROUTE if status == 404 else "The engine refused the request.", None
     code = "model_not_found" if status == 404 else None
+    if _TOO_LONG in message:
+        code = "context_length_exceeded"
     if message == _NO_ROUTE:  # vLLM has routes for what its model can do, and no others
         status, code, message = 400, "unsupported_by_model", f"This model has no use for {path}."
     if status == 501:
         status = 400  # what this model can't do is for the client to change
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return status, orjson.dumps(error_body(message, kind, code))
+    return status, orjson.dumps(error_body(message, kind, code, param if isinstance(param, str) else None))
 
 
 async def _refuse(refusal: Refusal, send: Send) -> None:

@@ -345,16 +345,22 @@ def test_a_client_that_hangs_up_ends_the_engines_work():
     [
         (404, "no such model", (404, "no such model", "model_not_found")),
         (501, "not this one", (400, "not this one", None)),
+        (
+            400,
+            "This model's maximum context length is 8 tokens.",
+            (400, "This model's maximum context length is 8 tokens.", "context_length_exceeded"),
+        ),
         # vLLM leaves out the routes that its model has no use for.
         (404, "Not Found", (400, "This model has no use for /v1/embeddings.", "unsupported_by_model")),
     ],
 )
 def test_a_refusal_of_the_engine_reads_as_openai_writes_it(status, message, expected):
-    theirs = json.dumps({"error": {"message": message, "type": "NotFoundError", "code": status}}).encode()
+    error = {"message": message, "type": "NotFoundError", "param": "x", "code": status}
+    theirs = json.dumps({"error": error}).encode()
     status, content = openai_style(status, theirs, "/v1/embeddings")
     error = json.loads(content)["error"]
     assert (status, error["message"], error["code"]) == expected
-    assert (error["type"], error["param"]) == ("invalid_request_error", None)
+    assert (error["type"], error["param"]) == ("invalid_request_error", "x")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 401, "a\nb"])
