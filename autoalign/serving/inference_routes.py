@@ -103,7 +103,7 @@ def _described(path: str) -> dict[str, Any]:
     schema = {"type": "object", "required": required, "properties": {"model": _NAME, **fields}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if path in _STREAMED:
-        answer["text/event-stream"] = {"schema": _TEXT}
+        answer["text/event-stream"] = {}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
