@@ -17,6 +17,7 @@ from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Placement, Refusal, busy
 
+_AGAIN = (0.02, 0.1)  # seconds after which a full queue is asked once more
 _REMEMBER = 1.0  # seconds; the fleet keeps a replaced engine for longer (fleet.LINGER)
 
 log = logging.getLogger("autoalign.serving")
@@ -107,6 +108,18 @@ class ServeEngines:
             raise Refused(Refusal(503, f"No engine of '{model}' answers; try again.", None, 5)) from None
 
     async def _ask(self, placement: Placement) -> Held:
+        """A new lease. A request on its way to a replica counts as queued, so in a burst of them the queue
+        seems full for a moment longer than it is."""
+        from ray.serve.exceptions import BackPressureError
+
+        for pause in _AGAIN:
+            try:
+                return await self._ask_once(placement)
+            except BackPressureError:
+                await asyncio.sleep(pause)
+        return await self._ask_once(placement)
+
+    async def _ask_once(self, placement: Placement) -> Held:
         grants = self._handle(placement.app_name).lease.remote(placement.adapter)
         try:
             grant = await anext(grants)
