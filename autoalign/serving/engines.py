@@ -84,6 +84,10 @@ class ServeEngines:
             raise
         self._pool.put_back(held)
 
+    async def close(self) -> None:
+        """Give all leases back."""
+        await self._pool.close()
+
     async def _placement(self, model: str) -> Placement:
         since, known = self._known.get(model, (0.0, None))
         if known is not None and time.monotonic() - since < _REMEMBER:

@@ -52,7 +52,9 @@ class Gateway:
             auto_decompress=False,
         )
         metrics = Metrics()
-        engines = ServeEngines(fleet.place.remote, self._engine_handle, self._session, metrics)
+        self._engines = engines = ServeEngines(
+            fleet.place.remote, self._engine_handle, self._session, metrics
+        )
         visibility = Visibility(
             registry.NoRegistry() if where is None else registry.open_registry(where), fleet.models.remote
         )
@@ -84,6 +86,7 @@ class Gateway:
         if hasattr(self, "_server"):
             self._loading.cancel()
             await self._server.close()
+            await self._engines.close()
             await self._session.close()
 
     _problem: str | None = None

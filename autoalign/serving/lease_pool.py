@@ -91,6 +91,12 @@ class LeasePool:
             for held in gone:
                 self.end(held)
 
+    async def close(self) -> None:
+        """Give back what is held: an engine that is put away waits for it."""
+        idle = [held for each in self._idle.values() for held in each]
+        self._idle.clear()
+        await asyncio.gather(*(self._give_back(held) for held in idle))
+
     def _expire(self, held: Held) -> None:
         idle = self._idle[held.placement]
         if held in idle:

@@ -114,6 +114,16 @@ def test_a_lease_goes_back_unused_or_after_long_use(name, busy, monkeypatch):
     run(test)
 
 
+def test_a_gateway_that_closes_keeps_no_lease():
+    async def test():
+        serve = Serve(2)
+        serve.pool.put_back(await serve.pool.take(HERE))
+        await serve.pool.close()
+        assert serve.given_back == ["lease 1"]
+
+    run(test)
+
+
 def test_no_lease_of_an_engine_that_is_gone_is_used():
     async def test():
         serve = Serve(3)
