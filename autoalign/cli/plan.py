@@ -92,6 +92,8 @@ def _job_of(config: str | None, flags: Sequence[str]) -> str:
         first = Path(config).read_text(encoding="utf-8-sig").partition("\n")[0]
         if (named := _COMMAND_LINE.match(first)) and named["job"] in _JOBS:
             return named["job"]
+        if named and named["job"] == "grpo":
+            raise ConfigError(f"{config} is for grpo, whose answers are made on the way: plan takes sft, dpo")
     if keys & (set(DPOConfig.model_fields) - set(SFTConfig.model_fields)):
         return "dpo"
     if config is None and not keys:
