@@ -53,7 +53,6 @@ class LiveRollouts:
         self._figures = Figures()
         self._rows: RolloutRows | None = None
         self._weights_of = 0
-        self._is_asleep = False
         self._params = start.sampling_params(task)
         self._rewards: Rewards | None = None
         self._sampler: Sampler | None = None
@@ -87,7 +86,7 @@ class LiveRollouts:
             texts = [None if answer is None else answer.text for answer in answers]
             scores = self._rewards.of(self._held_out, texts)
             figures = describe(self._rewards, scores, answers)
-            found = json.dumps(figures).encode()
+            found = json.dumps({name: value for name, value in figures.items() if value == value}).encode()
             self._rest()
         shared: dict[str, float] = json.loads(self._world.share(found))
         return shared
@@ -105,8 +104,8 @@ class LiveRollouts:
             self._sampler.close()
 
     def _hand_over(self, step: int, engine: Engine) -> None:
-        """The policy's weights of `step` into the engine, unless it has them."""
-        if self._weights_of == step and not self._is_asleep:
+        """The policy's weights of `step` into the engine, unless it has them; one that slept has none."""
+        if self._weights_of == step and not self._config.sleep_level:
             return
         began = time.monotonic()
         folder = self._handover.write(engine, self._world)
@@ -114,14 +113,13 @@ class LiveRollouts:
             if self._config.sleep_level:
                 self._sampler.wake_up()
             self._sampler.load_weights(folder)
-        self._weights_of, self._is_asleep = step, False
+        self._weights_of = step
         self._figures.add({"seconds/handover": time.monotonic() - began})
 
     def _rest(self) -> None:
         """Leave the GPU to the trainer, where they share it."""
         if self._config.sleep_level and self._sampler is not None:
             self._sampler.sleep(self._config.sleep_level)
-        self._is_asleep = self._config.sleep_level > 0
 
     def _roll_out(self, step: int, prompts: Sequence[Prompt]) -> bytes:
         """Groups of answers with their rewards, on rank 0."""
