@@ -29,6 +29,11 @@ class Cluster(NamedTuple):
         return len(os.sched_getaffinity(0)) if self.is_local else self.cpus
 
 
+def is_up() -> bool:
+    """Whether this process has joined a cluster; without the time that importing Ray takes."""
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
+
+
 @contextmanager
 def ray_session(address: str | None = None, min_cpus: int = 1) -> Iterator[Cluster]:
     """The cluster at `address` or RAY_ADDRESS, else one of this job's own, ended with it.

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-SIDES = ("autoalign", "AsyncLLM", "LLM.generate", "ray.data.llm")
+SIDES = ("autoalign", "AsyncLLM", "LLM.generate", "autoalign, Ray", "ray.data.llm")
 _ALONE = SIDES[:3]
 # A round; ray.data.llm keeps one answer a prompt.
-RUNS = (*((side, 1) for side in _ALONE), *((side, 8) for side in _ALONE), ("ray.data.llm", 1))
+RUNS = tuple((side, n) for n, sides in ((1, SIDES), (8, _ALONE)) for side in sides)
 
 
 class Comparison(NamedTuple):

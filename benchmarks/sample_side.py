@@ -26,6 +26,7 @@ def _measures() -> dict[str, Callable[[Settings, int], dict[str, Any]]]:
     return {
         "prepare": lambda settings, _: prepare(settings),
         "autoalign": autoalign,
+        "autoalign, Ray": lambda settings, n: autoalign(settings, n, launcher="ray"),
         "LLM.generate": sample_peers.llm_generate,
         "AsyncLLM": sample_peers.async_llm,
         "ray.data.llm": sample_peers.ray_data_llm,
@@ -59,8 +60,8 @@ def prepare(settings: Settings) -> dict[str, Any]:
     return {"prompts": len(ids), "prompt_tokens": sum(map(len, ids))}
 
 
-def autoalign(settings: Settings, n: int) -> dict[str, Any]:
-    """`infer`, from the engine's start to the last answer; files and Ray included."""
+def autoalign(settings: Settings, n: int, launcher: str = "local") -> dict[str, Any]:
+    """`infer`, from the engine's start to the last answer; files and, with launcher ray, Ray included."""
     from autoalign.config.sample import InferConfig
     from autoalign.sampling.run import run
 
@@ -76,6 +77,7 @@ def autoalign(settings: Settings, n: int) -> dict[str, Any]:
             "temperature": 0.0 if n == 1 else 1.0,
             "max_new_tokens": settings.max_tokens,
             "seed": settings.seed,
+            "launcher": launcher,
         }
     )
     report = run(config)

@@ -106,6 +106,11 @@ class InferConfig(EngineConfig):
     user_temperature: float | None = Field(None, ge=0, description="of the user's words; none: the answers'")
     user_max_new_tokens: int = Field(256, ge=1, description="longest message of the user, in tokens")
 
+    launcher: Literal["auto", "ray", "local"] = Field(
+        "auto",
+        description="ray: engines are actors of a cluster; local: one engine in this process, without Ray; "
+        "auto: local for one engine (vllm, hf, openai) where no cluster is named",
+    )
     limit: int | None = Field(None, ge=1, description="take only the first rows of the prompts")
     shard: str | None = Field(
         None,
@@ -166,6 +171,27 @@ class InferConfig(EngineConfig):
                 "'output_file': several models can't share one file; give a name without a slash"
             )
         return self
+
+    @model_validator(mode="after")
+    def _local_is_one_engine(self) -> Self:
+        if self.launcher != "local":
+            return self
+        for name, needed in (("num_replicas", 1), ("pipeline_parallel_size", 1), ("ray_address", None)):
+            if getattr(self, name) != needed:
+                raise ValueError(
+                    f"{name!r} is for launcher ray; launcher local runs one engine in this process"
+                )
+        if self.serve_app is not None:
+            raise ValueError("'serve_app' needs launcher ray; with launcher local, name the 'base_url'")
+        return self
+
+    def runs_locally(self, in_a_cluster: bool) -> bool:
+        """Whether the engine runs in this process; `in_a_cluster`: it has joined one, or is told to."""
+        if self.launcher != "auto":
+            return self.launcher == "local"
+        one = self.max_replicas == 1 and self.pipeline_parallel_size == 1
+        named = in_a_cluster or self.ray_address is not None
+        return one and not named and self.backend in ("vllm", "hf", "openai")
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autoalign import cluster
 from autoalign.sampling.messages import Answer
 
 ROWS, ERRORS = "autoalign_sample_rows", "autoalign_sample_errors"
@@ -26,13 +27,12 @@ class EngineMetrics:
     """What one engine tells; nothing outside of Ray."""
 
     def __init__(self, model: str, replica: str) -> None:
-        import ray
-        from ray.util.metrics import Counter, Gauge
-
         self._counters: dict[str, Any] = {}
         self._in_flight: Any = None
-        if not ray.is_initialized():
+        if not cluster.is_up():
             return
+        from ray.util.metrics import Counter, Gauge
+
         tags = {"model": model, "replica": replica}
         for name, description in _COUNTERS.items():
             self._counters[name] = Counter(name, description, _TAGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any, NamedTuple
 
@@ -49,7 +49,9 @@ def answers(
         yield message.answers
 
 
-def reports(tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]) -> Iterator[Message]:
+def reports(
+    tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]
+) -> Generator[Message, None, None]:
     """Run `tasks` through a pool of engines (fewer where they would idle); needs `cluster.ray_session`.
 
     Prompts are taken from `tasks` as there is room for them, so that their number costs no memory.
@@ -104,7 +106,7 @@ class _Ahead:
         self._open.discard(number)
 
 
-def _exchange(results: Any, ahead: _Ahead, hush: Callable[[], None]) -> Iterator[Message]:
+def _exchange(results: Any, ahead: _Ahead, hush: Callable[[], None]) -> Generator[Message, None, None]:
     ahead.fill()
     table: Any
     for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoalign.cluster import ray_session
+from autoalign import cluster
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError, DataError, JobFailed, StoppedEarly
 from autoalign.records import Conversation
-from autoalign.sampling import output, pipeline
+from autoalign.sampling import local, output, pipeline
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import require_support
 from autoalign.sampling.keys import AnswerKeys
+from autoalign.sampling.messages import Message
 from autoalign.sampling.order import arranged
 from autoalign.sampling.progress import SampleProgress, Watch
 from autoalign.sampling.prompts import Renderer, prepare
@@ -136,19 +139,26 @@ def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collect
 
 def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch: Watch | None) -> None:
     """Have every answer made that is missing."""
+    here = config.runs_locally(cluster.is_up() or "RAY_ADDRESS" in os.environ)
     try:
         with (
             pipeline.silencer() as hush,
             # One CPU more than the actors, for the reading tasks.
-            ray_session(config.ray_address, config.max_replicas + 1) as cluster,
+            local.this_machine()
+            if here
+            else cluster.ray_session(config.ray_address, config.max_replicas + 1) as machines,
             stop_signals(hush),
             SampleProgress(collector.missing, watch) as progress,
         ):
             pool = Replicas.of(config)
-            spec = on_cluster(spec, pool, cluster, config.cpus_per_replica)
-            require_room(spec, pool, cluster)
+            spec = on_cluster(spec, pool, machines, config.cpus_per_replica)
+            require_room(spec, pool, machines)
+
+            def reports(tasks: pipeline.Tasks) -> Generator[Message, None, None]:
+                return local.reports(tasks, spec) if here else pipeline.reports(tasks, spec, pool, hush)
+
             for _ in range(_PASSES):
-                _one_pass(config, spec, pool, collector, hush, progress)
+                _one_pass(config, reports, collector, progress)
                 if not collector.missing:
                     return
     except KeyboardInterrupt:
@@ -158,10 +168,8 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch
 
 def _one_pass(
     config: InferConfig,
-    spec: WorkerSpec,
-    pool: Replicas,
+    reports: Callable[[pipeline.Tasks], Generator[Message, None, None]],
     collector: Collector,
-    hush: Callable[[], None],
     progress: SampleProgress,
 ) -> None:
     """Ask for what is missing; an engine that dies on the way leaves the rest to the next pass.
@@ -172,9 +180,11 @@ def _one_pass(
     before = collector.missing
     tasks = pipeline.Tasks(arranged(collector.open_tasks()), config.n, before)
     try:
-        for message in pipeline.reports(tasks, spec, pool, hush):
-            progress.heard(message.replica, message.in_flight)
-            collector.take(message.answers, progress)
+        # An engine in this process ends with its generator, whatever becomes of the answers.
+        with closing(reports(tasks)) as messages:
+            for message in messages:
+                progress.heard(message.replica, message.in_flight)
+                collector.take(message.answers, progress)
     except JobFailed as error:
         if collector.missing == before:
             raise JobFailed(f"{error}; {collector.what_is_kept()}") from error

@@ -37,5 +37,5 @@ def root_cause() -> str | None:
         file.seek(max(0, log.stat().st_size - _LOG_TAIL))
         lines = file.read().decode(errors="replace").splitlines()
     errors = [found[1] for line in lines if (found := _ERROR_LINE.search(line))]
-    told = [error for error in errors if "See root cause" not in error]
+    told = [error for error in errors if "root cause" not in error]
     return told[-1] if told else None

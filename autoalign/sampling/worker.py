@@ -1,4 +1,4 @@
-"""The Ray Data actor: an engine, and the loop that keeps many requests in flight."""
+"""An engine and the loop that keeps many requests in flight: Ray Data's actor, or this process's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from autoalign.errors import AutoAlignError
 from autoalign.sampling.engines.base import (
@@ -34,6 +34,7 @@ from autoalign.sampling.turns import Dialogue, Place, Turns, joined
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
 _TRIES = 2
 _MOMENT = 0.05  # seconds
 
@@ -75,8 +76,8 @@ class EngineWorker:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._metrics = EngineMetrics(Path(spec.options.model).name, self._name)
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._metrics = EngineMetrics(Path(spec.options.model).name, self.name)
         self._in_flight = 0
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True).start()
@@ -96,6 +97,31 @@ class EngineWorker:
         except Exception as error:  # the boundary of the process
             yield _one_row(_failure(error))
 
+    def wait_until_ready(self) -> None:
+        """Until the engine is there; raises what it raised where it can't start."""
+        self._engine.result()
+
+    def submit(self, prompt: Prompt, index: int) -> Future[Answer]:
+        """Ask for one answer, outside of Ray; its errors are those of the engine's end."""
+        return asyncio.run_coroutine_threadsafe(self._answer(prompt, index), self._loop)
+
+    def close(self) -> None:
+        """End the engine; what is in flight is given up."""
+        if not self._engine.cancel():
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._engine.exception() is None:
+            engine, user_engine, _ = self._engine.result()
+            await engine.close()
+            if user_engine is not engine:
+                await user_engine.close()
+
     def _messages(self, task: Task) -> Iterator[Message]:
         self._engine.result()
         finished: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
@@ -103,14 +129,14 @@ class EngineWorker:
         # None comes behind the last answer.
         whole.add_done_callback(lambda _: finished.put(None))
         while True:
-            drained = _drain(finished)
+            drained = drain(finished, None)
             answers = [answer for answer in drained if answer is not None]
             self._metrics.record(answers, self._in_flight)
             if drained[-1] is None:
                 whole.result()
-                yield Message(answers, task.number, None, self._name, self._in_flight)
+                yield Message(answers, task.number, None, self.name, self._in_flight)
                 return
-            yield Message(answers, None, None, self._name, self._in_flight)
+            yield Message(answers, None, None, self.name, self._in_flight)
 
     async def _start(self) -> Started:
         user_engine = engine = await create_engine(self._spec.backend, self._spec.options)
@@ -169,16 +195,20 @@ class EngineWorker:
         return joined(said), [turn.told() for turn in said]
 
 
-def _drain(finished: queue.SimpleQueue[Answer | None]) -> list[Answer | None]:
-    """Wait for one, and take all that come within a moment: each message costs Ray milliseconds."""
-    answers = [finished.get()]
+def drain(finished: queue.SimpleQueue[T], *last: T) -> list[T]:
+    """Wait for one, and take all that come within a moment: each message costs Ray milliseconds.
+
+    Args:
+        last: after one of these nothing follows.
+    """
+    found = [finished.get()]
     until = time.monotonic() + _MOMENT
-    while answers[-1] is not None and (left := until - time.monotonic()) > 0:
+    while found[-1] not in last and (left := until - time.monotonic()) > 0:
         try:
-            answers.append(finished.get(timeout=left))
+            found.append(finished.get(timeout=left))
         except queue.Empty:
             break
-    return answers
+    return found
 
 
 def _one_row(message: Message) -> Any:

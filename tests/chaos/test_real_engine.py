@@ -101,10 +101,11 @@ def test_two_replicas_give_the_greedy_texts_of_one(
     assert job.output.read_bytes() == unbroken.read_bytes()
 
 
+@pytest.mark.parametrize("launcher", ["local", "ray"])
 def test_a_killed_driver_leaves_no_engine_and_the_next_run_goes_on(
-    start: Callable[..., Job], unbroken: Path, tmp_path: Path
+    launcher: str, start: Callable[..., Job], unbroken: Path, tmp_path: Path
 ) -> None:
-    job = start(tmp_path / "out.jsonl")
+    job = start(tmp_path / "out.jsonl", launcher=launcher)
     family = job.wait_for_answers(3)
     named(family, "EngineCore")
     job.process.send_signal(signal.SIGKILL)
@@ -119,11 +120,13 @@ def test_a_killed_driver_leaves_no_engine_and_the_next_run_goes_on(
     assert again.output.read_bytes() == unbroken.read_bytes()
 
 
-@pytest.mark.parametrize("victim", ["EngineCore", "ray::MapWorker"])
+@pytest.mark.parametrize(
+    ("victim", "launcher"), [("EngineCore", "local"), ("EngineCore", "ray"), ("ray::MapWorker", "ray")]
+)
 def test_a_job_survives_the_death_of(
-    victim: str, start: Callable[..., Job], unbroken: Path, tmp_path: Path
+    victim: str, launcher: str, start: Callable[..., Job], unbroken: Path, tmp_path: Path
 ) -> None:
-    job = start(tmp_path / "out.jsonl")
+    job = start(tmp_path / "out.jsonl", launcher=launcher)
     named(job.wait_for_answers(3), victim).send_signal(signal.SIGKILL)
     code, stderr = job.end()
     print(stderr)
