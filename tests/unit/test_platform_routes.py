@@ -47,6 +47,12 @@ def web(tmp_path):
     return Web(open_platform(tmp_path))
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A platform on which nothing comes about: whoever is given it is refused."""
+    return Web(open_platform(tmp_path_factory.mktemp("empty")))
+
+
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
@@ -216,17 +222,17 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("name", "content"), HOSTILE, ids=range(len(HOSTILE)))
-async def test_a_hostile_file_is_refused_and_leaves_nothing(web, name, content):
+async def test_a_hostile_file_is_refused_and_leaves_nothing(empty, name, content):
     boundary = "xxBOUNDARYxx"
     body = f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
     body += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     sent = body.encode() + content + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    async with web.http() as http:
+    async with empty.http() as http:
         answer = await http.post("/v1/files", content=sent, headers=headers)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
-    assert list(web.platform.settings.files_folder.glob("*")) == []
+    assert list(empty.platform.settings.files_folder.glob("*")) == []
 
 
 async def test_a_claim_of_5_gb_is_refused_before_a_byte_is_read(web):
@@ -257,11 +263,11 @@ async def test_a_claim_of_5_gb_is_refused_before_a_byte_is_read(web):
     ],
     ids=range(9),
 )
-async def test_a_hostile_body_is_refused(web, body):
-    async with web.http() as http:
+async def test_a_hostile_body_is_refused(empty, body):
+    async with empty.http() as http:
         answer = await http.post("/api/jobs", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
-    assert not web.platform.settings.jobs_folder.exists()
+    assert not empty.platform.settings.jobs_folder.exists()
 
 
 async def test_a_body_that_grows_past_its_limit_is_cut_off(web):
