@@ -61,8 +61,10 @@ def ray_cluster(cpus: int) -> Iterator[None]:
         # Ray's default of 15 would let anything else on the machine go before its workers.
         patch.setenv("RAY_worker_niceness", "0")
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=100 << 20)
-    yield
-    ray.shutdown()
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @dataclass(frozen=True)
