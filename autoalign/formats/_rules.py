@@ -57,7 +57,9 @@ def as_prompt(record: Record, row: Row, format_: Format) -> Conversation:
     if not isinstance(record, Conversation):
         tools = record.tools if isinstance(record, LabelledAnswer) else ()
         return Conversation(record.id, asked, tools=tools, extra=record.extra)
-    if "reference" in record.extra or size == len(messages):
+    if size == len(messages):
+        return record
+    if "reference" in record.extra:
         return dataclasses.replace(record, messages=asked)
     # The answer that is left out is what the new ones may be held against.
     extra = {**record.extra, "reference": messages[-1].content}

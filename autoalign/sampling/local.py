@@ -6,12 +6,12 @@ engine does, and what becomes of an answer, is the same as on a cluster: `worker
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -51,14 +51,14 @@ def reports(tasks: Tasks, spec: WorkerSpec) -> Generator[Message, None, None]:
         JobFailed: it can't start, or died.
     """
     wanted = ((prompt, index) for prompt, indices in tasks.prompts for index in indices)
-    finished: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[asyncio.Task[Answer]] = queue.SimpleQueue()
     at_work, most = 0, _AHEAD * in_flight(spec)
     with closing(EngineWorker(spec)) as worker, _errors_told():
         worker.wait_until_ready()
         while True:
-            for prompt, index in islice(wanted, most - at_work):
-                worker.submit(prompt, index).add_done_callback(finished.put)
-                at_work += 1
+            more = list(islice(wanted, most - at_work))
+            worker.submit(more, finished.put)
+            at_work += len(more)
             if not at_work:
                 return
             done = drain(finished)

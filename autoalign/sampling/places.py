@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 _WIDTH = 8  # bytes
-_TAIL = 8192  # numbers
+_TAIL = 8192  # numbers; also of the piece that is held of what was written
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -27,6 +27,7 @@ class Places:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (closed by close)
         self._tail = array("q")  # not written yet
         self._written = 0
+        self._piece, self._piece_begins = array("q"), 0  # neighbours are asked for one after the other
 
     def __len__(self) -> int:
         return self._written + len(self._tail)
@@ -34,14 +35,19 @@ class Places:
     def __getitem__(self, index: int) -> int:
         if index >= self._written:
             return self._tail[index - self._written]
-        data = os.pread(self._file.fileno(), _WIDTH, index * _WIDTH)
-        return array("q", data)[0]
+        if not self._piece_begins <= index < self._piece_begins + len(self._piece):
+            self._piece_begins = index - index % _TAIL
+            data = os.pread(self._file.fileno(), _WIDTH * _TAIL, _WIDTH * self._piece_begins)
+            self._piece = array("q", data)
+        return self._piece[index - self._piece_begins]
 
     def __setitem__(self, index: int, value: int) -> None:
         if index >= self._written:
             self._tail[index - self._written] = value
         else:
             os.pwrite(self._file.fileno(), array("q", [value]).tobytes(), index * _WIDTH)
+            if self._piece_begins <= index < self._piece_begins + len(self._piece):
+                self._piece[index - self._piece_begins] = value
 
     def __iter__(self) -> Iterator[int]:
         return (self[index] for index in range(len(self)))

@@ -7,6 +7,7 @@ The prompts go to a file, not to a list, so memory does not grow with their numb
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -24,6 +25,7 @@ _REFUSED = -1
 _OF_A_ROW = {"reference", "params", "reasoning", "logprobs", "turns", "key"}
 _OF_A_SAMPLE = {each.name for each in fields(Sample)} | _OF_A_ROW
 _KEPT = 1 << 14
+_PIECE = 1 << 18  # bytes
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -142,7 +144,8 @@ class PromptSpool:
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by discard)
         self._places = Places(folder)
-        self._end = 0
+        self._end = self._flushed = 0
+        self._piece, self._piece_begins = b"", 0
         self._latest: dict[int, Prompt] = {}
 
     def add(self, prompt: Prompt | Refused) -> None:
@@ -162,11 +165,23 @@ class PromptSpool:
     def __getitem__(self, index: int) -> Prompt:
         found = self._latest.get(index)
         if found is None:
-            self._file.seek(self._places[index])
-            found = Prompt.loads(self._file.readline())
+            found = Prompt.loads(self._line(self._places[index]))
             self._keep(found)
-            self._file.seek(self._end)
         return found
+
+    def _line(self, place: int) -> bytes:
+        """The line that begins there; what lies behind it is read with it, being asked for next."""
+        begin = place - self._piece_begins
+        end = self._piece.find(b"\n", begin) if 0 <= begin < len(self._piece) else -1
+        size = _PIECE
+        while end < 0:
+            if self._flushed < self._end:
+                self._file.flush()
+                self._flushed = self._end
+            self._piece = os.pread(self._file.fileno(), size, place)
+            self._piece_begins, begin, size = place, 0, 2 * size
+            end = self._piece.find(b"\n")
+        return self._piece[begin:end]
 
     def indices(self) -> Iterator[int]:
         """Places in the input of the prompts that can be asked."""

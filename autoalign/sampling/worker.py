@@ -8,7 +8,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,9 +101,16 @@ class EngineWorker:
         """Until the engine is there; raises what it raised where it can't start."""
         self._engine.result()
 
-    def submit(self, prompt: Prompt, index: int) -> Future[Answer]:
-        """Ask for one answer, outside of Ray; its errors are those of the engine's end."""
-        return asyncio.run_coroutine_threadsafe(self._answer(prompt, index), self._loop)
+    def submit(
+        self, wanted: Sequence[tuple[Prompt, int]], done: Callable[[asyncio.Task[Answer]], None]
+    ) -> None:
+        """Ask for answers, outside of Ray; `done` gets each, or the error that ends the engine."""
+
+        def begin() -> None:
+            for prompt, index in wanted:
+                self._loop.create_task(self._answer(prompt, index)).add_done_callback(done)
+
+        self._loop.call_soon_threadsafe(begin)
 
     def close(self) -> None:
         """End the engine; what is in flight is given up."""
