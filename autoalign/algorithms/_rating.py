@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from autoalign.algorithms._drawing import Drawn, Text
 from autoalign.algorithms._job import Job, Prompt
-from autoalign.algorithms._judge import Verdict, ask_judge
+from autoalign.algorithms._judge import Verdict, ask_judge, compare
 from autoalign.algorithms._made import Dropped
+from autoalign.errors import ConfigError
 from autoalign.judging.forms import POINTS
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.records import Message
@@ -83,3 +84,44 @@ def rate(job: Job, prompts: Sequence[Prompt], drawn: Sequence[Drawn], how: Ratin
             else:
                 found.dropped.append(Dropped(text.key, prompt.id, said[-1].problem))
         yield found
+
+
+COMPARISONS = ("choice", "points")
+
+
+def require_comparison(name: str) -> None:
+    """Raises ConfigError where `name` is no way to compare."""
+    if name not in COMPARISONS:
+        raise ConfigError(f"compare_by is '{name}'; expected {' or '.join(COMPARISONS)}")
+
+
+def compare_by(
+    how: str, job: Job, matches: Sequence[tuple[str, Prompt, str, str]], model: str, prompt: str = "pairwise"
+) -> list[Verdict[float]]:
+    """Which of two answers a judge prefers: 1 the first, 0 the second, 0.5 neither.
+
+    Args:
+        how: "choice" shows the judge both, in both orders; "points" has each rated alone from 0 to 5,
+            for judges that choose by the place alone.
+    """
+    if how == "choice":
+        return compare(job, matches, model, prompt)
+    rubric = JudgePrompt("additive")
+    asks = [
+        Ask(f"{key}/{side}", (Message("user", _rating_of(rubric, asked, answer)),), model, 0.0)
+        for key, asked, *answers in matches
+        for side, answer in zip("ab", answers, strict=True)
+    ]
+    said = ask_judge(job, asks, POINTS)
+    found: list[Verdict[float]] = []
+    for one, other in zip(said[::2], said[1::2], strict=True):
+        if one.value is None or other.value is None:
+            found.append(Verdict(None, problem=one.problem or other.problem))
+        else:
+            won = (1 + (one.value > other.value) - (one.value < other.value)) / 2
+            found.append(Verdict(won, f"{one.text}\n\n{other.text}"))
+    return found
+
+
+def _rating_of(rubric: JudgePrompt, asked: Prompt, answer: str) -> str:
+    return rubric.fill(conversation=asked.shown(), answer=answer, reference=asked.reference)

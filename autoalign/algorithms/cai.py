@@ -15,18 +15,23 @@ the two verdicts disagree or are ties are dropped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoalign.algorithms._drawing import Drawing, Text, draw
 from autoalign.algorithms._job import Job, Prompt
-from autoalign.algorithms._judge import in_both_orders
+from autoalign.algorithms._judge import Verdict, in_both_orders
 from autoalign.algorithms._made import Dropped, Example, Made, Pair
+from autoalign.algorithms._rating import compare_by, require_comparison
 from autoalign.errors import ConfigError
 from autoalign.records import Message
 from autoalign.synthesis import Ask
 
 REVISED = "revised after a critique by the principle"
-PREFERRED = "the judge prefers chosen by the principle, in both orders"
+PREFERRED = {
+    "choice": "the judge prefers chosen by the principle, in both orders",
+    "points": "the judge gives chosen more points, the principle being part of the question",
+}
+_TIES = {"choice": "the judge sees no winner in both orders", "points": "both get the same points"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Options:
         revisions: critiques and revisions of each answer.
         keep: revisions to learn from, "all" or "last".
         judge: who gives the feedback: "judge", or "policy" itself.
+        compare_by: "choice", or "points" for judges that choose by the place alone: each answer is rated.
     """
 
     stage: str = "revision"
@@ -45,12 +51,14 @@ class Options:
     keep: str = "all"
     judge: str = "judge"
     temperature: float = 1.0
+    compare_by: str = "choice"
 
     def __post_init__(self) -> None:
         if self.stage not in ("revision", "feedback"):
             raise ConfigError(f"stage is '{self.stage}'; expected revision or feedback")
         if self.keep not in ("all", "last"):
             raise ConfigError(f"keep is '{self.keep}'; expected all or last")
+        require_comparison(self.compare_by)
         if self.revisions < 1:
             raise ConfigError(f"revisions is {self.revisions}; expected 1 or more")
 
@@ -132,20 +140,34 @@ def _feed_back(job: Job, options: Options, batch: Sequence[Prompt]) -> Iterator[
         yield from answers.dropped
         if len(answers.texts) == 2:
             rivals.append((prompt, answers.texts))
-    asks = [_question(job, options, *rival, order) for rival in rivals for order in ("ab", "ba")]
-    for (prompt, (a, b)), verdict in zip(rivals, in_both_orders(job, asks), strict=True):
+    for (prompt, (a, b)), verdict in zip(rivals, _verdicts(job, options, rivals), strict=True):
         facts = {"principle": job.principle(prompt.id, "feedback")}
         if verdict.value is None:
             yield Dropped(prompt.id, prompt.id, verdict.problem, facts)
             continue
         if verdict.value == 0.5:
-            yield Dropped(prompt.id, prompt.id, "the judge sees no winner in both orders", facts)
+            yield Dropped(prompt.id, prompt.id, _TIES[options.compare_by], facts)
             continue
         better, worse = (a, b) if verdict.value else (b, a)
         ids = {"chosen_id": better.key, "rejected_id": worse.key}
-        yield Pair(
-            prompt.id, prompt.id, prompt.messages, better.text, worse.text, PREFERRED, {**facts, **ids}
-        )
+        why = PREFERRED[options.compare_by]
+        yield Pair(prompt.id, prompt.id, prompt.messages, better.text, worse.text, why, {**facts, **ids})
+
+
+def _verdicts(
+    job: Job, options: Options, rivals: Sequence[tuple[Prompt, list[Text]]]
+) -> list[Verdict[float]]:
+    if options.compare_by == "choice":
+        asks = [_question(job, options, *rival, order) for rival in rivals for order in ("ab", "ba")]
+        return in_both_orders(job, asks)
+    ruled = [(_ruled(prompt, job.principle(prompt.id, "feedback")), *texts) for prompt, texts in rivals]
+    matches = [(f"{prompt.id}/feedback", prompt, a.text, b.text) for prompt, a, b in ruled]
+    return compare_by("points", job, matches, options.judge)
+
+
+def _ruled(prompt: Prompt, principle: str) -> Prompt:
+    question = f"{prompt.question}\n\n(The assistant is to keep to this rule: {principle})"
+    return replace(prompt, messages=prompt.asking(question))
 
 
 def _question(job: Job, options: Options, prompt: Prompt, answers: Sequence[Text], order: str) -> Ask:

@@ -13,21 +13,34 @@ from dataclasses import dataclass
 
 from autoalign.algorithms._drawing import Drawing, Text, draw
 from autoalign.algorithms._job import Job, Prompt
-from autoalign.algorithms._judge import compare
 from autoalign.algorithms._made import Dropped, Made, Pair
+from autoalign.algorithms._rating import compare_by, require_comparison
 
 MAKES = "pairs"
 TRAINING = {"loss_type": ["sigmoid"], "beta": 0.1}
-REASON = "the judge prefers chosen in both orders"
+REASONS = {
+    "choice": "the judge prefers chosen in both orders",
+    "points": "the judge gives chosen more points",
+}
+_TIES = {"choice": "the judge sees no winner in both orders", "points": "both get the same points"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set; `judge_prompt`: a judge prompt's name or file."""
+    """What may be set.
+
+    Args:
+        judge_prompt: a judge prompt's name or file.
+        compare_by: "choice", or "points" for judges that choose by the place alone: each answer is rated.
+    """
 
     temperature: float = 0.9
     judge: str = "judge"
     judge_prompt: str = "pairwise"
+    compare_by: str = "choice"
+
+    def __post_init__(self) -> None:
+        require_comparison(self.compare_by)
 
 
 def run(job: Job, options: Options) -> Iterator[Made]:
@@ -42,13 +55,23 @@ def run(job: Job, options: Options) -> Iterator[Made]:
                 rivals.append((prompt, drawn.texts[0], drawn.texts[1]))
         matches = [(f"{prompt.id}/online", prompt, a.text, b.text) for prompt, a, b in rivals]
         for (prompt, a, b), verdict in zip(
-            rivals, compare(job, matches, options.judge, options.judge_prompt), strict=True
+            rivals,
+            compare_by(options.compare_by, job, matches, options.judge, options.judge_prompt),
+            strict=True,
         ):
             if verdict.value is None:
                 yield Dropped(prompt.id, prompt.id, verdict.problem)
             elif verdict.value == 0.5:
-                yield Dropped(prompt.id, prompt.id, "the judge sees no winner in both orders")
+                yield Dropped(prompt.id, prompt.id, _TIES[options.compare_by])
             else:
                 better, worse = (a, b) if verdict.value else (b, a)
                 facts = {"chosen_id": better.key, "rejected_id": worse.key}
-                yield Pair(prompt.id, prompt.id, prompt.messages, better.text, worse.text, REASON, facts)
+                yield Pair(
+                    prompt.id,
+                    prompt.id,
+                    prompt.messages,
+                    better.text,
+                    worse.text,
+                    REASONS[options.compare_by],
+                    facts,
+                )

@@ -18,9 +18,9 @@ from statistics import fmean
 
 from autoalign.algorithms._drawing import Drawing, draw
 from autoalign.algorithms._job import Job
-from autoalign.algorithms._judge import compare
 from autoalign.algorithms._made import Dropped, Made
 from autoalign.algorithms._pairing import pair_up, scored
+from autoalign.algorithms._rating import compare_by, require_comparison
 
 MAKES = "pairs"
 TRAINING = {"loss_type": ["sppo_hard"], "beta": 0.001}
@@ -29,12 +29,21 @@ REASON = "chosen wins most often against the policy's answers, rejected least of
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set; `judge_prompt`: a judge prompt's name or file."""
+    """What may be set.
+
+    Args:
+        judge_prompt: a judge prompt's name or file.
+        compare_by: "choice", or "points" for judges that choose by the place alone: each answer is rated.
+    """
 
     samples: int = 5
     temperature: float = 1.0
     judge: str = "judge"
     judge_prompt: str = "pairwise"
+    compare_by: str = "choice"
+
+    def __post_init__(self) -> None:
+        require_comparison(self.compare_by)
 
 
 def run(job: Job, options: Options) -> Iterator[Made]:
@@ -53,7 +62,10 @@ def run(job: Job, options: Options) -> Iterator[Made]:
         ]
         points: dict[str, list[float]] = defaultdict(lambda: [0.5])
         for (prompt, first, second), (key, *_), verdict in zip(
-            duels, matches, compare(job, matches, options.judge, options.judge_prompt), strict=True
+            duels,
+            matches,
+            compare_by(options.compare_by, job, matches, options.judge, options.judge_prompt),
+            strict=True,
         ):
             if verdict.value is None:
                 yield Dropped(key, prompt.id, verdict.problem)

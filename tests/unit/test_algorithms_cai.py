@@ -103,6 +103,15 @@ def test_a_judge_that_can_not_be_read_is_asked_again_and_then_dropped() -> None:
     assert models.ask("a/feedback/ab").temperature == 0 and models.ask("a/feedback/ab#2").temperature == 0.7
 
 
+def test_feedback_by_points_shows_each_answer_alone_with_the_rule() -> None:
+    script = by_key({**FEEDBACK, "feedback/a": "Score: 2", "feedback/b": "Score: 4"})
+    options = {"stage": "feedback", "compare_by": "points"}
+    (pair,), models = make("cai", script, [prompt("How?")], options, principles=RULES)
+    assert isinstance(pair, Pair) and (pair.chosen, pair.rejected) == ("No.", "Yes.")
+    assert pair.facts["principle"] in models.shown("p/feedback/a")
+    assert "No." not in models.shown("p/feedback/a").split("<answer>")[1]
+
+
 def test_points_are_a_whole_number_in_range() -> None:
     texts = {"Score: 4": 4, "score: 3/5": 3, "Score: 2\nFinal **Score: 0**": 0, "score is 5": 5}
     nothing = ["Score: 6", "Score: 4.5", "Score: 3-4", "Score: 4/10", "4", "Score: high"]

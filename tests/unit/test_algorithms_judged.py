@@ -251,3 +251,56 @@ def test_iterative_dpo_without_a_verifier_takes_best_and_worst() -> None:
 def test_what_scores_must_be_there(name: str, missing: str) -> None:
     with pytest.raises(ConfigError, match=missing):
         make(name, lambda ask: "a", [prompt("?")], {"samples": 2})
+
+
+# Judges that choose by the place alone: each answer rated by itself.
+
+
+def more_words(ask: Ask) -> str:
+    """Two answers of one and of three words; a point for each word."""
+    if ask.model == "policy":
+        return {"0": "one", "1": "one two three", "2": "two words"}[ask.key[-1]]
+    answer = ask.messages[-1].content.split("<answer>")[1].split("</answer>")[0]
+    return score(len(answer.split()))
+
+
+def test_online_dpo_by_points() -> None:
+    made, models = make("online_dpo", more_words, [prompt("Why?")], {"compare_by": "points"})
+    assert pairs(made) == [("one two three", "one")]
+    assert models.keys[-2:] == ["p/online/a", "p/online/b"]
+
+
+def test_equal_points_make_no_pair() -> None:
+    made, _ = make(
+        "online_dpo",
+        lambda ask: score(3) if ask.model == "judge" else ask.key,
+        [prompt("Why?")],
+        {"compare_by": "points"},
+    )
+    assert rules(made) == ["both get the same points"]
+
+
+def test_an_answer_whose_points_can_not_be_read_drops_the_match() -> None:
+    made, _ = make(
+        "online_dpo",
+        lambda ask: ("Hm." if "/a" in ask.key else score(3)) if ask.model == "judge" else ask.key,
+        [prompt("Why?")],
+        {"compare_by": "points"},
+    )
+    assert rules(made) == ["judge: no verdict could be read"]
+
+
+def test_sppo_by_points() -> None:
+    """P(win) is 1/3 (0 + 0 + 1/2) for 1 word and 1/3 (1 + 1 + 1/2) for 3."""
+    (pair,), _ = make("sppo", more_words, [prompt("Why?")], {"samples": 3, "compare_by": "points"})
+    assert isinstance(pair, Pair) and (pair.chosen, pair.rejected) == ("one two three", "one")
+    assert (pair.facts["score_chosen"], pair.facts["score_rejected"]) == (
+        pytest.approx(2.5 / 3),
+        pytest.approx(0.5 / 3),
+    )
+
+
+def test_another_way_to_compare_is_refused() -> None:
+    for name in ("online_dpo", "sppo", "cai"):
+        with pytest.raises(ConfigError, match="compare_by is 'coin'; expected choice or points"):
+            make(name, more_words, [prompt("Why?")], {"compare_by": "coin"})
