@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from ray_jobs_of_tests import ray_cluster
+
 from autoalign import chat, formats, model_folder
 from autoalign.cli.main import main
 from autoalign.formats import _blocks
@@ -84,10 +86,8 @@ def test_a_bad_row_is_named_by_its_line(sft: Runner, tmp_path: Path, capsys: pyt
 
 
 def test_ray_data_makes_the_same_shards_and_an_actor_gives_them_away(sft: Runner, tmp_path: Path):
-    ray = pytest.importorskip("ray")
     here = _prepare(sft.model, sft.data, tmp_path / "here")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with ray_cluster(cpus=2):
         tasks = _prepare(sft.model, sft.data, tmp_path / "tasks", with_ray=True)
         table = shards.served(Tables(tasks)).train
         assert isinstance(table, shards.ShardedTable)
@@ -96,8 +96,6 @@ def test_ray_data_makes_the_same_shards_and_an_actor_gives_them_away(sft: Runner
         for row in (0, 31, 59):
             assert np.array_equal(far.row(row).input_ids, here.row(row).input_ids)
             assert np.array_equal(far.row(row).supervised, here.row(row).supervised)
-    finally:
-        ray.shutdown()
 
 
 def test_memory_does_not_grow_with_the_rows(sft: Runner, tmp_path: Path):
