@@ -10,13 +10,21 @@ from typing import Any
 
 import torch
 
+_IMPORTS = ("autoalign.training.run", "autoalign.training.loop", "transformers.models.llama.modeling_llama")
+
 
 def together(size: int, function: Callable[..., Any], *args: Any) -> None:
-    """Run `function(*args)` in `size` new processes, each with its rank in the environment."""
+    """Run `function(*args)` in `size` new processes, each with its rank in the environment.
+
+    They are forks of a process that has the libraries loaded, once for all tests.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_as_rank, (size, port, function, args), nprocs=size)
+    torch.multiprocessing.set_forkserver_preload(list(_IMPORTS))
+    torch.multiprocessing.start_processes(
+        _as_rank, (size, port, function, args), nprocs=size, start_method="forkserver"
+    )
 
 
 def _as_rank(rank: int, size: int, port: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
