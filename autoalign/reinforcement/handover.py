@@ -6,8 +6,11 @@ in), so an engine of any kind, with any number of workers on this machine, reads
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,10 +25,12 @@ from autoalign.training.world import World
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the folder in it is private)
 _ADAPTER = "base_model.model."
+_PREFIX = "autoalign-weights-"
+_FRESH = 60.0  # seconds in which a folder may not be locked yet
 
 
 class Handover:
-    """A private folder, gone with `close`.
+    """A private folder, gone with `close`; those that killed jobs have left are gone at the next start.
 
     Raises:
         ConfigError: `handover_dir` can't be written.
@@ -35,7 +40,10 @@ class Handover:
         self._scale = config.lora_alpha / config.lora_rank if config.use_lora else None
         parent = Path(config.handover_dir) if config.handover_dir else _roomy(model_bytes)
         try:
-            self._home = Path(tempfile.mkdtemp(prefix="autoalign-weights-", dir=parent))
+            sweep(parent)
+            self._home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            self._lock = os.open(self._home, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
         except OSError as error:
             raise ConfigError(f"'handover_dir': {parent} can't be written: {error.strerror}") from None
 
@@ -53,6 +61,26 @@ class Handover:
     def close(self) -> None:
         """Give the memory back."""
         shutil.rmtree(self._home, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(parent: Path) -> None:
+    """Remove this user's folders whose job no longer lives: its lock on them went with it."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            about = folder.stat(follow_symlinks=False)
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < _FRESH:
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # it went away, or is not a folder
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)
 
 
 def merged(weights: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
