@@ -160,8 +160,10 @@ def _verdicts(
     if options.compare_by == "choice":
         asks = [_question(job, options, *rival, order) for rival in rivals for order in ("ab", "ba")]
         return in_both_orders(job, asks)
-    ruled = [(_ruled(prompt, job.principle(prompt.id, "feedback")), *texts) for prompt, texts in rivals]
-    matches = [(f"{prompt.id}/feedback", prompt, a.text, b.text) for prompt, a, b in ruled]
+    matches = [
+        (f"{prompt.id}/feedback", _ruled(prompt, job.principle(prompt.id, "feedback")), a.text, b.text)
+        for prompt, (a, b) in rivals
+    ]
     return compare_by("points", job, matches, options.judge)
 
 
