@@ -15,8 +15,6 @@ from typing import Any
 
 from benchmarks.sample_plan import Settings
 
-_WARM_UP = 4
-
 
 def llm_generate(settings: Settings, n: int) -> dict[str, Any]:
     """`vllm.LLM.generate` as it comes; for n > 1 without seeds, with which it dies on a CPU."""
@@ -25,8 +23,6 @@ def llm_generate(settings: Settings, n: int) -> dict[str, Any]:
 
     llm = LLM(**_engine(settings))
     prompts: Any = [{"prompt_token_ids": ids} for ids in _ids(settings, n)]
-    llm.generate(prompts[:_WARM_UP], _params(settings, n, None), use_tqdm=False)
-    llm.reset_prefix_cache()
     begun = time.perf_counter()
     outputs = llm.generate(prompts, _params(settings, n, None), use_tqdm=False)
     seconds = time.perf_counter() - begun
@@ -60,9 +56,6 @@ async def _async_llm(settings: Settings, n: int) -> dict[str, Any]:
         return len(last.outputs[0].token_ids)
 
     ids = sorted(_ids(settings, n), key=len, reverse=True)
-    await asyncio.gather(*(ask(f"warm-{i}", one, i) for i, one in enumerate(ids[-_WARM_UP:])))
-    await llm.reset_prefix_cache()
-    first.clear()
     begun = time.perf_counter()
     counts = await asyncio.gather(
         *(ask(f"{i}-{k}", one, i * n + k) for i, one in enumerate(ids) for k in range(n))
