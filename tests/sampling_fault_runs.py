@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.sampling_faults import ALONE, Fault
+from tests.sampling_faults import Fault
 from tests.tiny import save_tiny_model
 
 PROMPTS, N = 60, 2
@@ -61,8 +61,8 @@ class Nodes:
         self._cluster.shutdown()
 
 
-def write_job(folder: Path, address: str) -> Path:
-    """The job that all faults befall: 60 prompts, 2 answers each, an engine on each of 2 nodes."""
+def write_job(folder: Path, address: str | None) -> Path:
+    """The job that all faults befall: 60 prompts, 2 answers each; an engine on each of 2 nodes, or one here."""
     prompts = folder / "prompts.jsonl"
     rows = [{"id": f"q{i}", "prompt": f"What is {i} and {i}?", "topic": i % 3} for i in range(PROMPTS)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -75,9 +75,10 @@ def write_job(folder: Path, address: str) -> Path:
         "test_file": str(prompts),
         "n": N,
         "temperature": 1.0,
-        "num_replicas": 2,
+        "num_replicas": 2 if address else 1,
         "cpus_per_replica": 1,
         "concurrency": 8,
+        "launcher": "ray" if address else "local",
         "ray_address": address,
         "folders": {name: str(folder / name) for name in ("others", "logs", "disk")},
     }
@@ -121,7 +122,7 @@ def befallen_jobs(folder: Path, seeds: Iterable[int], with_ray: bool = True) -> 
     nodes = Nodes() if with_ray else None
     try:
         with small_disk(folder / "disk") as disk:
-            job = write_job(folder, nodes.address if nodes else ALONE)
+            job = write_job(folder, nodes.address if nodes else None)
             possible = [seed for seed in seeds if disk or Fault.of(seed).kind != "disk"]
             yield Befallen(job, befall(job, nodes, possible))
     finally:

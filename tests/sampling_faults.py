@@ -3,12 +3,11 @@
 Libraries are imported once; each life of a job is a fork of this process. A seed says what goes wrong
 and at which answer, so that no clock decides; a second life follows where the first one ended badly. A
 line of JSON a seed says what became of both. To have a node killed, a life prints `node` and waits for a
-line on standard input. A job that is `alone` has its engine in its own process, in place of Ray's actors.
+line on standard input. With `launcher: local` the engine is in the job's own process.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import os
@@ -17,7 +16,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ KINDS = ("driver", "actor", "raylet", "disk", "engine")
 MOMENTS = ("between", "torn", "writing", "rename", "renamed")
 """Of a killed driver: between two answers, in the middle of a line, while the final file is written,
 before it gets its name, and before the ledger goes."""
-BALLAST, ALONE = "ballast", "alone"
+BALLAST = "ballast"
 
 
 @dataclass(frozen=True)
@@ -115,35 +113,6 @@ class Meddler:
         return (self._fault.kind, self._fault.moment) == ("driver", moment)
 
 
-def leave_ray_out() -> None:
-    """The engine in this process, one request after the other."""
-    from autoalign.cluster import Cluster
-    from autoalign.sampling import pipeline, run
-
-    @contextmanager
-    def no_session(*_: Any) -> Iterator[Cluster]:
-        yield Cluster(**dict.fromkeys(Cluster._fields, 8.0))  # type: ignore[arg-type]
-
-    run.ray_session = no_session
-    pipeline.reports = _reports
-
-
-def _reports(tasks: Any, spec: Any, *_: Any) -> Iterator[Any]:
-    from autoalign.sampling.engines.base import GenerationRequest, create_engine, derive_seed
-    from autoalign.sampling.messages import Answer, Message
-
-    engine = asyncio.run(create_engine(spec.backend, spec.options))
-    for prompt, wanted in tasks.prompts:
-        for index in wanted:
-            seed = derive_seed(spec.seed, prompt.id, index)
-            params = spec.params_of(prompt)
-            asked = GenerationRequest(f"{index}", prompt.messages, prompt.token_ids, params, seed)
-            done = asyncio.run(engine.generate(asked))
-            told = (done.text, done.finish_reason, done.prompt_tokens, done.completion_tokens)
-            answers = [Answer(prompt.index, index, *told, seed, None, 1.0)]
-            yield Message(answers, replica="0", in_flight=1)
-
-
 def die() -> None:
     """`kill -9` of this very process."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -181,8 +150,6 @@ def _run(config: dict[str, Any], meddler: Meddler | None) -> int:
 
     if meddler:
         meddler.install()
-    if config.get("ray_address") == ALONE:
-        leave_ray_out()
     try:
         run(InferConfig.build(config))
     except AutoAlignError as error:
@@ -222,7 +189,7 @@ def _warm_up(config: dict[str, Any]) -> None:
         "autoalign.sampling.pipeline",
         "autoalign.sampling.run",
     )
-    for name in (*lazy, *(() if config["ray_address"] == ALONE else ("ray.data",))):
+    for name in (*lazy, *(("ray.data",) if config["launcher"] == "ray" else ("autoalign.sampling.local",))):
         importlib.import_module(name)
     model_folder.load_tokenizer(config["model_path"])
 
