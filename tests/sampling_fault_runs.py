@@ -62,7 +62,7 @@ class Nodes:
 
 
 def write_job(folder: Path, address: str | None) -> Path:
-    """The job that all faults befall: 60 prompts, 2 answers each; an engine on each of 2 nodes, or one here."""
+    """The job that all faults befall: 60 prompts, 2 answers each, by an engine on each of 2 nodes or by one here."""
     prompts = folder / "prompts.jsonl"
     rows = [{"id": f"q{i}", "prompt": f"What is {i} and {i}?", "topic": i % 3} for i in range(PROMPTS)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -77,7 +77,8 @@ def write_job(folder: Path, address: str | None) -> Path:
         "temperature": 1.0,
         "num_replicas": 2 if address else 1,
         "cpus_per_replica": 1,
-        "concurrency": 8,
+        # One engine's first answers come together, and every fault is to find some of them kept.
+        "concurrency": 8 if address else 2,
         "launcher": "ray" if address else "local",
         "ray_address": address,
         "folders": {name: str(folder / name) for name in ("others", "logs", "disk")},
