@@ -62,7 +62,7 @@ class Nodes:
 
 
 def write_job(folder: Path, address: str | None) -> Path:
-    """The job that all faults befall: 60 prompts, 2 answers each, by an engine on each of 2 nodes or by one here."""
+    """The job that all faults befall: 60 prompts, 2 answers each, on two nodes or in its own process."""
     prompts = folder / "prompts.jsonl"
     rows = [{"id": f"q{i}", "prompt": f"What is {i} and {i}?", "topic": i % 3} for i in range(PROMPTS)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
