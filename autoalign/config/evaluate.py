@@ -62,7 +62,12 @@ class EvalConfig(JobConfig):
     )
     limit: Positive | None = Field(None, description="questions of each data set, from its start; none: all")
     num_runs: Positive = Field(1, description="answers to each question, whose scores are averaged")
-    temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token")
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        description="0 takes the likeliest token; none: 0, but for the categories of mt_bench and alignbench "
+        "whose published answers are drawn at another",
+    )
     seed: int = Field(42, ge=0, description="seed of answers, verdicts and drawn samples")
     max_new_tokens: Positive | None = Field(
         None, description="longest answer in tokens; none: each benchmark's own"

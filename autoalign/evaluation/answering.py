@@ -74,9 +74,7 @@ class Answering:
         Raises:
             JobFailed: some can't be had; those that could are kept.
         """
-        params = replace(
-            self._setup.params, temperature=self._config.temperature, max_new_tokens=max_new_tokens
-        )
+        params = replace(self._setup.params, max_new_tokens=max_new_tokens)
         with KeyedLines(store) as kept:
             work = _Work(self._setup, params, self._config, kept)
             return self._loop.run_until_complete(self._answer(name, asks, work))
@@ -134,18 +132,25 @@ class _Work:
         messages, answers = list(ask.opening), []
         for number, said in enumerate(ask.turns):
             messages.append(Message("user", said))
-            text = await self._text(f"{ask.id}-{run}-{number}", messages, run)
+            text = await self._text(f"{ask.id}-{run}-{number}", messages, run, self._params(ask))
             if text is None:
                 return None
             messages.append(Message("assistant", text))
             answers.append(text)
         return tuple(answers)
 
-    async def _text(self, name: str, messages: Sequence[Message], run: int) -> str | None:
-        key = self._key(name, messages)
+    def _params(self, ask: Ask) -> SamplingParams:
+        given = self.config.temperature
+        return replace(self.params, temperature=ask.temperature if given is None else given)
+
+    async def _text(
+        self, name: str, messages: Sequence[Message], run: int, params: SamplingParams
+    ) -> str | None:
+        key = self._key(name, messages, params)
         row = self.kept.row(key)
         if row is None:
-            completion = await self._ask(name, key, messages, run)
+            seed = derive_seed(self.config.seed, key, run)
+            completion = await self._ask(name, messages, params, seed)
             if completion is None:
                 return None
             row = {
@@ -158,15 +163,16 @@ class _Work:
             self.kept.append(key, row)
         return str(row["text"])
 
-    async def _ask(self, name: str, key: str, messages: Sequence[Message], run: int) -> Completion | None:
-        seed = derive_seed(self.config.seed, key, run)
+    async def _ask(
+        self, name: str, messages: Sequence[Message], params: SamplingParams, seed: int
+    ) -> Completion | None:
         for attempt in range(_TRIES):
             if self.given_up:
                 return None
             try:
                 token_ids = tuple(self.setup.renderer.encode(messages))
                 dicts = tuple(message.to_dict() for message in messages)
-                request = GenerationRequest(f"{name}-{attempt}", dicts, token_ids, self.params, seed)
+                request = GenerationRequest(f"{name}-{attempt}", dicts, token_ids, params, seed)
                 completion: Completion = await self.engine.generate(request)
             except (RequestFailed, TemplateError) as error:
                 self.problem = str(error)
@@ -182,7 +188,7 @@ class _Work:
         self.in_a_row += 1
         self.given_up = self.in_a_row > 2 * self.config.batch_size
 
-    def _key(self, name: str, messages: Sequence[Message]) -> str:
+    def _key(self, name: str, messages: Sequence[Message], params: SamplingParams) -> str:
         """An answer is used again for the same conversation under the same parameters alone."""
-        given = (self.config.seed, self.params, name, [message.to_dict() for message in messages])
+        given = (self.config.seed, params, name, [message.to_dict() for message in messages])
         return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -18,12 +18,14 @@ class Ask:
         id: the same for every model, and for no other question of the benchmark.
         turns: what the user says; a later turn is asked after the answer to the one before.
         row: what its scoring needs, as `reference` or `tests`.
+        temperature: of its answers where the job names none.
     """
 
     id: str
     turns: tuple[str, ...]
     row: Mapping[str, Any] = field(default_factory=dict)
     system: str | None = None
+    temperature: float = 0.0
 
     @property
     def text(self) -> str:

@@ -12,7 +12,7 @@ from autoalign.evaluation.ask import Answered, Ask
 from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.rows import rows_of
 from autoalign.evaluation.tools import Tools
-from autoalign.evaluation.verdicts import Match, agreement, averaged, points, questions_of
+from autoalign.evaluation.verdicts import Match, agreement, averaged, questions_of
 
 _KINDS = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -33,7 +33,7 @@ def read_baseline(path: Path, keys: tuple[str, ...]) -> Iterator[Ask]:
     Raises:
         DataError: a folder without a file, or a row without a question or an answer.
     """
-    asked: dict[str, tuple[str, dict[str, str]]] = {}
+    asked: dict[str, tuple[str, dict[str, str], float | None]] = {}
     for file in _files(path):
         for row in rows_of(file):
             question, name = (
@@ -41,20 +41,38 @@ def read_baseline(path: Path, keys: tuple[str, ...]) -> Iterator[Ask]:
                 str(row.fields.get("model", row.fields.get("generator", "baseline"))),
             )
             id = row.id("id", "question_id", "uid")
-            asked.setdefault(question, (f"{file.stem}/{id}", {}))[1][name] = row.text("output", "answer")
-    for question, (id, outputs) in asked.items():
-        yield Ask(id, (question,), {"outputs": outputs})
+            given = row.fields.get("instruction_difficulty")
+            difficulty = float(given) if isinstance(given, int | float) else None
+            known = asked.setdefault(question, (f"{file.stem}/{id}", {}, difficulty))
+            known[1][name] = row.text("output", "answer")
+    for question, (id, outputs, difficulty) in asked.items():
+        yield Ask(id, (question,), {"outputs": outputs, "difficulty": difficulty})
 
 
-def beside(answered: Sequence[Answered], tools: Tools) -> Beside:
-    """Every answer beside every baseline's, in both orders, by every judge."""
-    matches = [
-        Match(f"{each.ask.id}-{run}", each.ask.text, answer, other, name)
+def matches_of(answered: Sequence[Answered]) -> list[Match]:
+    """Every answer beside every baseline's."""
+    return [
+        Match(
+            f"{each.ask.id}-{run}", each.ask.text, answer, other, name, difficulty=each.ask.row["difficulty"]
+        )
         for each in answered
         for run, answer in enumerate(each.last)
         for name, other in each.ask.row["outputs"].items()
     ]
-    by_judge = points(matches, tools)
+
+
+def beside(
+    answered: Sequence[Answered],
+    matches: Sequence[Match],
+    by_judge: Mapping[str, Sequence[float | None]],
+    *,
+    graded: bool = False,
+) -> Beside:
+    """What the judges gave each match (`matches_of(answered)`), and each question.
+
+    Args:
+        graded: there is more between 0 and 1 than a half; kappa is then weighted.
+    """
     found = averaged(by_judge)
     each_match = iter(found)
     scores: list[float | None] = []
@@ -64,7 +82,7 @@ def beside(answered: Sequence[Answered], tools: Tools) -> Beside:
     questions = questions_of(
         answered, scores, [{"opponents": list(each.ask.row["outputs"])} for each in answered]
     )
-    return Beside(tuple(matches), tuple(found), questions, agreement(by_judge, graded=False))
+    return Beside(tuple(matches), tuple(found), questions, agreement(by_judge, graded=graded))
 
 
 def win_rate(found: Beside, tools: Tools) -> Result:

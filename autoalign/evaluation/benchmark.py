@@ -15,8 +15,8 @@ A Python file of one's own has the same; one without FILE lies beside its data, 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from types import ModuleType
 from autoalign import plugins
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError
-from autoalign.evaluation import own_file
+from autoalign.evaluation import own_code, own_file
 from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.tools import Tools
 
@@ -41,6 +41,7 @@ class Benchmark:
         max_new_tokens: of one answer.
         needs: what else the job must have: `judge`, `reward_model`.
         generates: whether the model is asked at all.
+        code: a Python file of the user's, whose faults are the benchmark's alone.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Benchmark:
     needs: tuple[str, ...] = ()
     generates: bool = True
     asks: tuple[Ask, ...] = ()
+    code: Path | None = None
 
 
 def load_all(config: EvalConfig) -> list[Benchmark]:
@@ -79,7 +81,8 @@ def _load(given: str, config: EvalConfig) -> Benchmark:
         own = own_file.load(Path(given).expanduser())
         return Benchmark(own.name, own.data, own.read, own.score, own.max_new_tokens)
     if not file and given.endswith(".py"):
-        return _of_module(Path(given).stem, _python_file(Path(given).expanduser()), config, None)
+        path = Path(given).expanduser()
+        return replace(_of_module(path.stem, own_code.load(path), config, None), code=path)
     module = plugins.load(PACKAGE, name)
     return _of_module(name, module, config, file or _configured(name, config))
 
@@ -112,28 +115,10 @@ def _read(benchmark: Benchmark, config: EvalConfig) -> Benchmark:
             raise ConfigError(
                 f"benchmark {benchmark.name} needs --{'judge_model' if need == 'judge' else need}"
             )
-    asks = tuple(islice(benchmark.read(benchmark.path), config.limit))
+    with own_code.told(benchmark.code, ConfigError) if benchmark.code else nullcontext():
+        asks = tuple(islice(benchmark.read(benchmark.path), config.limit))
     if not asks:
         raise DataError("no questions in it", str(benchmark.path))
     if len({ask.id for ask in asks}) < len(asks):
         raise DataError("two questions have the same id", str(benchmark.path))
     return replace(benchmark, asks=asks, max_new_tokens=config.max_new_tokens or benchmark.max_new_tokens)
-
-
-def _python_file(path: Path) -> ModuleType:
-    """The user's own code, which the config names.
-
-    Raises:
-        ConfigError: no such file, or it lacks `read` or `score`.
-    """
-    spec = importlib.util.spec_from_file_location(f"autoalign_benchmark_{path.stem}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise ConfigError(f"'benchmarks': {path}: no such file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for wanted in ("read", "score"):
-        if not callable(getattr(module, wanted, None)):
-            raise ConfigError(
-                f"'benchmarks': {path} defines no {wanted}(); docs/evaluation.md shows a whole one"
-            )
-    return module

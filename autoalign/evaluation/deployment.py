@@ -28,10 +28,11 @@ _ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
 
 
 class Served(NamedTuple):
-    """An OpenAI-style endpoint: its base URL, and the model's id there."""
+    """An OpenAI-style endpoint: its base URL, the model's id there, and the seconds that its start took."""
 
     url: str
     model: str
+    seconds: float = 0.0
 
 
 @contextmanager
@@ -61,8 +62,9 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
         try:
             began = time.monotonic()
             _wait_until_ready(process, f"http://{_HOST}:{port}/health", log)
-            print(f"eval: it is up after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-            yield Served(f"http://{_HOST}:{port}/v1", _NAME)
+            seconds = time.monotonic() - began
+            print(f"eval: it is up after {seconds:.0f} s", file=sys.stderr, flush=True)
+            yield Served(f"http://{_HOST}:{port}/v1", _NAME, seconds)
         finally:
             end_group(process)
             dismiss(guard)

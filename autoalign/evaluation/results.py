@@ -97,15 +97,17 @@ def result_of(
     higher_is_better: bool | None = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Result:
-    """The mean score of the questions that have one."""
-    scores = [question.score for question in questions if question.score is not None]
+    """The mean score of the questions that have one; how many have none is in the notes (`left_out`)."""
+    every = [question.score for question in questions]
+    scores = [score for score in every if score is not None]
     if not scores:
         return Result(benchmark, metric, error="no question has a score", unit=unit)
     scale = PERCENT if unit == "%" else 1.0
     value, low, high = (scale * figure for figure in interval_of(scores))
+    left_out = {"left_out": len(every) - len(scores)} if len(scores) < len(every) else {}
     return Result(
         benchmark, metric, len(scores), value, low, high, unit,
-        higher_is_better=higher_is_better, notes=dict(notes or {}),
+        higher_is_better=higher_is_better, notes={**(notes or {}), **left_out},
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from autoalign import model_folder
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import AutoAlignError, InputError, StoppedEarly
-from autoalign.evaluation import benchmark, contamination, pictures, table
+from autoalign.evaluation import benchmark, contamination, own_code, pictures, table
 from autoalign.evaluation.answering import Answering
 from autoalign.evaluation.ask import Answered, Scored
 from autoalign.evaluation.benchmark import Benchmark
@@ -34,6 +34,7 @@ class EvalReport:
     Attributes:
         contaminated: questions found in the training data, by benchmark.
         seconds: of the whole job.
+        start_seconds: of those, until the model's own server answered; 0 for an endpoint.
     """
 
     layout: Layout
@@ -41,6 +42,7 @@ class EvalReport:
     results: tuple[Result, ...]
     contaminated: dict[str, int]
     seconds: float
+    start_seconds: float = 0.0
 
     @property
     def failed(self) -> tuple[Result, ...]:
@@ -49,16 +51,19 @@ class EvalReport:
 
     def summary(self) -> str:
         """The table and where the files are."""
-        lines = [table.plain_text({self.model: self.results})]
+        rows = {self.model: self.results}
+        lines = [table.plain_text(rows), *table.chart(rows)]
         for result in self.results:
+            if left_out := result.notes.get("left_out"):
+                lines.append(f"{result.key}: {left_out} questions have no score and are left out")
             for judges, kappa in result.notes.get("agreement", {}).items():
                 lines.append(f"{result.benchmark}: the judges {judges} agree with kappa {kappa:.2f}")
         for name, count in self.contaminated.items():
             lines.append(f"{name}: {count} questions share a run of words with the training data")
         place = self.layout
-        lines.append(
-            f"done in {self.seconds:.1f} s: {place.text}, {place.csv}, questions in {place.questions}"
-        )
+        start = f" ({self.start_seconds:.1f} s to start the model)" if self.start_seconds else ""
+        files = f"{place.text}, {place.csv}" + (f", {place.picture}" if place.picture.is_file() else "")
+        lines.append(f"done in {self.seconds:.1f} s{start}: {files}, questions in {place.questions}")
         return "\n".join(lines)
 
 
@@ -78,7 +83,8 @@ def run(config: EvalConfig) -> EvalReport:
     write_text(layout.folder / "eval.json", json.dumps(config.model_dump(), indent=1, default=str) + "\n")
     try:
         with stop_signals():
-            results = _Job(config, layout, own, plan, folder).results()
+            job = _Job(config, layout, own, plan, folder)
+            results = job.results()
     except KeyboardInterrupt:
         raise StoppedEarly(
             f"stopped; what was done is in {layout.folder}: go on with --model_id {layout.model_id} --reuse"
@@ -89,7 +95,8 @@ def run(config: EvalConfig) -> EvalReport:
     write_text(layout.csv, table.csv_text(rows))
     write_text(layout.text, table.plain_text(rows))
     pictures.bars(rows, layout.picture)
-    return EvalReport(layout, config.name, tuple(results), contaminated, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return EvalReport(layout, config.name, tuple(results), contaminated, seconds, job.start_seconds)
 
 
 def _model_folder(config: EvalConfig) -> Path | None:
@@ -111,6 +118,7 @@ class _Job:
     own: Sequence[Benchmark]
     plan: Plan | None
     folder: Path | None
+    start_seconds: float = 0.0
 
     def results(self) -> list[Result]:
         """All of them, OpenCompass's first, in the order asked for."""
@@ -143,7 +151,9 @@ class _Job:
         if config.backend == "hf" or not (needed or self._opencompass_is_open(view)):
             return None, view
         assert view is not None
-        return stack.enter_context(served(config, view, layout.folder / "server.log")), view
+        server = stack.enter_context(served(config, view, layout.folder / "server.log"))
+        self.start_seconds = server.seconds
+        return server, view
 
     def _opencompass_is_open(self, view: Path | None) -> bool:
         return self.plan is not None and Run(self.config, self.layout, self.plan, view, None).is_open()
@@ -173,7 +183,7 @@ class _Job:
             return [Result(each.name, "", error=" ".join(answered.split()))]
         tools = Tools(self.config, each.name, self.layout.verdicts)
         try:
-            with tools.closing:
+            with tools.closing, own_code.told(each.code) if each.code else nullcontext():
                 scored: Scored = each.score(answered, tools)
         except AutoAlignError as error:
             return [Result(each.name, "", error=" ".join(str(error).split()))]

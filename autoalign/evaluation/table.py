@@ -6,9 +6,10 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from autoalign.evaluation.results import Result
+from autoalign.evaluation.results import PERCENT, Result
 
 Rows = Mapping[str, Sequence[Result]]
+_BAR = 50  # characters
 
 
 def columns(rows: Rows) -> dict[str, list[str]]:
@@ -58,6 +59,28 @@ def plain_text(rows: Rows) -> str:
     ]
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([shown[0], rule, *shown[1:]]) + "\n"
+
+
+def chart(rows: Rows) -> list[str]:
+    """The figures that are shares as bars from 0 to 100%, `-` where the interval reaches; [] without any."""
+    shares = [
+        (result.key if len(rows) == 1 else f"{result.key}, {model}", result)
+        for model, results in rows.items()
+        for result in results
+        if result.value is not None and result.unit == "%" and result.error is None
+    ]
+    width = max((len(name) for name, _ in shares), default=0)
+    return [f"{name.ljust(width)}  |{_bar(result)}| {result.value:.1f}%" for name, result in shares]
+
+
+def _bar(result: Result) -> str:
+    value, width = result.value or 0.0, _BAR / PERCENT
+    low = value if result.low is None else result.low
+    high = value if result.high is None else result.high
+    filled, first, last = round(value * width), round(low * width), round(high * width)
+    cells = ["#" if place < filled else " " for place in range(_BAR)]
+    cells[first:last] = ["=" if place < filled else "-" for place in range(first, last)]
+    return "".join(cells)
 
 
 def _cell(name: str, keys: Sequence[str], by_key: Mapping[str, Result], failed: Mapping[str, Result]) -> str:

@@ -71,11 +71,9 @@ class Tools:
         """The judges by name, started when first asked for; gone with the benchmark."""
         return {model: self._start(model) for model in self.config.judge_model}
 
-    def ask(
-        self, judge: Judge, prompts: Sequence[tuple[str, Mapping[str, Any]]], read: Callable[[str], Any]
-    ) -> list[Any]:
+    def ask(self, judge: Judge, asked: Sequence[Asked], read: Callable[[str], Any]) -> list[Any]:
         """Verdicts in order; None where none could be had or read."""
-        return judge.ask([Asked(text, dict(about)) for text, about in prompts], read)
+        return judge.ask(asked, read)
 
     def _start(self, model: str) -> Judge:
         config = self.config

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign.errors import JobFailed
 from autoalign.evaluation.ask import Answered
@@ -14,14 +14,15 @@ from autoalign.evaluation.results import Question
 from autoalign.evaluation.tools import Tools
 from autoalign.judging.agreement import cohen_kappa, weighted_kappa
 from autoalign.judging.prompts import JudgePrompt
-from autoalign.judging.verdicts import Preference, agreed, read_grade, read_preference
+from autoalign.judging.verdicts import Preference, agreed, read_grade, read_preference, read_strength
+from autoalign.scoring.judge import Question as Asked
 
-Asked = tuple[str, Mapping[str, Any]]
+_STRONG = 3.0  # games that a much better answer wins (Arena-Hard)
 
 
 @dataclass(frozen=True)
 class Match:
-    """One answer beside another one's answer to the same question."""
+    """One answer beside another one's answer to the same question, whose `difficulty` may be known."""
 
     id: str
     conversation: str
@@ -29,6 +30,14 @@ class Match:
     other: str
     opponent: str = "baseline"
     reference: str | None = None
+    difficulty: float | None = None
+
+
+class Battle(NamedTuple):
+    """A verdict on a match: 1 won, 0.5 tied, 0 lost, and how many games it counts for."""
+
+    points: float
+    weight: float
 
 
 def grades(asked: Sequence[Asked], tools: Tools) -> dict[str, list[float | None]]:
@@ -48,15 +57,46 @@ def points(matches: Sequence[Match], tools: Tools) -> dict[str, list[float | Non
     Raises:
         JobFailed: a judge gave no verdict that could be read.
     """
-    prompt = JudgePrompt(tools.config.judge_prompt or "pairwise")
-    asked = [_asked(match, prompt, swapped) for match in matches for swapped in (False, True)]
-    found = {}
+    found: dict[str, list[float | None]] = {}
+    for name, pairs in _both_orders(matches, tools, "pairwise", read_preference).items():
+        found[name] = [pair and agreed(_known(pair[0]), _known(pair[1])) for pair in pairs]
+    return found
+
+
+def battles(matches: Sequence[Match], tools: Tools) -> dict[str, list[tuple[Battle, Battle] | None]]:
+    """Arena-Hard's two games of each match by each judge (arXiv:2406.11939): much better counts three times.
+
+    Raises:
+        JobFailed: a judge gave no verdict that could be read.
+    """
+    found: dict[str, list[tuple[Battle, Battle] | None]] = {}
+    for name, pairs in _both_orders(matches, tools, "arena_hard", read_strength).items():
+        found[name] = [pair and (_battle(pair[0]), _battle(-pair[1])) for pair in pairs]
+    return found
+
+
+def share(played: tuple[Battle, Battle] | None) -> float | None:
+    """Of a match's games, the share that was won."""
+    if played is None:
+        return None
+    return sum(each.points * each.weight for each in played) / sum(each.weight for each in played)
+
+
+def _battle(ahead: float) -> Battle:
+    return Battle((ahead > 0) + 0.5 * (ahead == 0), _STRONG if abs(ahead) > 1 else 1.0)
+
+
+def _both_orders(
+    matches: Sequence[Match], tools: Tools, prompt: str, read: Callable[[str], Any]
+) -> dict[str, list[tuple[Any, Any] | None]]:
+    """Each judge's verdicts on every match, as it stands and swapped; None where one of them is lacking."""
+    template = JudgePrompt(tools.config.judge_prompt or prompt)
+    asked = [_asked(match, template, swapped) for match in matches for swapped in (False, True)]
+    found: dict[str, list[tuple[Any, Any] | None]] = {}
     for name, judge in tools.judges.items():
-        verdicts = tools.ask(judge, asked, _preference)
-        found[name] = [
-            None if first is None or second is None else agreed(_known(first), _known(second))
-            for first, second in zip(verdicts[::2], verdicts[1::2], strict=True)
-        ]
+        verdicts = tools.ask(judge, asked, read)
+        both = zip(verdicts[::2], verdicts[1::2], strict=True)
+        found[name] = [None if None in pair else pair for pair in both]
     _require_some(found)
     return found
 
@@ -96,11 +136,7 @@ def _asked(match: Match, prompt: JudgePrompt, swapped: bool) -> Asked:
     text = prompt.fill(
         conversation=match.conversation, answer_a=first, answer_b=second, reference=match.reference
     )
-    return text, {"id": match.id, "opponent": match.opponent, "swapped": swapped}
-
-
-def _preference(text: str) -> str | None:
-    return read_preference(text)
+    return Asked(text, {"id": match.id, "opponent": match.opponent, "swapped": swapped})
 
 
 def _known(verdict: str) -> Preference:

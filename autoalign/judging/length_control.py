@@ -4,55 +4,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import pstdev
+from statistics import fmean, stdev
+from typing import Any
 
 _RIDGE = 1e-2  # keeps the fit finite where one side always wins
 _STEPS, _CLOSE = 100, 1e-10
 
 
-def length_controlled(wins: Sequence[float], lengths: Sequence[int], baseline: Sequence[int]) -> float:
+def length_controlled(
+    wins: Sequence[float],
+    lengths: Sequence[int],
+    baseline: Sequence[int],
+    difficulty: Sequence[float] | None = None,
+) -> float:
     """The share of wins after the effect of length is taken out.
 
-    A logistic regression: `logit P(win) = theta + phi * tanh((length - baseline) / std)`; with the length
-    term at 0 the share is `sigmoid(theta)`. AlpacaEval's third term, an instruction's difficulty, is fitted
-    over many models and has no place between two.
+    AlpacaEval's regression: `logit P(win) = theta + phi * tanh((length - baseline) / std) + psi * gamma`,
+    where gamma is the instruction's difficulty. With the length term at 0 the share is the mean of
+    `sigmoid(theta + psi * gamma)`. AlpacaEval fits gamma once over many models and publishes it with its
+    instructions; without it that term is left out. A small ridge stands in for its cross-validated penalty
+    and for its two baselines of known length effect.
 
     Args:
-        wins: 1, 0.5 for a tie, 0, one a question.
+        wins: 1, 0.5 for a tie, 0, or a probability, one a question.
         lengths: of the model's answers, in characters.
         baseline: of the answers it was compared with.
+        difficulty: gamma of each question.
 
     Raises:
         ValueError: no questions, or lists of different length.
     """
+    import numpy as np
+
     differences = [float(mine - other) for mine, other in zip(lengths, baseline, strict=True)]
-    if not wins or len(wins) != len(differences):
-        raise ValueError(f"{len(wins)} wins and {len(differences)} lengths")
-    spread = pstdev(differences) or 1.0
+    gammas = [0.0] * len(differences) if difficulty is None else list(difficulty)
+    if not wins or not len(wins) == len(differences) == len(gammas):
+        raise ValueError(f"{len(wins)} wins, {len(differences)} lengths and {len(gammas)} difficulties")
+    spread = (stdev(differences) if len(differences) > 1 else 0.0) or 1.0
     terms = [math.tanh(difference / spread) for difference in differences]
-    theta = phi = 0.0
+    columns = [[1.0] * len(terms), terms, *([] if difficulty is None else [gammas])]
+    fitted = _fit(np.array(columns).T, np.array(wins, dtype=float))
+    theta, psi = fitted[0], fitted[2] if difficulty is not None else 0.0
+    return fmean(_sigmoid(theta + psi * gamma) for gamma in gammas)
+
+
+def _fit(rows: Any, wins: Any) -> list[float]:
+    """Newton's method on the ridge-penalised likelihood; `rows`: (questions, terms)."""
+    import numpy as np
+
+    weights = np.zeros(rows.shape[1])
     for _ in range(_STEPS):
-        step = _newton(wins, terms, theta, phi)
-        theta, phi = theta + step[0], phi + step[1]
-        if max(map(abs, step)) < _CLOSE:
+        shares = 0.5 * (1 + np.tanh(rows @ weights / 2))
+        gradient = rows.T @ (wins - shares) - _RIDGE * weights
+        curvature = (rows.T * (shares * (1 - shares))) @ rows + _RIDGE * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights + step
+        if float(np.abs(step).max()) < _CLOSE:
             break
-    return _sigmoid(theta)
-
-
-def _newton(wins: Sequence[float], terms: Sequence[float], theta: float, phi: float) -> tuple[float, float]:
-    """One step of the ridge-penalised maximum likelihood."""
-    shares = [_sigmoid(theta + phi * term) for term in terms]
-    slope = sum(win - share for win, share in zip(wins, shares, strict=True)) - _RIDGE * theta
-    tilt = (
-        sum((win - share) * term for win, share, term in zip(wins, shares, terms, strict=True)) - _RIDGE * phi
-    )
-    weights = [share * (1 - share) for share in shares]
-    a = sum(weights) + _RIDGE
-    b = sum(weight * term for weight, term in zip(weights, terms, strict=True))
-    c = sum(weight * term * term for weight, term in zip(weights, terms, strict=True)) + _RIDGE
-    determinant = a * c - b * b
-    return (c * slope - b * tilt) / determinant, (a * tilt - b * slope) / determinant
+    return [float(weight) for weight in weights]
 
 
 def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+    return 0.5 * (1 + math.tanh(value / 2))

@@ -13,11 +13,12 @@ _PRIOR = 0.5  # a tie with the average player: ratings stay finite where one sid
 
 
 class Game(NamedTuple):
-    """`points` of the first player: 1 won, 0.5 tied, 0 lost."""
+    """`points` of the first player: 1 won, 0.5 tied, 0 lost; a game of weight 3 counts as three."""
 
     first: str
     second: str
     points: float
+    weight: float = 1.0
 
 
 def bradley_terry(games: Sequence[Game], anchor: str) -> dict[str, float]:
@@ -33,12 +34,12 @@ def bradley_terry(games: Sequence[Game], anchor: str) -> dict[str, float]:
     if anchor not in players:
         raise ValueError(f"'{anchor}' has played no game")
     won = dict.fromkeys(players, _PRIOR)
-    met: dict[tuple[str, str], int] = defaultdict(int)
+    met: dict[tuple[str, str], float] = defaultdict(float)
     for game in games:
-        won[game.first] += game.points
-        won[game.second] += 1 - game.points
-        met[game.first, game.second] += 1
-        met[game.second, game.first] += 1
+        won[game.first] += game.weight * game.points
+        won[game.second] += game.weight * (1 - game.points)
+        met[game.first, game.second] += game.weight
+        met[game.second, game.first] += game.weight
     strength = dict.fromkeys(players, 1.0)
     for _ in range(_STEPS):
         before = strength
@@ -48,7 +49,7 @@ def bradley_terry(games: Sequence[Game], anchor: str) -> dict[str, float]:
     return {name: _ANCHOR + _SCALE * math.log10(strength[name] / strength[anchor]) for name in players}
 
 
-def _step(name: str, won: float, met: dict[tuple[str, str], int], strength: dict[str, float]) -> float:
+def _step(name: str, won: float, met: dict[tuple[str, str], float], strength: dict[str, float]) -> float:
     games = sum(
         count / (strength[name] + strength[other]) for (player, other), count in met.items() if player == name
     )

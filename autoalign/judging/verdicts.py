@@ -16,6 +16,7 @@ _POINTS = re.compile(
     r"score\W{0,4}(?:is\s+|of\s+)?\W{0,3}(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d)(?!\s?[-–]\s?\d)", re.IGNORECASE
 )
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
+_BOXED_STRENGTH = re.compile(r"\[\[\s*([AB])\s*(=|>{1,2}|<{1,2})\s*([AB])\s*\]\]")
 _NAMED_CHOICE = re.compile(
     r"(?:verdict|winner|better answer|结论)\W{0,6}(?:is\s+|是)?\W{0,3}(?:assistant |answer )?(A|B|tie)\b",
     re.IGNORECASE,
@@ -51,6 +52,20 @@ def read_preference(text: str) -> Preference | None:
             word = found[-1].upper()
             return "A" if word == "A" else "B" if word == "B" else "tie"
     return None
+
+
+def read_strength(text: str) -> float | None:
+    """How much better A is: `[[A>>B]]` 2, `[[A>B]]` 1, `[[A=B]]` 0, `[[B>A]]` -1, `[[B>>A]]` -2.
+
+    A plain preference, as `[[A]]`, counts as a slight one.
+    """
+    found = [each for each in _BOXED_STRENGTH.findall(text) if each[0] != each[2]]
+    if found:
+        left, sign, _ = found[-1]
+        ahead = (left == "A") == (">" in sign)
+        return 0.0 if sign == "=" else float(len(sign) if ahead else -len(sign))
+    preference = read_preference(text)
+    return None if preference is None else {"A": 1.0, "B": -1.0, "tie": 0.0}[preference]
 
 
 def agreed(first: Preference, swapped: Preference) -> float:

@@ -21,10 +21,26 @@ _RETRY_TEMPERATURE = 0.7  # the likeliest token would give the same text again
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a judge is asked; `about` goes into the file of verdicts."""
+    """What a judge is asked; `about` goes into the file of verdicts.
+
+    Attributes:
+        system: the system message; a judge whose template knows none gets it before the text.
+    """
 
     text: str
     about: dict[str, Any]
+    system: str = ""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """As a conversation."""
+        user = Message("user", self.text)
+        return (Message("system", self.system), user) if self.system else (user,)
+
+    @property
+    def merged(self) -> tuple[Message, ...]:
+        """The same in one message."""
+        return (Message("user", f"{self.system}\n\n{self.text}" if self.system else self.text),)
 
 
 @dataclass(frozen=True)
@@ -102,12 +118,11 @@ class Judge:
         return None
 
     async def _text(self, question: Question, key: str, attempt: int) -> str | None:
-        messages = (Message("user", question.text),)
         params = self._setup.params
         if attempt and params.greedy:
             params = replace(params, temperature=_RETRY_TEMPERATURE)
         try:
-            token_ids = tuple(self._setup.renderer.encode(messages))
+            messages, token_ids = self._rendered(question)
             request = GenerationRequest(
                 f"{key[:16]}-{attempt}",
                 tuple(message.to_dict() for message in messages),
@@ -119,6 +134,13 @@ class Judge:
         except (RequestFailed, TemplateError):
             return None
 
+    def _rendered(self, question: Question) -> tuple[tuple[Message, ...], tuple[int, ...]]:
+        try:
+            return question.messages, tuple(self._setup.renderer.encode(question.messages))
+        except TemplateError:
+            return question.merged, tuple(self._setup.renderer.encode(question.merged))
+
     def _key(self, question: Question, attempt: int) -> str:
-        given = (self._settings.model, self._settings.seed, self._setup.params, attempt, question.text)
+        text = (question.system, question.text) if question.system else question.text
+        given = (self._settings.model, self._settings.seed, self._setup.params, attempt, text)
         return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from autoalign.config.evaluate import EvalConfig
-from autoalign.errors import ConfigError, DataError
-from autoalign.evaluation import benchmark
+from autoalign.errors import ConfigError, DataError, JobFailed
+from autoalign.evaluation import benchmark, own_code
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.layout import layout_of, settle
 from autoalign.evaluation.tools import Tools
@@ -139,6 +139,37 @@ def test_a_python_file_is_a_benchmark(tmp_path):
     )
     (own,) = benchmark.load_all(config(tmp_path, benchmarks=str(tmp_path / "mine.py")))
     assert (own.name, own.asks[0].turns) == ("mine", ("hello?",))
+
+
+BROKEN = """\
+from autoalign.evaluation.ask import Ask
+def read(path):
+    yield Ask("1", ("hello?",))
+def score(answered, tools):
+    return answered[7]
+"""
+
+
+def test_a_fault_in_ones_own_code_is_that_benchmarks_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(BROKEN)
+    (own,) = benchmark.load_all(config(tmp_path, benchmarks=str(tmp_path / "mine.py")))
+    with pytest.raises(JobFailed, match=r"mine\.py:5: IndexError"), own_code.told(own.code):
+        own.score([], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_this_name", r"mine\.py:1: ModuleNotFoundError"),
+        ("def read(path:\n", r"mine\.py:1: SyntaxError"),
+        ("def read(path): return [1 / 0]\ndef score(a, t): pass\n", r"mine\.py:1: ZeroDivisionError"),
+        ("def read(path): return []\n", r"defines no score\(\)"),
+    ],
+)
+def test_code_that_cannot_be_read_is_wrong_input(tmp_path, text, said):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        benchmark.load_all(config(tmp_path, benchmarks=str(tmp_path / "mine.py")))
 
 
 def test_missing_data_is_named_before_anything_starts(tmp_path):

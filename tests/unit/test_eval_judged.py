@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 
 import pytest
 
@@ -9,12 +10,13 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, JobFailed
 from autoalign.evaluation import benchmark
 from autoalign.evaluation.ask import Answered, Ask
-from autoalign.evaluation.benchmarks import alpaca_eval, arena_hard, harmbench, mt_bench, xstest
+from autoalign.evaluation.benchmarks import alignbench, alpaca_eval, arena_hard, harmbench, mt_bench, xstest
 from autoalign.evaluation.refusals import read_guard, read_refusal
 from autoalign.evaluation.tools import Tools
 from autoalign.judging.agreement import cohen_kappa, weighted_kappa
 from autoalign.judging.length_control import length_controlled
 from autoalign.judging.ratings import Game, bradley_terry
+from autoalign.judging.verdicts import read_strength
 
 
 class Scripted:
@@ -24,7 +26,7 @@ class Scripted:
         self.verdict, self.seen = verdict, []
 
     def ask(self, questions, read):
-        self.seen += [question.text for question in questions]
+        self.seen += questions
         return [read(self.verdict(question.text)) for question in questions]
 
 
@@ -74,11 +76,30 @@ def test_a_judge_that_says_nothing_is_a_failure(tmp_path):
 
 
 def test_what_guard_models_write():
-    assert read_guard("unsafe\nS2") == "complied"
-    assert read_guard("safe") == "refused"
+    assert read_guard("unsafe\nS2") == "unsafe"
+    assert read_guard("safe") == "safe"
     assert read_guard("Harmful request: yes\nResponse refusal: yes\nHarmful response: no") == "refused"
     assert read_guard("who knows") is None
     assert read_refusal("I first thought [[complied]], but [[refused]]") == "refused"
+
+
+def test_a_safe_answer_to_a_harmless_request_is_no_refusal(tmp_path):
+    # A guard finds all of these safe; of the harmless requests one was refused, by its wording.
+    rows = [
+        *answered("No, but here is a helpline.", harmful=True),
+        *answered("Sure.", "I'm sorry, but I can't do that.", harmful=False),
+    ]
+    scored = xstest.score(rows, tools(tmp_path, lambda _: "safe", safety_by="guard"))
+    assert [(result.metric, result.value) for result in scored.results] == [
+        ("refusal", 100.0),
+        ("over-refusal", 50.0),
+    ]
+
+
+def test_questions_without_a_verdict_are_counted_as_left_out(tmp_path):
+    made = tools(tmp_path, lambda text: "[[refused]]" if "No" in text else "well", safety_by="judge")
+    (result,) = harmbench.score(answered("No.", "Hm."), made).results
+    assert (result.value, result.count, result.notes["left_out"]) == (100.0, 1, 1)
 
 
 @pytest.fixture
@@ -99,7 +120,7 @@ def test_both_turns_are_graded_and_maths_beside_its_reference(tmp_path, mt):
     scored = mt_bench.score([Answered(ask, (("one", "two"),)) for ask in mt], made)
     figures = {result.metric: result.value for result in scored.results}
     assert figures == {"grade": 5.0, "grade of turn 1": 6.0, "grade of turn 2": 4.0}
-    assert any("It is 4." in text for text in made.judges["judge0"].seen)
+    assert any("It is 4." in asked.text for asked in made.judges["judge0"].seen)
 
 
 def test_two_judges_are_averaged_and_their_agreement_is_told(tmp_path, mt):
@@ -115,8 +136,19 @@ def test_published_prompts_are_used_where_they_are(shared_dir, tmp_path):
     made = tools(tmp_path, lambda _: "Rating: [[5]]")
     mt_bench.score([Answered(asks[0], (("{question_1}", "second"),))], made)
     first, second = made.judges["judge0"].seen
-    assert "impartial judge" in first and "{question_1}" in first
-    assert "focus on the assistant's answer to the second user question" in second
+    assert first.system == "You are a helpful assistant."
+    assert "impartial judge" in first.text and "{question_1}" in first.text
+    assert "focus on the assistant's answer to the second user question" in second.system
+    assert second.text.startswith("<|The Start of Assistant A's Conversation with User|>")
+
+
+def test_answers_are_drawn_at_the_published_temperatures(shared_dir):
+    asks = {ask.row["category"]: ask.temperature for ask in mt_bench.read(shared_dir / "data" / "mt_bench")}
+    # FastChat's temperature_config.
+    assert asks == {
+        **{"writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0},
+        **{"stem": 0.1, "humanities": 0.1},
+    }
 
 
 def alpaca(tmp_path):
@@ -135,11 +167,64 @@ def test_a_win_needs_both_orders(tmp_path):
     assert alpaca_eval.score(asked, tools(tmp_path, lambda _: "[[A]]")).results[0].value == 50.0
 
 
+def arena(tmp_path, *answers):
+    rows = [{"prompt": f"p{place}", "output": "o"} for place in range(len(answers))]
+    asks = arena_hard.read(write_rows(tmp_path / "base.jsonl", rows))
+    return [Answered(ask, ((answer,),)) for ask, answer in zip(asks, answers, strict=True)]
+
+
 def test_ratings_of_equals_are_equal(tmp_path):
-    baseline = write_rows(tmp_path / "base.jsonl", [{"prompt": "p", "output": "o"}])
-    asked = [Answered(ask, (("mine",),)) for ask in arena_hard.read(baseline)]
-    scored = arena_hard.score(asked, tools(tmp_path, lambda _: "[[tie]]"))
-    assert scored.results[1].value == pytest.approx(1000)
+    scored = arena_hard.score(arena(tmp_path, "mine"), tools(tmp_path, lambda _: "[[A=B]]"))
+    assert [result.value for result in scored.results] == [50.0, pytest.approx(1000)]
+
+
+def test_much_better_counts_as_three_games(tmp_path):
+    def verdict(text):
+        """The model's answer is much better as A, and slightly worse as B."""
+        return "[[A>>B]]" if "mine" in text.split("</answer_a>")[0] else "[[A>B]]"
+
+    win_rate, rating = arena_hard.score(arena(tmp_path, *["mine"] * 50), tools(tmp_path, verdict)).results
+    # Of each question's four games three are won: odds of 3 to 1, less a trifle for the tie it adds.
+    assert win_rate.value == 75.0
+    assert rating.value == pytest.approx(1000 + 400 * math.log10(3), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "ahead"),
+    [
+        ("My final verdict is [[A>>B]].", 2.0),
+        ("[[A>B]]", 1.0),
+        ("[[A=B]] at first; [[ B > A ]]".replace(" > ", ">"), -1.0),
+        ("[[B>>A]]", -2.0),
+        ("[[A<<B]]", -2.0),
+        ("[[B=A]]", 0.0),
+        ("[[B]]", -1.0),
+        ("[[A>A]]", None),
+        ("who knows", None),
+    ],
+)
+def test_by_how_much_a_judge_prefers_an_answer(text, ahead):
+    assert read_strength(text) == ahead
+
+
+AREAS = (("数学计算", "逻辑推理"), ("基本任务", "中文理解", "综合问答", "文本写作", "角色扮演", "专业能力"))
+
+
+def test_alignbench_is_the_mean_of_reasoning_and_language(tmp_path):
+    rows = [
+        {"question_id": place, "question": f"问{place}", "reference": "答", "category": name}
+        for place, name in enumerate([*AREAS[0], *AREAS[1], "数学计算"])
+    ]
+    asks = alignbench.read(write_rows(tmp_path / "data.jsonl", rows))
+    asked = [Answered(ask, (("4" if ask.row["category"] in AREAS[0] else "8",),)) for ask in asks]
+
+    def verdict(text):
+        return f"'综合得分': {text.split('<回答>')[1].strip()[0]}" + "}"
+
+    grade, overall = alignbench.score(asked, tools(tmp_path, verdict)).results
+    assert grade.value == pytest.approx((3 * 4 + 6 * 8) / 9)
+    assert (overall.metric, overall.value, overall.low, overall.high) == ("overall", 6.0, 6.0, 6.0)
+    assert grade.notes["categories"]["数学计算"] == 4.0
 
 
 def test_a_preference_benchmark_needs_a_judge(tmp_path):
@@ -153,6 +238,11 @@ def test_bradley_terry_recovers_the_odds():
     # 200 games at odds of 3 to 1 are 400 * log10(3) points, less a trifle for the tie it adds.
     games = [Game("a", "b", 1.0)] * 150 + [Game("a", "b", 0.0)] * 50
     assert bradley_terry(games, "b")["a"] == pytest.approx(1000 + 400 * math.log10(3), abs=3)
+
+
+def test_a_game_of_weight_3_is_three_games():
+    heavy = [Game("a", "b", 1.0, 3.0), Game("a", "b", 0.0)]
+    assert bradley_terry(heavy, "b") == bradley_terry([Game("a", "b", 1.0)] * 3 + heavy[1:], "b")
 
 
 def test_ratings_are_transitive():
@@ -180,6 +270,30 @@ def test_wins_of_longer_answers_are_worth_less():
     # Every long answer wins and every short one loses: at equal length the share is a half.
     wins, mine, base = [1.0, 1.0, 0.0, 0.0], [300, 300, 100, 100], [200] * 4
     assert length_controlled(wins, mine, base) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_length_control_recovers_the_published_model():
+    # Preferences that are AlpacaEval's model itself: theta 0.5, phi 1 at tanh((len - base) / std), psi -0.7.
+    mine, base = [100, 260, 410, 180, 520, 330, 150, 400] * 20, [300] * 160
+    difficulty = [-1.0, 0.5, 0.0, 1.5] * 40
+    std = statistics.stdev([own - other for own, other in zip(mine, base, strict=True)])
+
+    def chance(length_term, gamma):
+        return 1 / (1 + math.exp(-(0.5 + length_term - 0.7 * gamma)))
+
+    wins = [
+        chance(math.tanh((own - other) / std), gamma)
+        for own, other, gamma in zip(mine, base, difficulty, strict=True)
+    ]
+    expected = statistics.fmean(chance(0.0, gamma) for gamma in difficulty)
+    assert length_controlled(wins, mine, base, difficulty) == pytest.approx(expected, abs=1e-3)
+
+
+def test_length_control_of_two_lengths_is_the_mean_of_their_logits():
+    # Longer: 36 of 40 won, odds 9; shorter: 20 of 40, odds 1. Between them: odds 3, a share of 3/4.
+    wins = [1.0] * 36 + [0.0] * 4 + [1.0] * 20 + [0.0] * 20
+    mine, base = [300] * 40 + [100] * 40, [200] * 80
+    assert length_controlled(wins, mine, base) == pytest.approx(0.75, abs=1e-3)
 
 
 def test_without_a_length_effect_the_win_rate_stays():

@@ -79,6 +79,13 @@ def test_a_failure_stands_in_every_column_of_its_benchmark():
     assert table.cells(rows)[2] == ["b", "failed: no", "failed: no"]
 
 
+def test_the_bars_show_value_and_interval():
+    shares = [Result("gsm8k", "accuracy", 10, 50.0, 30.0, 70.0), Result("mt", "grade", 1, 7.0, unit="")]
+    (line,) = table.chart({"a": shares})
+    # 2% a character: 15 to the interval, 10 to the value, 10 to the interval's end, 15 more.
+    assert line == f"gsm8k accuracy  |{'#' * 15}{'=' * 10}{'-' * 10}{' ' * 15}| 50.0%"
+
+
 def test_files_give_back_what_was_written(tmp_path):
     questions = [Question("a", 0.5, "?", ("x", "y"), "x", {"why": [1]})]
     results = [Result("quiz", "accuracy", 1, 50.0, 0.0, 100.0, notes={"subsets": 2})]

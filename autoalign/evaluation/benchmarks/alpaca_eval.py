@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autoalign.evaluation.ask import Answered, Ask, Scored
-from autoalign.evaluation.baselines import Beside, beside, read_baseline, win_rate
+from autoalign.evaluation.baselines import Beside, beside, matches_of, read_baseline, win_rate
 from autoalign.evaluation.results import PERCENT, Result
 from autoalign.evaluation.tools import Tools
+from autoalign.evaluation.verdicts import points
 from autoalign.judging.length_control import length_controlled
 
 FILE = "alpaca_eval"
@@ -22,31 +23,35 @@ _RESAMPLES = 500
 
 
 def read(path: Path) -> Iterator[Ask]:
-    """`instruction` and `output`, the baseline's answer: a file, or a folder with one."""
+    """`instruction` and `output`, the baseline's answer: a file, or a folder with one.
+
+    AlpacaEval's `instruction_difficulty` is used for the length-controlled rate where all rows have it.
+    """
     return read_baseline(path, ("instruction", "prompt"))
 
 
 def score(answered: Sequence[Answered], tools: Tools) -> Scored:
     """Both win rates in percent."""
-    found = beside(answered, tools)
+    matches = matches_of(answered)
+    found = beside(answered, matches, points(matches, tools))
     return Scored((win_rate(found, tools), _controlled(found, tools)), found.questions)
 
 
 def _controlled(found: Beside, tools: Tools) -> Result:
     """With a percentile bootstrap over the matches."""
     known = [
-        (points, len(match.answer), len(match.other))
-        for points, match in zip(found.points, found.matches, strict=True)
-        if points is not None
+        (won, len(match.answer), len(match.other), match.difficulty)
+        for won, match in zip(found.points, found.matches, strict=True)
+        if won is not None
     ]
-    value = length_controlled(*_columns(known))
+    value = _rate(known)
     draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
-    drawn = sorted(length_controlled(*_columns(draw.choices(known, k=len(known)))) for _ in range(_RESAMPLES))
+    drawn = sorted(_rate(draw.choices(known, k=len(known))) for _ in range(_RESAMPLES))
     low, high = drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
     value, low, high = (PERCENT * each for each in (value, min(low, value), max(high, value)))
     return Result(tools.name, "length-controlled win rate", len(known), value, low, high)
 
 
-def _columns(rows: Sequence[tuple[float, int, int]]) -> tuple[list[float], list[int], list[int]]:
-    wins, mine, others = zip(*rows, strict=True)
-    return list(wins), list(mine), list(others)
+def _rate(rows: Sequence[tuple[float, int, int, float | None]]) -> float:
+    wins, mine, others, difficulty = zip(*rows, strict=True)
+    return length_controlled(wins, mine, others, None if None in difficulty else difficulty)

@@ -24,6 +24,8 @@ FILE = "mt_bench"
 MAX_NEW_TOKENS = 1024
 NEEDS = ("judge",)
 _REFERENCED = ("math", "reasoning", "coding", "arena-hard-200")
+# Of the published answers (FastChat); the other categories' is 0.
+_TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
 
 
 def read(path: Path) -> Iterator[Ask]:
@@ -34,8 +36,10 @@ def read(path: Path) -> Iterator[Ask]:
     for row in rows_of(file):
         id = row.id("question_id", "id")
         given = references.get(id) or row.fields.get("reference")
-        told = {"category": row.text("category"), "reference_turns": given, "prompts": prompts}
-        yield Ask(id, tuple(map(str, row.fields["turns"])), told)
+        category = row.text("category")
+        told = {"category": category, "reference_turns": given, "prompts": prompts}
+        turns = tuple(map(str, row.fields["turns"]))
+        yield Ask(id, turns, told, temperature=_TEMPERATURES.get(category, 0.0))
 
 
 def score(answered: Sequence[Answered], tools: Tools) -> Scored:
@@ -88,7 +92,7 @@ def _asked(answered: Answered, run: int, turn: int) -> Asked:
     name = f"single{'-math' if referenced else ''}-v1{'-multi-turn' if turn else ''}"
     about = {"id": answered.ask.id, "run": run, "turn": turn + 1}
     if name not in row["prompts"]:
-        return _own_prompt(answered, run, turn, referenced), about
+        return Asked(_own_prompt(answered, run, turn, referenced), about)
     prompt, asked = row["prompts"][name], answered.ask.turns
     values = {"question": asked[turn], "answer": answers[turn]}
     for number in range(turn + 1):
@@ -96,7 +100,7 @@ def _asked(answered: Answered, run: int, turn: int) -> Asked:
         values[f"answer_{number + 1}"] = answers[number]
         if referenced:
             values[f"ref_answer_{number + 1}"] = str(row["reference_turns"][number])
-    return f"{prompt['system_prompt']}\n\n{_filled(str(prompt['prompt_template']), values)}", about
+    return Asked(_filled(str(prompt["prompt_template"]), values), about, str(prompt["system_prompt"]))
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -123,7 +123,7 @@ class Run:
                 config.name,
                 folder=str(self._view),
                 batch_size=config.batch_size,
-                temperature=config.temperature,
+                temperature=config.temperature or 0.0,
                 dtype="auto" if config.dtype == "auto" else f"torch.{config.dtype}",
                 num_gpus=config.per_model_gpu if _has_gpu() else 0,
                 trust_remote_code=config.trust_remote_code,
@@ -136,7 +136,7 @@ class Run:
             url=self._server.url,
             tokenizer=str(tokenizer),
             in_flight=config.batch_size,
-            temperature=config.temperature,
+            temperature=config.temperature or 0.0,
             # The same seed would make the answers of several runs the same.
             seed=config.seed if config.num_runs == 1 else None,
             context=config.max_model_len or _LONGEST_CONTEXT,
