@@ -5,7 +5,7 @@ CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
 
-.PHONY: help setup setup-eval model demo demo-align serve test chaos check lint format bench bench-train bench-serve bench-sample bench-scale clean fuzz
+.PHONY: help setup setup-eval model demo demo-align serve test chaos check lint format bench bench-train bench-serve bench-sample bench-scale bench-align clean fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench-train: model ## training next to TRL: tables into docs/benchmarks.md (BENC
 
 bench-sample: model ## sampling next to vLLM alone and ray.data.llm: a table into docs/benchmarks.md
 	@$(PYTHON_BIN) -m benchmarks.sample $(SAMPLE_ARGS)
+
+bench-align: model ## what automatic alignment changes on the demo model, three seeds: a table into docs/benchmarks.md
+	@$(PYTHON_BIN) -m benchmarks.align $(ALIGN_ARGS)
 
 bench-scale: setup ## the sampling pipeline with a million rows and 8 replicas: tables into docs/scale.md
 	@$(PYTHON_BIN) -m benchmarks.scale $(SCALE_ARGS)
