@@ -5,6 +5,9 @@ rounds in all) every agent is shown the others' last answers and answers again. 
 round's final answers is what the debate found; the first agent's text that comes to it is fine-tuned on
 (as in arXiv:2501.05707). Questions without a majority of more than half are dropped. An agent whose
 answer fails leaves the debate, which ends where fewer than two are left.
+
+3 agents, 2 rounds, and that every agent keeps its whole conversation, are those of the authors' code
+(composable-models/llm_multiagent_debate, gsm/gen_gsm.py). It draws at its API's own temperature; 0.7 is ours.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 each question (30; temperature 0.8), right ones and wrong ones told apart by their final answer, and up
 to `pairs` pairs (10) of a right and a wrong one. Questions with right answers alone, or wrong ones
 alone, make no pair. The loss is DPO's plus the chosen answer's NLL with weight 1 (eq. 1): without it
-the likelihood of chosen answers falls.
+the likelihood of chosen answers falls. From the third round on the paper draws at 1.3, so that there are
+wrong answers left: `round_options: [{}, {}, {temperature: 1.3}, ...]`.
 
 `source: judge` and `source: reward` are for everything that has no right answer: the best-scored answer
 against the worst (arXiv:2312.16682; arXiv:2401.10020), by a judge's 0 to 5 points or by a reward model.

@@ -4,6 +4,11 @@ The model answers each training question `samples` times (100; temperature 0.7).
 result, or with a calculation in them that is wrong, are dropped. Of those left, one is kept for each
 distinct list of equations: other ways to the answer are worth having, other wordings are not. The kept
 answers and the human ones (`with_originals`) are what the base model is fine-tuned on.
+
+100 and 0.7 are those of the authors' code (OFA-Sys/gsm8k-ScRel) too. It keeps, of answers with the same
+equations, the one whose text is farthest from the others, and looks at equations in `<<...>>` alone; here
+the first one is kept, and equations are found in plain text as well. `samples: 0` is plain fine-tuning on
+the human answers, which is what RFT is to be measured against.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from autoalign.algorithms._drawing import Drawing, Drawn, draw
 from autoalign.algorithms._equations import equations, holds
 from autoalign.algorithms._job import Job, Prompt, Verify
 from autoalign.algorithms._made import Dropped, Example, Made
+from autoalign.errors import ConfigError
 from autoalign.records import Message
 
 MAKES = "examples"
@@ -30,6 +36,13 @@ class Options:
     samples: int = 100
     temperature: float = 0.7
     with_originals: bool = True
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or not (self.samples or self.with_originals):
+            raise ConfigError(
+                f"samples is {self.samples}; expected 1 or more, or 0 for the human answers alone "
+                "(with_originals: true)"
+            )
 
 
 def run(job: Job, options: Options) -> Iterator[Made]:

@@ -7,7 +7,9 @@ the two apart. The main player is then trained with the logistic loss, which is 
 as the reference (eq. 4.7), and is the opponent of the next round.
 
 Defaults after section 6.1: lambda = 0.1, and from the second round on the pairs of the round before are
-added to the new ones (`carry_rounds: 1` in the recipe).
+added to the new ones (`carry_rounds: 1` in the recipe). The opponent draws from its own distribution
+(temperature 1, top_p 1), at most 256 tokens, in the authors' code (uclaml/SPIN, generate_vllm.py); how long
+answers may be is `max_new_tokens` here.
 """
 
 from __future__ import annotations

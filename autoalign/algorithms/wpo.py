@@ -3,7 +3,9 @@
 To the `samples` answers of the policy (5; temperature 0.7) come the answers that the data holds, which
 are off-policy. All are scored by one judge or reward model; the best is chosen and the worst rejected.
 What is off-policy then counts less: the loss `wpo` weighs each pair by the likelihood of both its
-answers under the policy, so that training comes nearer to on-policy RL.
+answers under the policy, so that training comes nearer to on-policy RL. `beta` is 0.01, as in both of the
+authors' training configs (wzhouad/WPO); they take the scores from GPT-4, here a judge or a reward model
+gives them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from autoalign.algorithms._scoring import values
 from autoalign.errors import ConfigError
 
 MAKES = "pairs"
-TRAINING = {"loss_type": ["wpo"], "beta": 0.1}
+TRAINING = {"loss_type": ["wpo"], "beta": 0.01}
 REASON = "chosen has the highest score of the policy's and the data's answers, rejected the lowest"
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from autoalign import algorithms
 from autoalign.algorithms import Ask, Pair, Reply
 from autoalign.algorithms._elo import Battle, Weights, place_weights, ratings
 from autoalign.errors import ConfigError
@@ -200,6 +201,11 @@ def test_wpo_ranks_the_datas_answers_with_the_policys() -> None:
     assert isinstance(pair, Pair)
     assert (pair.chosen, pair.rejected) == ("Because of that.", "Hm.")
     assert (pair.facts["chosen_id"], pair.facts["rejected_id"]) == ("p/given-answer", "p/answer-1")
+
+
+def test_wpo_trains_with_the_beta_of_the_authors_configs() -> None:
+    """wzhouad/WPO, training_configs/llama3_instruct.yaml and mistral-base.yaml: beta 0.01."""
+    assert algorithms.build("wpo").training == {"loss_type": ["wpo"], "beta": 0.01}
 
 
 # Iterative DPO (arXiv:2404.19733 with a verifier).

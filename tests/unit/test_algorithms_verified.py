@@ -43,6 +43,17 @@ def test_rft_keeps_one_answer_for_each_way_to_the_right_result() -> None:
     ]  # fmt: skip
 
 
+def test_rft_without_samples_is_fine_tuning_on_the_human_answers() -> None:
+    made, models = make("rft", by_key({}), [SUM], {"samples": 0}, verify=right)
+    assert answers(made) == ["3+4=7, 7*2=14, so 14"]
+    assert models.asks == [] and rules(made) == []
+
+
+def test_rft_with_neither_samples_nor_human_answers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="samples is 0; expected 1 or more"):
+        algorithms.build("rft", samples=0, with_originals=False)
+
+
 def test_rft_starts_every_round_from_the_first_model() -> None:
     assert algorithms.build("rft").starts_from == "base"
     assert algorithms.build("spin").starts_from == "policy"
