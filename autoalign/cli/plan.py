@@ -40,7 +40,12 @@ def plan(args: Sequence[str]) -> int:
 
     from autoalign.training.plan import make_plan, require_room
 
-    made = make_plan(config, tokens_per_second=own.tokens_per_second, gpu_memory_gib=own.gpu_memory_gib)
+    made = make_plan(
+        config,
+        tokens_per_second=own.tokens_per_second,
+        gpu_memory_gib=own.gpu_memory_gib,
+        gpu_tflops=own.gpu_tflops,
+    )
     _show(job, config, made)
     require_room(made)
     return 0
@@ -61,7 +66,7 @@ def _parser() -> Parser:
         "--tokens-per-second",
         type=_positive,
         metavar="X",
-        help="speed over all workers (default: as in OUTPUT_DIR/metrics.jsonl)",
+        help="speed over all workers (default: as in OUTPUT_DIR/metrics.jsonl, else an estimate)",
     )
     parser.add_argument(
         "--gpu_memory_gib",
@@ -69,6 +74,13 @@ def _parser() -> Parser:
         type=_positive,
         metavar="X",
         help="plan for GPUs of this size (default: for this machine's CPU)",
+    )
+    parser.add_argument(
+        "--gpu_tflops",
+        "--gpu-tflops",
+        type=_positive,
+        metavar="X",
+        help="what each multiplies at best (bf16, dense: A100 312, H100 989): the time is estimated from it",
     )
     return parser
 
@@ -171,11 +183,12 @@ def _time_lines(config: TrainConfig, made: Plan) -> Iterator[Line]:
     yield Line("tokens to train on", str(made.tokens), "padding apart")
     if made.seconds is None:
         note = (
-            f"give --tokens_per_second X, or the output_dir of an earlier run ({config.output_dir} has none)"
+            "give --gpu_tflops X or --tokens_per_second X, or the output_dir of an earlier run "
+            f"({config.output_dir} has none)"
         )
         yield Line("time", "unknown", note)
         return
-    note = f"at {made.tokens_per_second:.0f} tokens/s, from {made.speed_from}"
+    note = f"at {made.tokens_per_second:.0f} tokens/s, {made.speed_from}"
     yield Line("time", _duration(made.seconds), note)
 
 
@@ -184,4 +197,6 @@ def _gib(count: int) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 6:
+        return f"{seconds:.1f} s"
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

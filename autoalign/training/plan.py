@@ -18,11 +18,12 @@ from autoalign import model_folder
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
-from autoalign.training import space
+from autoalign.training import space, speed
 from autoalign.training.footprint import Footprint, MicroBatch, footprint, read_architecture
 from autoalign.training.memory import free_memory
 from autoalign.training.metrics import METRICS_NAME, read_metrics
 from autoalign.training.order import DataOrder
+from autoalign.training.speed import Speed
 from autoalign.training.tokens import RowTable, TokenCounts
 
 GIB = 2**30
@@ -75,13 +76,18 @@ class Plan:
 
 
 def make_plan(
-    config: TrainConfig, *, tokens_per_second: float | None = None, gpu_memory_gib: float | None = None
+    config: TrainConfig,
+    *,
+    tokens_per_second: float | None = None,
+    gpu_memory_gib: float | None = None,
+    gpu_tflops: float | None = None,
 ) -> Plan:
     """Plan the job; nothing is written but the cache of tokenised rows.
 
     Args:
-        tokens_per_second: over all workers; None: as in an earlier run in output_dir.
+        tokens_per_second: over all workers; None: as in an earlier run in output_dir, else an estimate.
         gpu_memory_gib: of each GPU; None: workers run on this machine's CPU.
+        gpu_tflops: what each GPU multiplies at best, in the job's number type: to estimate the speed from.
 
     Raises:
         InputError: the config, the model, the data or the template are wrong.
@@ -101,11 +107,18 @@ def make_plan(
     order = data_order(config, examples, workers, is_padding_free(config, str(folder)))
     steps = total_steps(config, order)
     walk = _walk(config, str(folder), order, table, steps)
-    speed, source = _speed(config, tokens_per_second)
+    sizes = read_architecture(folder)
+    known = _known_speed(config, tokens_per_second)
+    if known.tokens_per_second is None:
+        share = table.counts.supervised_tokens / max(1, table.counts.tokens)
+        if gpu_tflops is not None:
+            known = speed.on_gpus(sizes, config, share, gpu_tflops, workers)
+        elif gpu_memory_gib is None:
+            known = speed.on_this_cpu(sizes, config, share)
     memory_of = partial(
         footprint,
         shapes=space.weight_shapes(folder),
-        sizes=read_architecture(folder),
+        sizes=sizes,
         batch=walk.largest,
         workers=workers,
         libraries=CUDA_CONTEXT if gpu_memory_gib else LIBRARIES,
@@ -127,8 +140,8 @@ def make_plan(
         steps=steps,
         steps_per_epoch=order.steps_per_epoch,
         epoch_tokens=walk.tokens,
-        tokens_per_second=speed,
-        speed_from=source,
+        tokens_per_second=known.tokens_per_second,
+        speed_from=known.source,
     )
 
 
@@ -220,13 +233,13 @@ def _keeps_reference(config: TrainConfig) -> bool:
     return reference.is_kept(config)
 
 
-def _speed(config: TrainConfig, given: float | None) -> tuple[float | None, str]:
+def _known_speed(config: TrainConfig, given: float | None) -> Speed:
     if given is not None:
-        return given, "--tokens_per_second"
+        return Speed(given, "from --tokens_per_second")
     path = Path(config.output_dir).expanduser() / METRICS_NAME
     measured = [row["tokens_per_second"] for row in read_metrics(path) if row.get("tokens_per_second")]
     # The first step warms the caches up.
-    return (statistics.median(measured[1:] or measured), str(path)) if measured else (None, "")
+    return Speed(statistics.median(measured[1:] or measured), f"from {path}") if measured else Speed(None, "")
 
 
 def _room(config: TrainConfig, gpu_memory_gib: float | None) -> Room:

@@ -171,9 +171,16 @@ def test_an_earlier_run_gives_the_speed(job: list[str], tmp_path: Path, capsys: 
     assert "at 20 tokens/s, from" in capsys.readouterr().out
 
 
-def test_without_a_speed_it_says_what_to_give(job: list[str], capsys: pytest.CaptureFixture[str]):
+def test_without_a_speed_it_estimates_this_cpus(job: list[str], capsys: pytest.CaptureFixture[str]):
     assert main(job) == 0
-    assert "give --tokens_per_second X" in capsys.readouterr().out
+    assert "tokens/s, estimated: 60% of the " in capsys.readouterr().out
+
+
+def test_of_a_gpu_it_says_what_to_give(job: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([*job, "--gpu_memory_gib", "80"]) == 0
+    assert "give --gpu_tflops X or --tokens_per_second X" in capsys.readouterr().out
+    assert main([*job, "--gpu_memory_gib", "80", "--gpu_tflops", "312"]) == 0
+    assert "tokens/s, estimated: 40% of 1 x 312 TFLOP/s" in capsys.readouterr().out
 
 
 def test_what_cannot_fit_is_refused(job: list[str], capsys: pytest.CaptureFixture[str]):

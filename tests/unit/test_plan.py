@@ -11,6 +11,7 @@ import pytest
 
 from autoalign.cli.main import main
 from autoalign.cli.plan import _job_of
+from autoalign.config.dpo import DPOConfig
 from autoalign.config.sft import SFTConfig
 from autoalign.errors import ConfigError, ModelError
 from autoalign.training.footprint import (
@@ -23,6 +24,7 @@ from autoalign.training.footprint import (
     logit_bytes,
     read_architecture,
 )
+from autoalign.training.speed import on_gpus, token_flops
 
 SIZES = Architecture(
     layers=3, hidden=64, intermediate=160, heads=8, kv_heads=2, head_dim=8, vocab=100
@@ -115,6 +117,35 @@ def test_an_architecture_without_lean_modules_keeps_more():
     # a norm's input in float32 and its unit output; silu's output; the norms' and the product's
     norm = (4 + 2 - 2) * 64
     assert more == 10 * (SIZES.layers * (2 * norm + 2 * 160 + 2 * (128 + 160)) + norm)
+
+
+BODY = 3 * (64 * 64 + 2 * 64 * 16 + 64 * 64 + 2 * 64 * 160 + 160 * 64)  # q; k and v; o; gate and up; down
+HEAD = 100 * 64 / 2  # half of the tokens are supervised
+
+
+@pytest.mark.parametrize(
+    ("values", "flops"),
+    [
+        ({}, 6 * (BODY + HEAD)),
+        ({"use_lora": True}, 4 * (BODY + HEAD)),
+        ({"gradient_checkpointing": True}, 8 * BODY + 6 * HEAD),
+        ({"gradient_checkpointing": True, "gradient_checkpointing_every": 2}, 7 * BODY + 6 * HEAD),
+    ],
+)
+def test_operations_of_a_token(values: dict[str, Any], flops: float):
+    assert token_flops(SIZES, config(**values), 0.5) == flops
+
+
+def test_a_reference_runs_forward_once_for_all_epochs_or_in_each():
+    common = {"model_name_or_path": "m", "data_path": ["d"], "output_dir": "o", "num_train_epochs": 2}
+    cached, kept = (DPOConfig(**common, precompute_ref_log_probs=value) for value in (True, False))
+    assert token_flops(SIZES, cached, 0.5) == 7 * (BODY + HEAD)
+    assert token_flops(SIZES, kept, 0.5) == 8 * (BODY + HEAD)
+
+
+def test_gpus_reach_two_fifths_of_what_they_multiply_at_best():
+    found = on_gpus(SIZES, config(), 0.5, tflops=100, workers=8)
+    assert found.tokens_per_second == pytest.approx(0.4 * 8e14 / (6 * (BODY + HEAD)))
 
 
 def test_bf16_takes_18_bytes_a_weight_at_the_update():
