@@ -47,6 +47,39 @@ class Overlap:
         return None
 
 
+class RunsOfWords:
+    """The word n-grams of many texts, and which of them each belongs to.
+
+    Args:
+        n: words; shorter texts count as in `Overlap`.
+        most: a run that more texts than this have is nobody's.
+    """
+
+    def __init__(self, n: int = 13, most: int = 10) -> None:
+        self._n, self._most = n, most
+        self._owners: dict[bytes, dict[tuple[str, str], None]] = {}
+        self._sizes: set[int] = set()
+
+    def add(self, key: tuple[str, str], text: str) -> None:
+        """Take in a text."""
+        found = words(text)
+        size = min(self._n, len(found))
+        if size < min(self._n, _SHORTEST):
+            return
+        self._sizes.add(size)
+        for gram in _grams(found, size):
+            known = self._owners.setdefault(gram, {})
+            if len(known) <= self._most:
+                known[key] = None
+
+    def owners(self, text: str) -> list[tuple[str, str]]:
+        """The keys of all texts that share a run with this one."""
+        found = words(text)
+        grams = (gram for size in self._sizes for gram in _grams(found, size))
+        known = (self._owners.get(gram, {}) for gram in grams)
+        return list(dict.fromkeys(key for each in known if len(each) <= self._most for key in each))
+
+
 def _grams(found: list[str], size: int) -> Iterator[bytes]:
     for start in range(len(found) - size + 1 if size else 0):
         text = " ".join(found[start : start + size])

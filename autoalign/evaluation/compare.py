@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import CompareConfig
 from autoalign.errors import ConfigError
-from autoalign.evaluation import comparison_report, pictures
+from autoalign.evaluation import comparison_report, contamination, pictures
 from autoalign.evaluation.layout import latest_of
 from autoalign.evaluation.results import PERCENT, Question, Result, read_questions, read_results
-from autoalign.evaluation.significance import paired_p_value
+from autoalign.evaluation.significance import holm, paired_p_value
 from autoalign.intervals import RESAMPLES, paired_bootstrap
 
 _DRAWS = 2_000_000  # of one bootstrap
@@ -21,12 +23,19 @@ _DRAWS = 2_000_000  # of one bootstrap
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What `eval` wrote about a model."""
+    """What `eval` wrote about a model.
+
+    Attributes:
+        keys: of its config.
+        contaminated: questions found in its training data, by benchmark, where that was searched.
+    """
 
     name: str
     folder: Path
     results: tuple[Result, ...]
     questions: Mapping[str, Mapping[str, Question]]
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    contaminated: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,11 @@ class Difference:
     """A benchmark's score of `model` less that of `base`, over the questions that both have.
 
     Attributes:
+        measure: what the questions' scores are, as `accuracy`.
+        before: the mean score of `base`, over the same questions; `after` that of `model`.
         low: of the interval of the difference, in the score's unit; `high` the other end.
         p_value: how likely so large a difference is between equals, by an exact test.
+        adjusted_p: the same, for one of several differences in a report (Holm).
         significant: the interval leaves 0 out, and the test agrees.
         better: questions that `model` did better, `worse` those it did worse.
     """
@@ -53,22 +65,31 @@ class Difference:
     benchmark: str
     base: str
     model: str
+    measure: str
     count: int
-    value: float
+    before: float
+    after: float
     low: float
     high: float
     p_value: float
+    adjusted_p: float
     level: float
     better: tuple[Flip, ...] = field(default=())
     worse: tuple[Flip, ...] = field(default=())
 
     @property
+    def value(self) -> float:
+        """The difference, in the score's unit (percentage points for shares)."""
+        return self.after - self.before
+
+    @property
     def significant(self) -> bool:
         """Whether the difference is more than the draw of the questions explains.
 
-        The bootstrap alone would call equals different a little more often than its level says.
+        The bootstrap alone would call equals different a little more often than its level says, and of 20
+        benchmarks one would be called so in most reports.
         """
-        return (self.low > 0 or self.high < 0) and self.p_value < 1 - self.level
+        return (self.low > 0 or self.high < 0) and self.adjusted_p < 1 - self.level
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,9 @@ def run(config: CompareConfig) -> Comparison:
     outputs = Path(config.output_dir).expanduser()
     models = _named_apart([_load(given, outputs) for given in config.models])
     base, *others = models
-    differences = [each for other in others for each in differences_of(base, other, config)]
+    measured = [each for other in others for each in differences_of(base, other, config)]
+    adjusted = holm([each.p_value for each in measured])
+    differences = [replace(each, adjusted_p=p) for each, p in zip(measured, adjusted, strict=True)]
     names = "_vs_".join(each.name for each in models)
     folder = Path(config.report_dir).expanduser() if config.report_dir else outputs / "compare" / names
     comparison = Comparison(tuple(models), tuple(differences), config.level, folder)
@@ -106,7 +129,7 @@ def run(config: CompareConfig) -> Comparison:
     draw({each.name: each.results for each in models}, folder / "comparison.png")
     write_text(folder / "report.md", comparison_report.markdown(comparison))
     write_text(folder / "report.html", comparison_report.html(comparison))
-    told = [asdict(each) | {"significant": each.significant} for each in differences]
+    told = [asdict(each) | {"value": each.value, "significant": each.significant} for each in differences]
     write_text(
         folder / "differences.json", json.dumps(told, ensure_ascii=False, indent=1, default=str) + "\n"
     )
@@ -124,31 +147,27 @@ def differences_of(base: Evaluated, model: Evaluated, config: CompareConfig) -> 
             if id in others and question.score is not None and others[id].score is not None
         ]
         if pairs:
-            unit = next((each.unit for each in base.results if each.benchmark == name), "%")
-            found.append(_difference(name, base.name, model.name, pairs, unit, config))
+            result = next((each for each in base.results if each.benchmark == name), Result(name, ""))
+            found.append(_difference(result, base.name, model.name, pairs, config))
     return found
 
 
 def _difference(
-    name: str,
-    base: str,
-    model: str,
-    pairs: Sequence[tuple[Question, Question]],
-    unit: str,
-    config: CompareConfig,
+    result: Result, base: str, model: str, pairs: Sequence[tuple[Question, Question]], config: CompareConfig
 ) -> Difference:
     before = [old.score or 0.0 for old, _ in pairs]
     after = [new.score or 0.0 for _, new in pairs]
-    scale = PERCENT if unit == "%" else 1.0
+    scale = PERCENT if result.unit == "%" else 1.0
     resamples = max(200, min(RESAMPLES, _DRAWS // len(pairs)))
-    value, low, high = paired_bootstrap(before, after, config.level, resamples=resamples, seed=config.seed)
+    _, low, high = paired_bootstrap(before, after, config.level, resamples=resamples, seed=config.seed)
     flips = [Flip(old.id, old.prompt, old, new) for old, new in pairs if old.score != new.score]
     better = tuple(flip for flip in flips if (flip.after.score or 0.0) > (flip.before.score or 0.0))
     worse = tuple(flip for flip in flips if (flip.after.score or 0.0) < (flip.before.score or 0.0))
     p_value = paired_p_value([new - old for old, new in zip(before, after, strict=True)], seed=config.seed)
     return Difference(
-        name, base, model, len(pairs), scale * value, scale * low, scale * high,
-        p_value, config.level, better, worse,
+        result.benchmark, base, model, str(result.notes.get("questions", result.metric)), len(pairs),
+        scale * fmean(before), scale * fmean(after), scale * low, scale * high,
+        p_value, p_value, config.level, better, worse,
     )  # fmt: skip
 
 
@@ -169,18 +188,14 @@ def _load(given: str, outputs: Path) -> Evaluated:
         file.stem: {question.id: question for question in read_questions(file)}
         for file in sorted((folder / "questions").glob("*.jsonl"))
     }
-    return Evaluated(name, folder, tuple(read_results(folder / "results.json")), questions)
+    results = tuple(read_results(folder / "results.json"))
+    return Evaluated(name, folder, results, questions, keys, contamination.counts(folder))
 
 
 def _named_apart(models: Sequence[Evaluated]) -> list[Evaluated]:
     """Two evaluations of one model are told apart by their folders."""
     names = [each.name for each in models]
-    apart = [
-        each
-        if names.count(each.name) == 1
-        else Evaluated(each.folder.name, each.folder, each.results, each.questions)
-        for each in models
-    ]
+    apart = [each if names.count(each.name) == 1 else replace(each, name=each.folder.name) for each in models]
     if len({each.name for each in apart}) < len(apart):
         raise ConfigError("'models': the same evaluation is named twice")
     return apart

@@ -6,6 +6,8 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING
 
+from autoalign.evaluation.how_asked import cautions, settings
+from autoalign.evaluation.own_parts import own_parts
 from autoalign.evaluation.table import cells
 
 if TYPE_CHECKING:
@@ -13,34 +15,40 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # flipped questions of each benchmark and direction
 _LONGEST = 600  # characters of a prompt or an answer
+_TITLE = 90  # and of a prompt where its question is folded away
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}"
-    "td,th{border:1px solid #ccc;padding:.35em .7em;text-align:left}"
-    "th{background:#f3f3f3}.yes{font-weight:600}img{max-width:100%}"
-    "pre{white-space:pre-wrap;background:#f7f7f7;padding:.6em}details{margin:.4em 0}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:64em;margin:2em auto;padding:0 1em;color:#222}"
+    "h1{font-size:1.6em;line-height:1.25}h2{margin-top:1.8em;font-size:1.25em}h3{font-size:1.05em}"
+    ".scroll{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}"
+    "td,th{border:1px solid #ddd;padding:.35em .7em;text-align:left;vertical-align:top}"
+    "th{background:#f4f5f7}tr.yes td{font-weight:600;background:#eef6ee}img{max-width:100%}"
+    ".reading{font-size:1.1em}.caution{border-left:4px solid #e69f00;background:#fdf6e3;padding:.5em .9em}"
+    ".small{color:#555;font-size:.92em}"
+    "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f7f7f7;padding:.6em;margin:.2em 0 .8em}"
+    "details{margin:.4em 0;border:1px solid #e3e3e3;border-radius:4px;padding:.3em .7em}"
+    "summary{cursor:pointer}details p{margin:.3em 0 0;font-weight:600}"
 )
 
 
 def plain(comparison: Comparison) -> str:
     """Tables of aligned columns."""
-    return "\n".join(
-        [_aligned(scores(comparison)), "", _aligned(differences(comparison)), "", reading(comparison)]
-    )
+    parts = [_aligned(scores(comparison)), "", _aligned(differences(comparison)), "", reading(comparison)]
+    return "\n".join([*parts, *cautions(comparison.models)])
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report."""
-    parts = [f"# {_title(comparison)}", reading(comparison), "## Scores", _pipes(scores(comparison))]
-    parts += [
-        "![scores with 95% intervals](comparison.png)",
-        "## Differences",
-        _pipes(differences(comparison)),
-    ]
+    parts = [f"# {_title(comparison)}", reading(comparison)]
+    parts += [f"> {caution}" for caution in cautions(comparison.models)]
+    parts += ["## Scores", _pipes(scores(comparison))]
+    if (comparison.folder / "comparison.png").is_file():
+        parts.append("![scores with 95% intervals](comparison.png)")
+    parts += ["## Differences", _pipes(differences(comparison)), explained(comparison)]
+    parts += ["## How they were asked", _pipes(settings(comparison.models))]
     for each in comparison.differences:
         parts += [f"## Questions that flipped: {each.benchmark}, {each.base} to {each.model}"]
         for title, flips in _directions(each):
-            parts.append(f"### {title} ({len(flips)})")
+            parts.append(f"### {title} ({_shown(flips)})")
             parts += [_flip_markdown(flip, each) for flip in flips[:_SHOWN]]
     return "\n\n".join(parts) + "\n"
 
@@ -52,17 +60,26 @@ def html(comparison: Comparison) -> str:
     if picture.is_file():
         data = base64.b64encode(picture.read_bytes()).decode()
         image = f'<img alt="scores with 95% intervals" src="data:image/png;base64,{data}">'
-    body = [f"<h1>{escape(_title(comparison))}</h1>", f"<p>{escape(reading(comparison))}</p>"]
+    body = [f"<h1>{escape(_title(comparison))}</h1>"]
+    body.append(f'<p class="reading">{escape(reading(comparison))}</p>')
+    body += [f'<p class="caution">{escape(caution)}</p>' for caution in cautions(comparison.models)]
     body += ["<h2>Scores</h2>", _table(scores(comparison)), image]
     body += ["<h2>Differences</h2>", _table(differences(comparison))]
+    body.append(f'<p class="small">{escape(explained(comparison))}</p>')
+    body += ["<h2>How they were asked</h2>", _table(settings(comparison.models))]
     for each in comparison.differences:
         names = (escape(name) for name in (each.benchmark, each.base, each.model))
         body.append("<h2>Questions that flipped: {}, {} to {}</h2>".format(*names))
         for title, flips in _directions(each):
-            body.append(f"<h3>{escape(title)} ({len(flips)})</h3>")
-            body += [_flip_html(flip, each) for flip in flips[:_SHOWN]]
+            body.append(f"<h3>{escape(title)} ({_shown(flips)})</h3>")
+            titles = own_parts([flip.prompt for flip in flips])
+            body += [
+                _flip_html(flip, each, title) for flip, title in zip(flips[:_SHOWN], titles, strict=False)
+            ]
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(_title(comparison))}</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(_title(comparison))}</title>"
         f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
     )
 
@@ -77,41 +94,36 @@ def scores(comparison: Comparison) -> list[list[str]]:
 def differences(comparison: Comparison) -> list[list[str]]:
     """A row for each benchmark and pair of models."""
     level = f"{100 * comparison.level:g}%"
-    table = [
-        [
-            "benchmark",
-            "models",
-            "difference",
-            f"{level} interval",
-            "p",
-            "significant",
-            "better",
-            "worse",
-            "questions",
-        ]
-    ]
+    several = len(comparison.models) > 2
+    header = ["benchmark", *(["models"] if several else []), "measure", "before", "after", "difference"]
+    table = [[*header, f"{level} interval", "p", "significant", "better", "worse", "questions"]]
     for each in comparison.differences:
-        table.append(
-            [
-                each.benchmark,
-                f"{each.model} - {each.base}",
-                f"{each.value:+.2f}",
-                f"[{each.low:+.2f}, {each.high:+.2f}]",
-                "<0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",
-                "yes" if each.significant else "no",
-                str(len(each.better)),
-                str(len(each.worse)),
-                str(each.count),
-            ]
-        )
+        models = [f"{each.base} to {each.model}"] if several else []
+        row = [each.benchmark, *models, each.measure, f"{each.before:.2f}", f"{each.after:.2f}"]
+        row += [f"{each.value:+.2f}", f"[{each.low:+.2f}, {each.high:+.2f}]"]
+        row.append("<0.001" if each.adjusted_p < 0.001 else f"{each.adjusted_p:.3f}")
+        row.append("yes" if each.significant else "no")
+        table.append([*row, str(len(each.better)), str(len(each.worse)), str(each.count)])
     return table
+
+
+def explained(comparison: Comparison) -> str:
+    """What the table of differences says."""
+    count = len(comparison.differences)
+    family = f", adjusted for the {count} differences of this report (Holm)" if count > 1 else ""
+    return (
+        f"Before is {comparison.models[0].name}, over the same questions. The interval is the paired "
+        "bootstrap's; p is that of an exact test (McNemar's for rights and wrongs, else Fisher's "
+        f"randomisation){family}. Better and worse count the questions whose score rose and fell. "
+        f"Significant: the interval leaves 0 out, and p is below {1 - comparison.level:g}."
+    )
 
 
 def reading(comparison: Comparison) -> str:
     """What it comes to, in a sentence or two."""
     said = [
         f"{each.model} is {'better' if each.value > 0 else 'worse'} than {each.base} on {each.benchmark} "
-        f"by {abs(each.value):.2f} points"
+        f"by {abs(each.value):.2f} points ({each.measure})"
         for each in comparison.differences
         if each.significant
     ]
@@ -120,9 +132,9 @@ def reading(comparison: Comparison) -> str:
     if not comparison.differences:
         return "The models were asked no question in common, so nothing can be said about a difference."
     if not said:
-        return f"No difference is significant {how}: more questions, or another run, may show one."
+        return f"No difference is significant {how}: more questions may show one."
     rest = len(comparison.differences) - len(said)
-    others = f" {rest} other differences are not significant." if rest else ""
+    others = "" if not rest else f" {rest} other difference{'s are' if rest > 1 else ' is'} not significant."
     return f"{'; '.join(said)} {how}.{others}"
 
 
@@ -149,12 +161,16 @@ def _pipes(table: list[list[str]]) -> str:
 def _table(table: list[list[str]]) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table[0])
     rows = [
-        "<tr>"
-        + "".join(f"<td{' class=yes' if cell == 'yes' else ''}>{escape(cell)}</td>" for cell in line)
+        f"<tr{' class=yes' if 'yes' in line else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in line)
         + "</tr>"
         for line in table[1:]
     ]
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _shown(flips: tuple[Flip, ...]) -> str:
+    return str(len(flips)) if len(flips) <= _SHOWN else f"{len(flips)}, the first {_SHOWN} of them"
 
 
 def _short(text: str) -> str:
@@ -178,9 +194,11 @@ def _flip_markdown(flip: Flip, each: Difference) -> str:
     return f"**{flip.id}**\n\n" + "\n\n".join(blocks)
 
 
-def _flip_html(flip: Flip, each: Difference) -> str:
+def _flip_html(flip: Flip, each: Difference, own: str) -> str:
     parts = [("asked", _short(flip.prompt)), *_said(flip, each)]
     if flip.before.reference:
         parts.append(("reference", _short(flip.before.reference)))
     blocks = "".join(f"<p>{escape(title)}</p><pre>{escape(text)}</pre>" for title, text in parts)
-    return f"<details><summary>{escape(flip.id)}</summary>{blocks}</details>"
+    about = " ".join(own.split())
+    title = f"{flip.id}: {about if len(about) <= _TITLE else about[:_TITLE] + '...'}"
+    return f"<details><summary>{escape(title)}</summary>{blocks}</details>"

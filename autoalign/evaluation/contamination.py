@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from autoalign import formats
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
-from autoalign.curation.overlap import Overlap
+from autoalign.curation.overlap import RunsOfWords
 from autoalign.evaluation.benchmark import Benchmark
 from autoalign.evaluation.layout import Layout
 from autoalign.evaluation.opencompass.run import Plan
+from autoalign.evaluation.own_parts import own_parts
 from autoalign.evaluation.results import read_questions
 from autoalign.records import LabelledAnswer, PreferencePair
 
 _FILE = "contamination.json"
+_REPEATED = 10  # questions with the same run of words: it is of their pattern, as an example in all of them
 
 
 def search(config: EvalConfig, own: Sequence[Benchmark], plan: Plan | None, layout: Layout) -> dict[str, int]:
@@ -27,42 +30,46 @@ def search(config: EvalConfig, own: Sequence[Benchmark], plan: Plan | None, layo
     """
     if not config.training_data:
         return {}
-    texts = {each.name: [(ask.id, ask.text) for ask in each.asks] for each in own}
+    asked = {each.name: [(ask.id, ask.text) for ask in each.asks] for each in own}
     for each in plan.configs if plan else ():
         file = layout.questions / f"{each.name}.jsonl"
-        asked = read_questions(file) if file.is_file() else []
-        own_part = without_common_start([question.prompt for question in asked])
-        texts[each.name] = [(question.id, text) for question, text in zip(asked, own_part, strict=True)]
-    found: dict[str, dict[str, str]] = {name: {} for name in texts}
-    known = {
-        name: {f"{name}\0{id}": Overlap([(id, text)]) for id, text in rows} for name, rows in texts.items()
-    }
-    everything = Overlap((f"{name}\0{id}", text) for name, rows in texts.items() for id, text in rows)
-    for place, text in _training(config):
-        if everything.match(text) is None:
-            continue
-        for name, questions in known.items():
-            for key, overlap in questions.items():
-                if key not in found[name] and overlap.match(text) is not None:
-                    found[name][key] = place
+        questions = read_questions(file) if file.is_file() else []
+        asked[each.name] = [(question.id, question.prompt) for question in questions]
+    found = overlaps(asked, _training(config))
     told = {
-        name: [{"question": key.partition("\0")[2], "training_row": place} for key, place in rows.items()]
+        name: [{"question": id, "training_row": place} for id, place in rows.items()]
         for name, rows in found.items()
     }
     write_text(layout.folder / _FILE, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return {name: len(rows) for name, rows in found.items()}
 
 
-def without_common_start(prompts: Sequence[str]) -> list[str]:
-    """Each prompt without the paragraphs that all of them begin with."""
-    parts = [prompt.split("\n\n") for prompt in prompts]
-    if len(parts) < 2:
-        return list(prompts)
-    shared = 0
-    shortest = min(len(part) for part in parts)
-    while shared < shortest - 1 and len({part[shared] for part in parts}) == 1:
-        shared += 1
-    return ["\n\n".join(part[shared:]) for part in parts]
+def overlaps(
+    asked: Mapping[str, Sequence[tuple[str, str]]], training: Iterator[tuple[str, str]]
+) -> dict[str, dict[str, str]]:
+    """By benchmark, the questions that are in the training data: id to the first row that holds it.
+
+    Args:
+        asked: each benchmark's questions, id and prompt.
+        training: place and text of each row.
+    """
+    runs = RunsOfWords(most=_REPEATED)
+    for name, rows in asked.items():
+        texts = own_parts([text for _, text in rows])
+        for (id, _), text in zip(rows, texts, strict=True):
+            runs.add((name, id), text)
+    found: dict[str, dict[str, str]] = {name: {} for name in asked}
+    for place, text in training:
+        for name, id in runs.owners(text):
+            found[name].setdefault(id, place)
+    return found
+
+
+def counts(folder: Path) -> dict[str, int]:
+    """What an earlier search found; {} where there was none."""
+    file = folder / _FILE
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {name: len(rows) for name, rows in told.items()}
 
 
 def _training(config: EvalConfig) -> Iterator[tuple[str, str]]:

@@ -8,16 +8,18 @@ import pytest
 from autoalign.config.evaluate import CompareConfig
 from autoalign.errors import ConfigError
 from autoalign.evaluation.compare import Evaluated, differences_of, run
-from autoalign.evaluation.results import Question, result_of, write_questions, write_results
-from autoalign.evaluation.significance import mcnemar, paired_p_value
+from autoalign.evaluation.how_asked import cautions
+from autoalign.evaluation.own_parts import own_parts
+from autoalign.evaluation.results import Question, Result, result_of, write_questions, write_results
+from autoalign.evaluation.significance import holm, mcnemar, paired_p_value
 
 
-def write_evaluation(outputs, model_id, name, scores):
+def write_evaluation(outputs, model_id, name, scores, **keys):
     folder = outputs / model_id
     questions = [Question(str(id), score, f"question {id}", ("yes",)) for id, score in enumerate(scores)]
     write_questions(folder / "questions" / "quiz.jsonl", questions)
     write_results(folder / "results.json", [result_of("quiz", "accuracy", questions)])
-    (folder / "eval.json").write_text(json.dumps({"model_name": name, "model_path": name}))
+    (folder / "eval.json").write_text(json.dumps({"model_name": name, "model_path": name, **keys}))
 
 
 def compare(tmp_path, *models, **keys):
@@ -86,6 +88,57 @@ def test_the_report_holds_tables_flips_and_the_picture(tmp_path):
     assert "&lt;old&gt;" in page and "<old>" not in page
     assert "data:image/png;base64," in page
     assert "**0**" in (folder / "report.md").read_text()
+
+
+def test_of_several_benchmarks_some_differ_by_chance(tmp_path):
+    # 6 of 6 flips: p = 2 / 2**6 = 0.031, which one of four benchmarks reaches by chance in 12% of reports.
+    for name, score in (("old", 0.0), ("new", 1.0)):
+        write_evaluation(tmp_path, f"{name}_20260101_000000", name, [score] * 6)
+        for other in ("b", "c", "d"):
+            same = [Question(str(id), 1.0) for id in range(6)]
+            write_questions(tmp_path / f"{name}_20260101_000000" / "questions" / f"{other}.jsonl", same)
+    first, *_ = sorted(compare(tmp_path, "old", "new").differences, key=lambda each: each.p_value)
+    assert (first.p_value, first.adjusted_p) == (2 / 64, 4 * 2 / 64)
+    assert not first.significant
+
+
+def test_holms_example():
+    # 0.01 * 4, 0.015 * 3, 0.03 * 2, and 0.04 * 1, which may not be below the one before.
+    assert holm([0.04, 0.01, 0.03, 0.015]) == pytest.approx([0.06, 0.04, 0.06, 0.045])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_models_that_were_not_asked_alike_are_told(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0], temperature=0.0, limit=32)
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0], temperature=0.7, limit=32)
+    comparison = compare(tmp_path, "old", "new")
+    told = "The models were not asked alike: temperature: old 0.0, new 0.7."
+    assert cautions(comparison.models) == [told]
+    assert told in comparison.summary()
+    assert told in (comparison.folder / "report.html").read_text()
+    assert "| questions of each benchmark | 32 | 32 |" in (comparison.folder / "report.md").read_text()
+
+
+def test_failures_gaps_and_contamination_are_told(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0])
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0])
+    folder = tmp_path / "new_20260101_000000"
+    gaps = Result("mt_bench", "grade", 79, 5.0, unit="", notes={"left_out": 1})
+    write_results(folder / "results.json", [Result("bbh", "", error="no memory"), gaps])
+    seen = [{"question": "1", "training_row": "a.jsonl:1"}]
+    (folder / "contamination.json").write_text(json.dumps({"quiz": seen, "bbh": []}))
+    assert cautions(compare(tmp_path, "old", "new").models) == [
+        "new has no figure on bbh: no memory.",
+        "new, mt_bench grade: 1 questions without a score are left out.",
+        "new was trained on data that holds 1 questions of quiz.",
+    ]
+
+
+def test_a_flipped_question_is_titled_by_its_own_part():
+    prompts = ["Examples.\n\nQ: one?\nThink.", "Examples.\n\nQ: two?\nThink."]
+    assert own_parts(prompts) == ["Q: one?", "Q: two?"]
+    assert own_parts(["the same", "the same"]) == ["the same", "the same"]
+    assert own_parts(["alone"]) == ["alone"]
 
 
 def test_mcnemar_counts_the_tails():

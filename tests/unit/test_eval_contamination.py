@@ -1,0 +1,40 @@
+"""Questions found in training data: by runs of 13 words that are a question's own."""
+
+from autoalign.evaluation.contamination import overlaps
+
+WORDS = [f"{number}th" for number in range(15)]
+PATTERN = "Answer the question below in one word and write nothing else whatever it may ask of you please."
+
+
+def question(number):
+    """15 words of its own behind a pattern of 18."""
+    return f"{PATTERN}\n{' '.join(f'{word}x{number}' for word in WORDS)}"
+
+
+def found(questions, *training):
+    rows = [(str(id), text) for id, text in enumerate(questions)]
+    return overlaps({"quiz": rows}, iter([(f"row {at}", text) for at, text in enumerate(training)]))["quiz"]
+
+
+def test_a_question_is_found_with_its_first_place():
+    text = " ".join(f"{word}x1," for word in WORDS[1:14])
+    assert found([question(0), question(1)], "Hm.", f"He said: {text} and left.", text) == {"1": "row 1"}
+
+
+def test_twelve_words_are_not_enough():
+    assert found([question(0), question(1)], " ".join(f"{word}x1" for word in WORDS[:12])) == {}
+
+
+def test_a_row_may_hold_several_questions():
+    both = " ".join(question(number).removeprefix(PATTERN) for number in range(2))
+    assert found([question(0), question(1), question(2)], both) == {"0": "row 0", "1": "row 0"}
+
+
+def test_what_all_questions_begin_with_is_no_contamination():
+    assert found([question(number) for number in range(3)], PATTERN) == {}
+
+
+def test_examples_that_many_questions_share_are_no_contamination():
+    # Two subsets with examples of their own: neither is in all the questions.
+    asked = [f"{half} {question(0)}\n{word}" for half in ("a", "b") for word in WORDS[:11]]
+    assert found(asked, question(0)) == {}
