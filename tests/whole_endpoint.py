@@ -48,8 +48,12 @@ def parts(platform: Any, forwarder: Any = None) -> Parts:
 
 
 @contextmanager
-def whole_endpoint(platform: Platform) -> Iterator[str]:
-    """Its URL. It runs in a loop of its own, as in the gateway's process."""
+def whole_endpoint(platform: Platform, closed: bool = True) -> Iterator[str]:
+    """Its URL. It runs in a loop of its own, as in the gateway's process.
+
+    Args:
+        closed: whether a token is needed.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -57,7 +61,7 @@ def whole_endpoint(platform: Platform) -> Iterator[str]:
     def do(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(30)
 
-    running = do(_started(platform))
+    running = do(_started(platform, closed))
     try:
         yield running.front.url
     finally:
@@ -79,9 +83,10 @@ class _Running:
         await self.replica.close()
 
 
-async def _started(platform: Platform) -> _Running:
+async def _started(platform: Platform, closed: bool) -> _Running:
     engine, session = _OneEngine(), aiohttp.ClientSession()
     whole = parts(platform)
+    whole = whole if closed else replace(whole, book=None)
     forwarder = Forwarder(engine, session, whole.metrics, whole.visibility.may_use, MODEL)
     front = HttpServer(build_app(replace(whole, forwarder=forwarder)), bind("127.0.0.1", 0))
     return _Running(front, engine.server, session)
