@@ -6,28 +6,41 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign import manifest
 from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import checks
 from autoalign.alignment.machinery import Machinery
+from autoalign.cluster import ray_session
 from autoalign.config.align import AlignConfig
 from autoalign.config.grpo import GRPOConfig
 from autoalign.config.synthesize import SynthesizeConfig
-from autoalign.sampling.setup import prepare_model
+from autoalign.sampling.setup import Setup, prepare_model
 from autoalign.synthesizing import engines
 from autoalign.synthesizing.texts import TextStore
 from autoalign.synthesizing.writer import Engines, Writer
 
 
+class _Up(NamedTuple):
+    """A model's engines, and what ends them."""
+
+    engines: Engines
+    ending: ExitStack
+
+
 class EngineSampler:
-    """One model's engines at a time; those of the last model stay up until another is asked, or `release`."""
+    """One model's engines at a time; those of the last model stay up until another is asked, or `release`.
+
+    With `side_by_side` as many models' are up as there are roles with a model of their own, the policy and
+    the first model; the one that was not asked for longest makes room.
+    """
 
     def __init__(self, config: AlignConfig) -> None:
         self._config = config
-        self._up: tuple[str, Engines] | None = None
-        self._stack = ExitStack()
+        self._most = len(config.models) + 2 if config.side_by_side else 1
+        self._up: dict[str, _Up] = {}
+        self._session = ExitStack()
 
     def __call__(self, models: Mapping[str, str], asks: Sequence[Ask], store: Path) -> list[Reply]:
         """Replies in the asks' order; texts in `store` are not asked for again."""
@@ -43,20 +56,34 @@ class EngineSampler:
 
     def release(self) -> None:
         """End the engines."""
-        self._stack.close()
-        self._up = None
+        while self._up:
+            self._end(next(reversed(self._up)))
+        self._session.close()
 
     def _writer(self, config: SynthesizeConfig, texts: TextStore) -> Writer:
         setup = prepare_model(config)
         name = engines.identity(config, setup)
 
         def start() -> Engines:
-            if self._up is None or self._up[0] != name:
-                self.release()
-                self._up = name, engines.start(config, setup, self._stack)
-            return self._up[1]
+            up = self._up.pop(name, None) or self._started(config, setup)
+            self._up[name] = up  # the last one asked stands last
+            return up.engines
 
         return Writer(setup, config.seed, name, texts, start)
+
+    def _started(self, config: SynthesizeConfig, setup: Setup) -> _Up:
+        while len(self._up) >= self._most:
+            self._end(next(iter(self._up)))
+        if self._most > 1 and not self._up:
+            # One session under all of them: the first engines to end would take theirs along.
+            session = ray_session(config.ray_address, self._most * (config.max_replicas + 1))
+            self._session.enter_context(session)
+        with ExitStack() as ending:
+            started = engines.start(config, setup, ending)
+            return _Up(started, ending.pop_all())
+
+    def _end(self, name: str) -> None:
+        self._up.pop(name).ending.close()
 
 
 class JobTrainer:

@@ -145,7 +145,8 @@ class Loop:
         }
 
         def work(folder: Path) -> Mapping[str, Any]:
-            self._machinery.sample.release()
+            if not self._config.side_by_side:
+                self._machinery.sample.release()
             return self._machinery.train(number, start, paths, folder / MODEL)
 
         return Stage("train", inputs, work, (*(done.name for done in used), *self._made(start)))

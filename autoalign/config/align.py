@@ -68,6 +68,11 @@ class AlignConfig(JobConfig):
     engine: dict[str, Any] = Field(
         default_factory=dict, description="more keys of `synthesize`'s engine: tensor_parallel_size, dtype"
     )
+    side_by_side: bool = Field(
+        False,
+        description="the engines of all roles stay up, beside a training too: for clusters with room for it; "
+        "off: one model's engines at a time, and none while a model trains",
+    )
     ray_address: str | None = Field(None, description="Ray cluster; none: RAY_ADDRESS, else one of its own")
     judge_tries: Positive = Field(3, description="how often a judge is asked until it can be read")
     judge_guided: bool = Field(

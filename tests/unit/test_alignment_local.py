@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoalign.algorithms import Ask
-from autoalign.alignment import checks
+from autoalign.alignment import checks, local
 from autoalign.alignment.local import EngineSampler
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, UnknownName
@@ -55,8 +56,8 @@ class Pool:
 
 
 @pytest.fixture
-def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineSampler, list[str]]:
-    """Over two model folders, `one` and `two`; and the names of the models whose engines were started."""
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Model folders `one`, `two` and `three`; the list names those whose engines were started, and ended."""
     started: list[str] = []
 
     def start(config: Any, setup: Any, stack: Any) -> Pool:
@@ -65,16 +66,26 @@ def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineSamp
         return Pool(config.name)
 
     monkeypatch.setattr(engines, "start", start)
-    for name in ("one", "two"):
+    for name in ("one", "two", "three"):
         folder = tmp_path / name
         byte_level(adds_bos=False).save_pretrained(folder)
         (folder / "config.json").write_text('{"max_position_embeddings": 512}')
         (folder / "model.safetensors").write_text(name)
+    return started
+
+
+def sampler_of(**keys: Any) -> EngineSampler:
     values = {
         "model_name_or_path": "one", "output_dir": "out", "algorithm": "rlcd", "prompt_path": "p.jsonl",
         "metric": "judge", "backend": "fake", "template": "chatml", "temperature": 0.8, "top_p": 0.95,
     }  # fmt: skip
-    return EngineSampler(AlignConfig.build(values)), started
+    return EngineSampler(AlignConfig.build({**values, **keys}))
+
+
+@pytest.fixture
+def sampler(started: list[str]) -> tuple[EngineSampler, list[str]]:
+    """One model's engines at a time."""
+    return sampler_of(), started
 
 
 def ask(key: str, model: str = "policy", **how: float) -> Ask:
@@ -105,3 +116,36 @@ def test_kept_texts_start_no_engine(sampler, tmp_path: Path) -> None:
     assert sample(models, [ask("a")], store) == first and started == []
     sample({"policy": str(tmp_path / "two")}, [ask("a")], store)
     assert started == ["two"]
+
+
+def test_side_by_side_the_engines_of_all_roles_stay_up(
+    started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge of its own, the policy and the first model: three at most, under one Ray session."""
+    sessions: list[str] = []
+
+    @contextmanager
+    def session(address: str | None, cpus: int) -> Iterator[None]:
+        sessions.append("up")
+        yield
+        sessions.append("down")
+
+    monkeypatch.setattr(local, "ray_session", session)
+    one, two, three = (str(tmp_path / name) for name in ("one", "two", "three"))
+    sample, store = sampler_of(side_by_side=True, models={"judge": two}), tmp_path / "texts.jsonl"
+    sample({"policy": one, "judge": two}, [ask("a"), ask("b", "judge")], store)
+    sample({"policy": three, "judge": two}, [ask("c"), ask("d", "judge")], store)
+    assert started == ["one", "two", "three"] and sessions == ["up"]
+    sample.release()
+    assert started[3:] == ["two ended", "three ended", "one ended"] and sessions == ["up", "down"]
+
+
+def test_side_by_side_the_model_that_was_not_asked_for_longest_makes_room(
+    started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without roles of their own two are up: the last policies."""
+    monkeypatch.setattr(local, "ray_session", lambda *_: nullcontext())
+    sample, store = sampler_of(side_by_side=True), tmp_path / "texts.jsonl"
+    for key, name in (("a", "one"), ("b", "two"), ("c", "one"), ("d", "three")):
+        sample({"policy": str(tmp_path / name)}, [ask(key)], store)
+    assert started == ["one", "two", "two ended", "three"]

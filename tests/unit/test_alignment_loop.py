@@ -118,6 +118,21 @@ class Spoiled(FakeTrainer):
         super().__init__(fault, step=-0.3)
 
 
+@pytest.mark.parametrize(("side_by_side", "releases"), [(False, 3), (True, 1)])
+def test_engines_end_before_a_training_or_with_the_job(
+    tmp_path: Path, side_by_side: bool, releases: int
+) -> None:
+    """Two rounds' trainings, and the end."""
+    seen: list[str] = []
+
+    class Sampler(FakeSampler):
+        def release(self) -> None:
+            seen.append("released")
+
+    job(tmp_path, sampler=Sampler, side_by_side=side_by_side, promote_when="always").run()
+    assert len(seen) == releases
+
+
 @pytest.mark.parametrize(("on_worse", "rounds"), [("stop", 1), ("continue", 2)])
 def test_a_round_made_worse_is_kept_aside(tmp_path: Path, on_worse: str, rounds: int) -> None:
     loop = job(tmp_path, trainer=Spoiled, on_worse=on_worse)
