@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -56,9 +57,12 @@ class Seed:
         """Run `configs/align/RECIPE.yaml` with other values; its rounds, as `report.json` has them."""
         config = _read_yaml(ROOT / "configs" / "align" / f"{recipe}.yaml")
         # transformers' engine is up in seconds, where vLLM's start would take half of so short a job.
-        engine = {"backend": "hf", "engine": {"concurrency": 64}}
+        # Engines that stay up save Ray's start, and do nothing while a model trains.
+        threads = len(os.sched_getaffinity(0))
+        engine = {"concurrency": 64, "cpus_per_replica": threads}
         own = {"model_name_or_path": self.model, "output_dir": str(self.folder / "out"), "seed": self.number}
-        config |= engine | own | values | {"training": {**config["training"], **training}}
+        config |= {"backend": "hf", "engine": engine, "side_by_side": True, **own, **values}
+        config["training"] = {**config["training"], **training}
         self._run("align", config)
         report = json.loads((self.folder / "out" / "report.json").read_text(encoding="utf-8"))
         rounds: list[dict[str, Any]] = report["rounds"]

@@ -32,6 +32,8 @@ class HfEngine:
         except ImportError as error:
             raise MissingDependency("the hf backend needs: pip install torch transformers") from error
         device = "cuda" if options.use_gpu and torch.cuda.is_available() else "cpu"
+        if device == "cpu" and options.threads:
+            torch.set_num_threads(options.threads)  # Ray gives an actor the threads of its one CPU
         trust = options.trust_remote_code
         logging: Any = transformers.utils.logging
         auto: Any = transformers.AutoModelForCausalLM
