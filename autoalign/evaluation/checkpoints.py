@@ -106,12 +106,17 @@ class _Watch:
     def _keys(self, label: str, model: Path) -> EvalConfig:
         name = f"{self._folder.name}-{label}"
         flags: dict[str, Any] = {
-            "model_path": str(model),
+            "model_path": str(model.absolute()),
             "model_name": name,
             "model_id": name,
             "reuse": True,
         }
-        return EvalConfig.from_sources(self._config.eval_config, flags)
+        config = EvalConfig.from_sources(self._config.eval_config, flags)
+        places: dict[str, str | Path] = {"output_dir": config.output_dir, "config_dir": config.config_dir}
+        places["data_root"] = config.data_folder
+        # A Ray task may have another working directory.
+        absolute = {key: str(Path(place).expanduser().absolute()) for key, place in places.items()}
+        return config.model_copy(update=absolute)
 
     def _results(self, label: str) -> Path:
         return self._outputs / f"{self._folder.name}-{label}" / "results.json"

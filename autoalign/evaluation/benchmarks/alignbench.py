@@ -5,14 +5,14 @@ The published overall score is the mean of reasoning and language, each the mean
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from autoalign.evaluation.ask import Answered, Ask, Scored
-from autoalign.evaluation.results import Question, Result, result_of
+from autoalign.evaluation.results import result_of
 from autoalign.evaluation.rows import rows_of
+from autoalign.evaluation.strata import Strata, result_of_strata, strata_of
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import Asked, agreement, averaged, grades, questions_of
 from autoalign.judging.prompts import JudgePrompt
@@ -27,7 +27,6 @@ _AREAS = (
 # Of the published answers; the other categories' is 0.1.
 _TEMPERATURES = {"角色扮演": 0.7, "文本写作": 0.7, "综合问答": 0.7}
 _USUAL = 0.1
-_RESAMPLES = 500
 
 
 def read(path: Path) -> Iterator[Ask]:
@@ -57,35 +56,16 @@ def score(answered: Sequence[Answered], tools: Tools) -> Scored:
     told = [{"category": each.ask.row["category"]} for each in answered]
     questions = questions_of(answered, scores, told)
     agreed = agreement(by_judge, graded=True)
-    categories = _categories(questions)
+    categories = strata_of(questions, "category")
     notes = {"categories": {name: round(fmean(each), 2) for name, each in categories.items()}}
     whole = {**notes, **({"agreement": agreed} if agreed else {})}
     results = [result_of(tools.name, "grade", questions, unit="", notes=whole)]
     if all(name in categories for area in _AREAS for name in area):
-        results.append(_overall(categories, tools))
+        known = {name: categories[name] for area in _AREAS for name in area}
+        seed = tools.config.seed
+        results.append(result_of_strata(tools.name, "overall", known, _mean_of_areas, unit="", seed=seed))
     return Scored(tuple(results), questions)
 
 
-def _categories(questions: Sequence[Question]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for question in questions:
-        if question.score is not None:
-            found.setdefault(str(question.details["category"]), []).append(question.score)
-    return found
-
-
-def _overall(categories: Mapping[str, Sequence[float]], tools: Tools) -> Result:
-    """With a percentile bootstrap, in which each category keeps its number of questions."""
-    known = {name: categories[name] for area in _AREAS for name in area}
-    draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
-    drawn = sorted(
-        _mean_of_areas({name: draw.choices(each, k=len(each)) for name, each in known.items()})
-        for _ in range(_RESAMPLES)
-    )
-    value, low, high = _mean_of_areas(known), drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
-    count = sum(map(len, known.values()))
-    return Result(tools.name, "overall", count, value, min(low, value), max(high, value), "")
-
-
-def _mean_of_areas(categories: Mapping[str, Sequence[float]]) -> float:
+def _mean_of_areas(categories: Strata) -> float:
     return fmean(fmean(fmean(categories[name]) for name in area) for area in _AREAS)

@@ -16,6 +16,7 @@ from typing import Any
 from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.rows import rows_of
+from autoalign.evaluation.strata import strata_of
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import Asked, agreement, averaged, grades, questions_of
 from autoalign.judging.prompts import JudgePrompt
@@ -70,10 +71,7 @@ def _results(
     agreed: Mapping[str, float],
     tools: Tools,
 ) -> Iterator[Result]:
-    categories: dict[str, list[float]] = {}
-    for question in questions:
-        if question.score is not None:
-            categories.setdefault(str(question.details["category"]), []).append(question.score)
+    categories = strata_of(questions, "category")
     notes = {"categories": {name: round(fmean(each), 2) for name, each in categories.items()}}
     whole = {**notes, **({"agreement": agreed} if agreed else {})}
     yield result_of(tools.name, "grade", questions, unit="", notes=whole)
