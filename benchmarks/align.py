@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -99,4 +100,6 @@ def _measure(options: argparse.Namespace, name: str, number: int) -> dict[str, A
 
 
 if __name__ == "__main__":
+    # The job at work is to be told to end, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -81,8 +81,14 @@ class Seed:
         path = self.folder / f"{command}.yaml"
         write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         words = [sys.executable, "-m", "autoalign.cli", command, "--config", str(path)]
-        if subprocess.run(words, cwd=ROOT, check=False).returncode != 0:
-            raise SystemExit(f"{command} --config {path} failed; the same command goes on")
+        with subprocess.Popen(words, cwd=ROOT) as process:
+            try:
+                code = process.wait()
+            except BaseException:
+                process.terminate()
+                raise
+        if code != 0:
+            raise SystemExit(f"{command} --config {path}: exit code {code}; the same command goes on")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
