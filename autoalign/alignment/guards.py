@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -31,6 +31,28 @@ def texts(first: Sequence[str], now: Sequence[str]) -> dict[str, Any]:
         "distinct_2": round(distinct_now, 4),
         "diversity": round(distinct_now / distinct_first, 4) if distinct_first else None,
     }
+
+
+_SHOWN = (
+    ("length_drift", "length drift", ".2f"),
+    ("diversity", "diversity", ".2f"),
+    ("judge_first", "verdicts for what stands first", ".0%"),
+    ("judge_longer", "for the longer answer", ".0%"),
+    ("judge_unread", "unread", "d"),
+    ("reward_hacking", "reward hacking", "+.3f"),
+    ("contaminated", "contaminated rows", "d"),
+)
+
+
+def shown(figures: Mapping[str, Any]) -> str:
+    """All of a round's guards in a line; those that its config does not measure are left out."""
+    found = [
+        f"{label} {figures[name]:{form}}" for name, label, form in _SHOWN if figures.get(name) is not None
+    ]
+    for name, label in (("held_out_judge", "held-out judge's gain"), ("forgetting", "benchmark's change")):
+        if (one := figures.get(name)) is not None:
+            found.append(f"{label} {one['value']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]")
+    return ", ".join(found)
 
 
 def warnings(figures: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoalign import manifest
+from autoalign.alignment import guards
 from autoalign.alignment.ledger import Ledger, Round
 from autoalign.alignment.stages import StageStore
 from autoalign.atomic_files import replacing
@@ -69,6 +70,11 @@ class AlignReport:
         ]
         notes = [
             f"round {each.entry.number}: {each.entry.reason}" for each in self.rounds if each.entry.reason
+        ]
+        notes += [
+            f"guards, round {each.entry.number}: {guards.shown(each.evaluation)}"
+            for each in self.rounds
+            if each.evaluation
         ]
         warned = [
             f"warning, round {each.entry.number}: {line}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from autoalign.alignment import guards
 from autoalign.alignment.ledger import Ledger
 from autoalign.alignment.stages import StageStore
 
@@ -37,6 +38,9 @@ def lines(ledger: Ledger, store: StageStore) -> Iterator[str]:
                 shown = _shown(what, done.figures)
                 yield f"  {branch} {_TITLES[what]:<28} {done.record['seconds']:>8.1f} s  {shown}  [{name}]"
             seen.add(name)
+        found = store.find(entry.stages.get("evaluation", ""))
+        if found is not None:
+            yield f"     guards: {guards.shown(found.figures)}"
         if entry.reason:
             yield f"     {entry.reason}"
         for warning in entry.warnings:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoalign.algorithms import Ask, Reply
-from autoalign.alignment import lineage, planning, status
+from autoalign.alignment import guards, lineage, planning, status
 from autoalign.alignment.loop import PROMOTED
 from autoalign.alignment.prompts import read
 from autoalign.alignment.report import AlignReport, write_files
@@ -184,8 +184,18 @@ def test_the_report_has_a_row_a_round_and_a_picture(tmp_path: Path) -> None:
     table = report.summary().splitlines()
     assert table[0].split()[:4] == ["round", "rows", "dropped", "loss"]
     assert table[1].split()[0] == "1" and table[1].endswith("promoted")
+    shown = report.rounds[0].evaluation
+    assert f"guards, round 1: length drift {shown['length_drift']:.2f}, diversity" in report.summary()
     assert (ledger.folder / "align.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((ledger.folder / "report.json").read_text())["rounds"][0]["verdict"] == "promoted"
+
+
+def test_guards_are_shown_as_far_as_they_are_measured() -> None:
+    fell = {"value": -0.05, "low": -0.1, "high": 0.0}
+    figures = {"length_drift": 0.5, "diversity": None, "judge_first": 0.71, "judge_unread": 2}
+    line = "length drift 0.50, verdicts for what stands first 71%, unread 2, contaminated rows 0, "
+    line += "benchmark's change -0.050 [-0.100, +0.000]"
+    assert guards.shown({**figures, "contaminated": 0, "forgetting": fell}) == line
 
 
 def test_status_shows_every_stage(tmp_path: Path) -> None:
@@ -198,7 +208,7 @@ def test_status_shows_every_stage(tmp_path: Path) -> None:
     assert "started, not finished" in half and "the job is not finished" in half
     loop.run()
     whole = "\n".join(status.lines(loop.ledger, store_of(loop)))
-    for what in ("data", "train", "answers of the first model", "evaluation", "gain +"):
+    for what in ("data", "train", "answers of the first model", "evaluation", "gain +", "guards: length"):
         assert what in whole
 
 
