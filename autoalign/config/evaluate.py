@@ -196,10 +196,17 @@ class CompareConfig(JobConfig):
     """Models side by side: what `eval` wrote about each, with the significance of the differences."""
 
     models: list[str] = Field(
-        min_length=2, description="folders of evaluations, or model names in output_dir (the latest is taken)"
+        default_factory=list,
+        description="two or more: folders of evaluations, or model names in output_dir (the latest is taken)",
     )
     output_dir: str = Field("outputs", description="where the evaluations are")
     report_dir: str | None = Field(None, description="where the report goes; none: OUTPUT_DIR/compare/NAMES")
     level: float = Field(0.95, gt=0.5, lt=1, description="of intervals and significance")
     picture: Literal["bar", "radar"] = Field("bar", description="what to draw")
     seed: int = Field(42, ge=0, description="of the bootstrap")
+
+    @model_validator(mode="after")
+    def _two_or_more(self) -> Self:
+        if len(self.models) < 2:
+            raise ValueError("'models': two or more are expected, as: autoalign-cli eval compare A B")
+        return self

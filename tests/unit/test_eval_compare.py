@@ -80,6 +80,12 @@ def test_an_unknown_model_answers_with_those_there_are(tmp_path):
         compare(tmp_path, "m", "n")
 
 
+@pytest.mark.parametrize("models", [[], ["a"]])
+def test_one_model_is_nothing_to_compare(models):
+    with pytest.raises(ConfigError, match="two or more are expected, as: autoalign-cli eval compare A B"):
+        CompareConfig.build({"models": models})
+
+
 def test_the_report_holds_tables_flips_and_the_picture(tmp_path):
     write_evaluation(tmp_path, "old_20260101_000000", "<old>", [0.0, 0.0])
     write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0, 0.0])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -98,6 +101,33 @@ def test_what_is_there_is_refused_and_a_finished_evaluation_asks_nothing(tmp_pat
     Pupil.asked = []
     assert evaluate("--reuse") == 0
     assert Pupil.asked == []
+
+
+def refused(tmp_path, command):
+    """Exit code and message of the command where an evaluation is there already."""
+    (tmp_path / "out" / "m_1").mkdir(parents=True)
+    (tmp_path / "out" / "m_1" / "ordered_res.csv").write_text("old")
+    words = ["--model_path", "m", "--endpoint", "http://127.0.0.1:9/v1", "--model_id", "m_1"]
+    words += ["--output_dir", str(tmp_path / "out"), "--benchmarks", str(tmp_path / "quiz.yaml")]
+    (tmp_path / "quiz.yaml").write_text("name: quiz\nquestions: [{question: 1, answer: 1}]\n")
+    shell = [*command, sys.executable, "-m", "autoalign.cli", "eval", *words]
+    main, terminal = os.openpty()
+    os.write(main, b"n\n")
+    done = subprocess.run(shell, stdin=terminal, capture_output=True, text=True, timeout=60, check=False)
+    os.close(main)
+    os.close(terminal)
+    assert (tmp_path / "out" / "m_1" / "ordered_res.csv").read_text() == "old"
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_terminal_is_asked(tmp_path):
+    code, said = refused(tmp_path, [])
+    assert (code, "Continue, and overwrite them? [y/N]" in said) == (2, True)
+
+
+def test_a_closed_stdin_is_not_waited_for(tmp_path):
+    code, said = refused(tmp_path, ["sh", "-c", 'exec "$@" <&-', "sh"])
+    assert (code, "give --force to overwrite them, or --reuse to go on" in said) == (2, True)
 
 
 def test_training_data_that_holds_a_question_is_found(tmp_path, evaluate, capsys):
