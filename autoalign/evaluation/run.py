@@ -34,7 +34,7 @@ class EvalReport:
     Attributes:
         contaminated: questions found in the training data, by benchmark.
         seconds: of the whole job.
-        start_seconds: of those, until the model's own server answered; 0 for an endpoint.
+        start_seconds: of those, to start the model's own server, and OpenCompass.
     """
 
     layout: Layout
@@ -61,7 +61,7 @@ class EvalReport:
         for name, count in self.contaminated.items():
             lines.append(f"{name}: {count} questions share a run of words with the training data")
         place = self.layout
-        start = f" ({self.start_seconds:.1f} s to start the model)" if self.start_seconds else ""
+        start = f" ({self.start_seconds:.1f} s of them to start)" if self.start_seconds else ""
         files = f"{place.text}, {place.csv}" + (f", {place.picture}" if place.picture.is_file() else "")
         lines.append(f"done in {self.seconds:.1f} s{start}: {files}, questions in {place.questions}")
         return "\n".join(lines)
@@ -152,7 +152,7 @@ class _Job:
             return None, view
         assert view is not None
         server = stack.enter_context(served(config, view, layout.folder / "server.log"))
-        self.start_seconds = server.seconds
+        self.start_seconds += server.seconds
         return server, view
 
     def _opencompass_is_open(self, view: Path | None) -> bool:
@@ -168,6 +168,7 @@ class _Job:
         for collected in job.collect():
             write_questions(self._questions(collected.result.benchmark), collected.questions)
             yield collected.result
+        self.start_seconds += job.start_seconds
 
     def _answers(self, each: Benchmark, asking: Answering) -> list[Answered] | str:
         """The answers, or why there are none."""

@@ -1,6 +1,7 @@
 """OpenCompass's files as it leaves them, and the config that it gets; it does not run here."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,16 @@ def test_a_failed_result_is_not_taken_for_done(run):
     run.write("results", "gsm8k", {"error": "x"})
     run.outcome.discard_failed([subset])
     assert not (run.folder / "results" / "m" / "gsm8k.json").exists()
+
+
+def test_what_its_tasks_took_is_in_their_logs(tmp_path):
+    told = {"infer": "INFO - time elapsed: 12.50s", "eval": "time elapsed:  0.25s", "old": "time elapsed: 9s"}
+    for stage, text in told.items():
+        log = tmp_path / "logs" / stage / "m" / "gsm8k.out"
+        log.parent.mkdir(parents=True)
+        log.write_text(text)
+    os.utime(tmp_path / "logs" / "old" / "m" / "gsm8k.out", (0, 0))
+    assert Outcome(tmp_path, "m").busy_seconds(since=1.0) == 12.75
 
 
 def test_the_last_of_several_errors_is_the_reason():

@@ -29,6 +29,7 @@ _CORRECT = ("correct", "is_correct", "cascade_correct")
 _REASON = re.compile(
     r"^\s*(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)|Killed|Terminated)\b.*$", re.MULTILINE
 )
+_ELAPSED = re.compile(r"time elapsed:\s*([\d.]+)s")
 _LONGEST = 300  # characters of a reason
 
 
@@ -84,6 +85,15 @@ class Outcome:
         stage = "scoring its answers" if has_answers else "answering it"
         how = f"was ended by signal {-self._exit_code}" if self._exit_code < 0 else "ended"
         return f"OpenCompass {how} while {stage}, and gave no reason (logs in {self._folder / 'logs'})"
+
+    def busy_seconds(self, since: float) -> float:
+        """How long its tasks were at work, by their logs that were written after `since` (seconds, epoch).
+
+        The rest of a run is OpenCompass's own start, once for asking and once for scoring.
+        """
+        logs = [log for log in (self._folder / "logs").rglob("*.out") if log.stat().st_mtime >= since]
+        told = [_ELAPSED.findall(log.read_text(encoding="utf-8", errors="replace")) for log in logs]
+        return sum(float(each[-1]) for each in told if each)
 
     def collect(self, subsets: Sequence[Subset]) -> Iterator[Collected]:
         """A figure for each dataset config, with those of its subsets in one."""

@@ -69,6 +69,9 @@ class Run:
     Args:
         view: the model's folder; None where only an endpoint knows it.
         server: what is asked; None for the hf backend.
+
+    Attributes:
+        start_seconds: how long OpenCompass took to start, in all.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Run:
     ) -> None:
         self._config, self._layout, self._plan = config, layout, plan
         self._view, self._server = view, server
+        self.start_seconds = 0.0
         self._work = _work_folder(layout, config.reuse)
         process.require_plain(self._work.absolute(), plan.environment.python)
 
@@ -114,7 +118,11 @@ class Run:
         variables = plan.environment.variables(self._data_cache())
         variables["OPENAI_API_KEY"] = os.environ.get(self._config.api_key_env) or "none"
         line = process.command(plan.environment, layout.config_file, self._work.absolute())
-        return process.run(line, self._work.absolute(), variables, plan.subsets, self._config.name)
+        began, since = time.monotonic(), time.time()
+        exit_code = process.run(line, self._work.absolute(), variables, plan.subsets, self._config.name)
+        busy = Outcome(self._work, self._config.name).busy_seconds(since)
+        self.start_seconds += max(0.0, time.monotonic() - began - busy)
+        return exit_code
 
     def _model(self, generates: bool) -> dict[str, Any]:
         config = self._config
