@@ -23,7 +23,7 @@ from autoalign.formats._types import (
     get_format,
     short_name,
 )
-from autoalign.records import PreferencePair
+from autoalign.records import Conversation, PreferencePair
 
 OnProblem = Callable[[DataError, RawRow], None]
 
@@ -80,7 +80,7 @@ class FileReader:
                 self.on_problem(DataError(error.message, self.path, error.line or raw.line, error.field), raw)
                 continue
             name = record.id or f"{prefix}-{self.rows}"
-            placed = dataclasses.replace(record, id=name, source=self.path, line=raw.line)
+            placed = _placed(record, name, self.path, raw.line)
             if self.wanted.kind == "unpaired" and isinstance(placed, PreferencePair):
                 yield from ((raw, answer) for answer in taken_apart(placed))
             else:
@@ -124,6 +124,12 @@ class FileReader:
             raise _WrongFile(
                 f"{wanted.kind} rows are expected; {short_name(format_)} holds {format_.KIND} rows", self.path
             )
+
+
+def _placed(record: Record, name: str, source: str, line: int) -> Record:
+    if type(record) is Conversation:  # nearly all rows; `replace` takes as long as the rest of the reading
+        return Conversation(name, record.messages, source, line, record.tools, record.extra)
+    return dataclasses.replace(record, id=name, source=source, line=line)
 
 
 class _WrongFile(DataError):

@@ -31,7 +31,7 @@ def matches(row: Row) -> bool:
 def parse(row: Row) -> Conversation:
     """The prompt's turns, whose answers are not learned from, then the completion's."""
     prompt = parse_turns(row.get("prompt"), "prompt", role="user")
-    messages = [dataclasses.replace(m, train=m.role != "assistant") for m in prompt]
+    messages = [dataclasses.replace(m, train=False) if m.role == "assistant" else m for m in prompt]
     for key in ("completion", "response"):
         if row.get(key) is not None:
             messages.extend(parse_turns(row[key], key, role="assistant"))

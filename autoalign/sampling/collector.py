@@ -77,7 +77,7 @@ class Collector:
         Raises:
             ConfigError: an earlier run left answers that this job would drop.
         """
-        renamed = 0
+        renamed, looked_up = 0, self._store.holds_earlier
         for prompt in prompts:
             self.prompts.add(prompt)
             renamed += prompt.renamed
@@ -87,7 +87,7 @@ class Collector:
                 self._write_error(prompt, None, prompt.reason, key)
                 continue
             for index in range(self._config.n):
-                self._store.expect(self._keys.key(prompt, index))
+                self._store.expect(self._keys.key(prompt, index) if looked_up else None)
         unasked = self._store.unasked(self._keys)
         if unasked.rows and not (self._config.overwrite or self._config.fresh):
             raise ConfigError(refusal(self._path, unasked))
@@ -127,17 +127,20 @@ class Collector:
         done, failed, new = self._store.done, self._store.failed, list[Answer]()
         for answer in answers:
             number = answer.prompt * self._config.n + answer.index
-            self._ready = min(self._ready or answer.engine_ready, answer.engine_ready)
+            if not self._store.is_missing(number):
+                continue
             prompt = self.prompts[answer.prompt]
             key = self._keys.key(prompt, answer.index)
-            if answer.error is not None:
-                if self._store.fail(number):
-                    new.append(answer)
-                    self._write_error(prompt, answer.index, answer.error, key)
-            elif self._store.add(number, self._rows.row(prompt, answer, key)):
-                new.append(answer)
+            if answer.error is None:
+                self._store.add(number, self._rows.row(prompt, answer, key))
+            else:
+                self._store.fail(number)
+                self._write_error(prompt, answer.index, answer.error, key)
+            new.append(answer)
         self._store.flush()
-        if self._ready is not None:
+        if new:
+            ready = min([answer.engine_ready for answer in new])
+            self._ready = min(self._ready or ready, ready)
             progress.engine_ready(self._ready)
         before = self._figures.prompt_tokens, self._figures.output_tokens
         self._figures.add(new, max(0.0, time.time() - (self._ready or time.time())))

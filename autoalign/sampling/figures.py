@@ -50,17 +50,15 @@ class Figures:
 
     def add(self, answers: Iterable[Answer], second: float) -> None:
         """Answers that came `second` seconds after the engine was ready."""
-        count = tokens = 0
-        for answer in answers:
-            self.reasons[answer.finish_reason] += 1
-            if answer.error is None:
-                self.lengths[answer.completion_tokens] += 1
-                self.prompt_tokens += answer.prompt_tokens
-                tokens += answer.completion_tokens
-                count += 1
-        self.output_tokens += tokens
-        self.rows.add(second, count)
-        self.tokens.add(second, tokens)
+        given = list(answers)
+        self.reasons.update([answer.finish_reason for answer in given])
+        made = [answer for answer in given if answer.error is None]
+        lengths = [answer.completion_tokens for answer in made]
+        self.lengths.update(lengths)
+        self.prompt_tokens += sum([answer.prompt_tokens for answer in made])
+        self.output_tokens += sum(lengths)
+        self.rows.add(second, len(made))
+        self.tokens.add(second, sum(lengths))
 
     def length(self, share: float) -> int:
         """The length that this share of the answers does not exceed (0 to 1, nearest rank)."""

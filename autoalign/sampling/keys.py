@@ -8,6 +8,7 @@ in its file. A greedy answer depends on no seed, so its key holds none.
 from __future__ import annotations
 
 import json
+import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -32,6 +33,7 @@ _HOW = {
     "api_key_env", "max_retries", "timeout",
     "requests_per_minute", "tokens_per_minute", "serve_app", "served_model", "extra",
 }  # fmt: skip
+_LENGTH = struct.Struct("<Q").pack
 _OF_EACH = {"options", "params", "seed", "sweep"}
 
 
@@ -67,25 +69,27 @@ class AnswerKeys:
 
     def key(self, prompt: Prompt, index: int) -> bytes:
         """The key of answer `index` of a prompt, 16 bytes."""
-        way = prompt.variant or 0
-        seedless = self.ways[way].greedy and not self.several_turns
+        seedless, begins = self._of_ways[prompt.variant or 0]
         seed = b"" if seedless else str(derive_seed(self.seed, prompt.id, index)).encode()
-        return self._named([self._way_digests[way], _content(prompt), str(index).encode(), seed])
+        parts = _framed((_content(prompt), str(index).encode(), seed))
+        return blake2b(begins + parts, digest_size=SIZE - _JOB_SIZE).digest() + self.job[:_JOB_SIZE]
 
     def refused_key(self, messages: Sequence[Mapping[str, Any]]) -> bytes:
         """The key of a prompt that can't be asked."""
-        return self._named([_canonical(messages)])
+        parts = _framed((self.job, _canonical(messages)))
+        return blake2b(parts, digest_size=SIZE - _JOB_SIZE).digest() + self.job[:_JOB_SIZE]
 
     def is_of_job(self, key: bytes) -> bool:
         """Whether a key was made with this model, engine and options."""
         return key[-_JOB_SIZE:] == self.job[:_JOB_SIZE]
 
-    def _named(self, parts: Iterable[bytes]) -> bytes:
-        return _digest([self.job, *parts], SIZE - _JOB_SIZE) + self.job[:_JOB_SIZE]
-
     @cached_property
-    def _way_digests(self) -> tuple[bytes, ...]:
-        return tuple(_digest([_canonical(asdict(way))], 16) for way in self.ways)
+    def _of_ways(self) -> tuple[tuple[bool, bytes], ...]:
+        """Of each way whether its keys hold no seed, and what they are digests of at their beginning."""
+        return tuple((way.greedy and not self.several_turns, self._beginning(way)) for way in self.ways)
+
+    def _beginning(self, way: SamplingParams) -> bytes:
+        return _framed((self.job, _digest([_canonical(asdict(way))], 16)))
 
 
 def _model(spec: WorkerSpec) -> list[str | None]:
@@ -111,5 +115,9 @@ def _canonical(value: Any) -> bytes:
 
 
 def _digest(parts: Iterable[bytes], size: int) -> bytes:
-    framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
-    return blake2b(framed, digest_size=size).digest()
+    return blake2b(_framed(parts), digest_size=size).digest()
+
+
+def _framed(parts: Iterable[bytes]) -> bytes:
+    """The parts, each behind its length, so that no two lists of them are the same bytes."""
+    return b"".join([_LENGTH(len(part)) + part for part in parts])

@@ -9,7 +9,7 @@ import json
 import re
 from array import array
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from autoalign.sampling.keys import SIZE, AnswerKeys
 
@@ -34,9 +34,11 @@ class Ledger:
         self._keys = bytearray()
         self._places = array("q")
         self._unkeyed = 0
+        self._found_at: Any = ()
 
     def __len__(self) -> int:
-        return len(self._places)
+        """Rows that `find` knows."""
+        return len(self._found_at)
 
     def read(self, file: IO[bytes], tag: int) -> int:
         """Note the rows of a file; one that is read first goes before the same row of another.

@@ -6,9 +6,7 @@ engine does, and what becomes of an answer, is the same as on a cluster: `worker
 
 from __future__ import annotations
 
-import asyncio
 import os
-import queue
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -18,10 +16,10 @@ from pathlib import Path
 
 from autoalign.cluster import Cluster
 from autoalign.errors import AutoAlignError, JobFailed
-from autoalign.sampling.messages import Answer, Message
+from autoalign.sampling.messages import Message
 from autoalign.sampling.pipeline import Tasks
 from autoalign.sampling.replicas import in_flight
-from autoalign.sampling.worker import EngineWorker, WorkerSpec, drain
+from autoalign.sampling.worker import EngineWorker, WorkerSpec
 
 _AHEAD = 2  # times what the engine works on together: the next ones wait inside it
 
@@ -51,22 +49,19 @@ def reports(tasks: Tasks, spec: WorkerSpec) -> Generator[Message, None, None]:
         JobFailed: it can't start, or died.
     """
     wanted = ((prompt, index) for prompt, indices in tasks.prompts for index in indices)
-    finished: queue.SimpleQueue[asyncio.Task[Answer]] = queue.SimpleQueue()
     at_work, most = 0, _AHEAD * in_flight(spec)
     with closing(EngineWorker(spec)) as worker, _errors_told():
         worker.wait_until_ready()
+        box = worker.mailbox()
         while True:
             more = list(islice(wanted, most - at_work))
-            worker.submit(more, finished.put)
+            worker.submit(more, box)
             at_work += len(more)
             if not at_work:
                 return
-            done = drain(finished)
-            at_work -= len(done)
-            answers = [each.result() for each in done if each.exception() is None]
+            answers = box.take().answers
+            at_work -= len(answers)
             yield Message(answers, replica=worker.name, in_flight=at_work)
-            for each in done:
-                each.result()
 
 
 @contextmanager

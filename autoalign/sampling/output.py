@@ -70,9 +70,14 @@ class AnswerStore:
         self._resumed_at = self._written = self._end
         self._unwritten: list[bytes] = []
 
-    def expect(self, key: bytes) -> None:
+    @property
+    def holds_earlier(self) -> bool:
+        """Whether earlier runs left rows; where not, `expect` needs no key."""
+        return len(self._ledger) > 0
+
+    def expect(self, key: bytes | None) -> None:
         """One answer more, which an earlier run may have made."""
-        place = self._ledger.find(key)
+        place = None if key is None else self._ledger.find(key)
         self._places.append(_MISSING if place is None else place)
         self.reused += place is not None
         self.done += place is not None

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
 _WIDTH = 8  # bytes
 _TAIL = 8192  # numbers; also of the piece that is held of what was written
+_CHANGES = 4096  # numbers that wait to be written over others
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """`os.write`, repeated until everything is written."""
+def write_all(descriptor: int, data: bytes, offset: int | None = None) -> None:
+    """`os.write`, or `os.pwrite` at an offset, repeated until everything is written."""
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        if offset is None:
+            view = view[os.write(descriptor, view) :]
+        else:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
 
 
 class Places:
@@ -28,6 +34,7 @@ class Places:
         self._tail = array("q")  # not written yet
         self._written = 0
         self._piece, self._piece_begins = array("q"), 0  # neighbours are asked for one after the other
+        self._changes: dict[int, int] = {}
 
     def __len__(self) -> int:
         return self._written + len(self._tail)
@@ -35,6 +42,8 @@ class Places:
     def __getitem__(self, index: int) -> int:
         if index >= self._written:
             return self._tail[index - self._written]
+        if (changed := self._changes.get(index)) is not None:
+            return changed
         if not self._piece_begins <= index < self._piece_begins + len(self._piece):
             self._piece_begins = index - index % _TAIL
             data = os.pread(self._file.fileno(), _WIDTH * _TAIL, _WIDTH * self._piece_begins)
@@ -44,10 +53,21 @@ class Places:
     def __setitem__(self, index: int, value: int) -> None:
         if index >= self._written:
             self._tail[index - self._written] = value
-        else:
-            os.pwrite(self._file.fileno(), array("q", [value]).tobytes(), index * _WIDTH)
-            if self._piece_begins <= index < self._piece_begins + len(self._piece):
-                self._piece[index - self._piece_begins] = value
+            return
+        self._changes[index] = value
+        if len(self._changes) >= _CHANGES:
+            self._write_changes()
+
+    def _write_changes(self) -> None:
+        """Neighbours in one piece: a call for each number would cost more than the number."""
+        rest = deque(sorted(self._changes.items()))
+        while rest:
+            begin, run = rest[0][0], array("q")
+            while rest and rest[0][0] == begin + len(run):
+                run.append(rest.popleft()[1])
+            write_all(self._file.fileno(), run.tobytes(), _WIDTH * begin)
+        self._changes = {}
+        self._piece = array("q")  # may hold what was written over
 
     def __iter__(self) -> Iterator[int]:
         return (self[index] for index in range(len(self)))

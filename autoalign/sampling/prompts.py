@@ -88,6 +88,8 @@ class Prompt:
     @property
     def own_messages(self) -> tuple[dict[str, Any], ...]:
         """Without the examples."""
+        if not self.examples:
+            return self.messages
         head = 1 if self.messages and self.messages[0]["role"] == "system" else 0
         return (*self.messages[:head], *self.messages[head + self.examples :])
 

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from autoalign.config.sample import InferConfig
-from autoalign.records import Message, Sample
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.reasoning import split_reasoning
@@ -27,48 +26,55 @@ class RowMaker:
         self._model, self._source = config.name, config.label
 
     def row(self, prompt: Prompt, answer: Answer, key: bytes) -> dict[str, Any]:
-        """The row of a new answer; its key is the last field, where `ledger` looks for it."""
+        """The row of a new answer, as `Sample.to_dict` has it.
+
+        Its key is the last field, where `ledger` looks for it.
+        """
         reasoning, text = None, answer.text
         if self._config.split_reasoning:
             reasoning, text = split_reasoning(answer.text)
-        behind = [Message("assistant", text).to_dict()]
+        behind: list[dict[str, Any]] = [{"role": "assistant", "content": text}]
         if answer.turns is not None:
             behind, reasoning = messages_behind(answer.turns), answer.turns[-1].get("reasoning")
-        made = {
+        row = {
+            "id": f"{prompt.key}-{answer.index}",
+            "prompt_id": prompt.id,
+            "index": answer.index,
             "messages": [*prompt.own_messages, *behind],
             "text": text,
             "finish_reason": answer.finish_reason,
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "seed": answer.seed,
-            "reasoning": reasoning,
-            "logprobs": answer.logprobs,
-            "turns": answer.turns and [_figures(turn) for turn in answer.turns],
-            "key": key.hex(),
+            "model": self._model,
+            "source": self._source,
         }
-        return self._assembled(prompt, answer.index, made)
+        self._add_of_prompt(row, prompt)
+        if reasoning is not None:
+            row["reasoning"] = reasoning
+        if answer.logprobs is not None:
+            row["logprobs"] = answer.logprobs
+        if answer.turns:
+            row["turns"] = [_figures(turn) for turn in answer.turns]
+        row["key"] = key.hex()
+        return row
 
     def relabelled(self, line: bytes, prompt: Prompt, index: int) -> bytes:
         """A row that an earlier run made, with the names and other keys that its prompt has now."""
-        return dumps(self._assembled(prompt, index, json.loads(line)))
-
-    def _assembled(self, prompt: Prompt, index: int, made: Mapping[str, Any]) -> dict[str, Any]:
-        own = {name: made[name] for name in _MADE}
-        row = Sample(
-            id=f"{prompt.key}-{index}",
-            prompt_id=prompt.id,
-            index=index,
-            model=self._model,
-            source=self._source,
-            extra=prompt.extra,
-            **{**own, "messages": ()},
-        ).to_dict()
-        row["messages"] = made["messages"]
-        if prompt.variant is not None:
-            row["params"] = self._recorded[prompt.variant]
+        made = json.loads(line)
+        row = {"id": f"{prompt.key}-{index}", "prompt_id": prompt.id, "index": index}
+        row |= {name: made[name] for name in _MADE}
+        row |= {"model": self._model, "source": self._source}
+        self._add_of_prompt(row, prompt)
         row |= {name: made[name] for name in _WHERE_ASKED_FOR if made.get(name) is not None}
         row["key"] = made["key"]
-        return row
+        return dumps(row)
+
+    def _add_of_prompt(self, row: dict[str, Any], prompt: Prompt) -> None:
+        if prompt.extra:
+            row["extra"] = prompt.extra
+        if prompt.variant is not None:
+            row["params"] = self._recorded[prompt.variant]
 
 
 def _figures(turn: Mapping[str, Any]) -> dict[str, Any]:

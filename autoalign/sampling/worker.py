@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoalign.errors import AutoAlignError
 from autoalign.sampling.engines.base import (
@@ -25,6 +24,7 @@ from autoalign.sampling.engines.base import (
     create_engine,
     derive_seed,
 )
+from autoalign.sampling.mailbox import Mailbox
 from autoalign.sampling.messages import Answer as Answer  # rows and keys know it from here
 from autoalign.sampling.messages import Message, Task, pack, unpack_task
 from autoalign.sampling.metrics import EngineMetrics
@@ -34,9 +34,7 @@ from autoalign.sampling.turns import Dialogue, Place, Turns, joined
 if TYPE_CHECKING:
     import pyarrow as pa
 
-T = TypeVar("T")
 _TRIES = 2
-_MOMENT = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,8 @@ class EngineWorker:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._metrics = EngineMetrics(Path(spec.options.model).name, self.name)
         self._in_flight = 0
+        self._asked: set[asyncio.Task[None]] = set()  # a loop holds its tasks by weak references
+        self._started: Started
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True).start()
         # Errors of the start surface in the first call, as themselves; Ray wraps those of a constructor.
@@ -101,14 +101,25 @@ class EngineWorker:
         """Until the engine is there; raises what it raised where it can't start."""
         self._engine.result()
 
-    def submit(
-        self, wanted: Sequence[tuple[Prompt, int]], done: Callable[[asyncio.Task[Answer]], None]
-    ) -> None:
-        """Ask for answers, outside of Ray; `done` gets each, or the error that ends the engine."""
+    def mailbox(self) -> Mailbox:
+        """For the answers of `submit`."""
+        return Mailbox(self._loop)
+
+    def submit(self, wanted: Sequence[tuple[Prompt, int]], box: Mailbox) -> None:
+        """Ask for answers, outside of Ray; `box` gets each, or the error that ends the engine."""
+
+        async def one(prompt: Prompt, index: int) -> None:
+            try:
+                box.put(await self._answer(prompt, index))
+            except Exception as error:  # the boundary of the engine
+                box.fail(error)
 
         def begin() -> None:
+            box.expect(len(wanted))
             for prompt, index in wanted:
-                self._loop.create_task(self._answer(prompt, index)).add_done_callback(done)
+                task = self._loop.create_task(one(prompt, index))
+                self._asked.add(task)
+                task.add_done_callback(self._asked.discard)
 
         self._loop.call_soon_threadsafe(begin)
 
@@ -131,19 +142,11 @@ class EngineWorker:
 
     def _messages(self, task: Task) -> Iterator[Message]:
         self._engine.result()
-        finished: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
-        whole = asyncio.run_coroutine_threadsafe(self._answer_all(task, finished), self._loop)
-        # None comes behind the last answer.
-        whole.add_done_callback(lambda _: finished.put(None))
-        while True:
-            drained = drain(finished, None)
-            answers = [answer for answer in drained if answer is not None]
+        box = Mailbox(self._loop)
+        asyncio.run_coroutine_threadsafe(self._answer_all(task, box), self._loop)
+        for answers, is_last in box:
             self._metrics.record(answers, self._in_flight)
-            if drained[-1] is None:
-                whole.result()
-                yield Message(answers, task.number, None, self.name, self._in_flight)
-                return
-            yield Message(answers, None, None, self.name, self._in_flight)
+            yield Message(answers, task.number if is_last else None, None, self.name, self._in_flight)
 
     async def _start(self) -> Started:
         user_engine = engine = await create_engine(self._spec.backend, self._spec.options)
@@ -152,30 +155,35 @@ class EngineWorker:
             here = self._spec.options
             options = replace(user.options, use_gpu=here.use_gpu, threads=here.threads)
             user_engine = await create_engine(user.backend, options)
-        return Started(engine, user_engine, time.time())
+        self._started = Started(engine, user_engine, time.time())
+        return self._started
 
-    async def _answer_all(self, task: Task, finished: queue.SimpleQueue[Answer | None]) -> None:
+    async def _answer_all(self, task: Task, box: Mailbox) -> None:
         async def one(prompt: Prompt, index: int) -> None:
             try:
-                finished.put(await self._answer(prompt, index))
+                box.put(await self._answer(prompt, index))
             finally:
                 self._in_flight -= 1
 
         # All in the engine's loop, so one thread alone counts.
         self._in_flight += sum(len(wanted) for _, wanted in task.prompts)
-        async with asyncio.TaskGroup() as group:
-            for prompt, wanted in task.prompts:
-                for index in wanted:
-                    group.create_task(one(prompt, index))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for prompt, wanted in task.prompts:
+                    for index in wanted:
+                        group.create_task(one(prompt, index))
+        except Exception as error:  # told by the thread that waits
+            box.fail(error)
+        else:
+            box.end()
 
     async def _answer(self, prompt: Prompt, index: int) -> Answer:
-        ready = self._engine.result().ready
+        ready = self._started.ready
         seed = derive_seed(self._spec.seed, prompt.id, index)
         error = ""
-        for attempt in range(_TRIES):
-            # An engine may still hold the id of a request that failed.
-            name = f"{prompt.key}-{index}" if attempt == 0 else f"{prompt.key}-{index}-again"
-            params = self._spec.params_of(prompt)
+        params = self._spec.params_of(prompt)
+        name = f"{prompt.key}-{index}"
+        for _ in range(_TRIES):
             request = GenerationRequest(name, prompt.messages, prompt.token_ids, params, seed, prompt.tools)
             try:
                 done, turns = await self._generate(request, prompt, index)
@@ -183,6 +191,7 @@ class EngineWorker:
                 error = str(failure)
                 if not failure.retry:
                     break
+                name = f"{prompt.key}-{index}-again"  # an engine may still hold the id that failed
                 continue
             return Answer(
                 prompt.index, index, done.text.strip(), done.finish_reason,
@@ -194,28 +203,12 @@ class EngineWorker:
         self, request: GenerationRequest, prompt: Prompt, index: int
     ) -> tuple[Completion, list[dict[str, Any]] | None]:
         """An answer; of a conversation the last one, with all of its turns."""
-        engine, user_engine, _ = self._engine.result()
+        engine, user_engine, _ = self._started
         if self._spec.turns is None:
             return await engine.generate(request), None
         place = Place(prompt, index, self._spec.seed)
         said = await Dialogue(self._spec.turns, engine, user_engine, place).run(request)
         return joined(said), [turn.told() for turn in said]
-
-
-def drain(finished: queue.SimpleQueue[T], *last: T) -> list[T]:
-    """Wait for one, and take all that come within a moment: each message costs Ray milliseconds.
-
-    Args:
-        last: after one of these nothing follows.
-    """
-    found = [finished.get()]
-    until = time.monotonic() + _MOMENT
-    while found[-1] not in last and (left := until - time.monotonic()) > 0:
-        try:
-            found.append(finished.get(timeout=left))
-        except queue.Empty:
-            break
-    return found
 
 
 def _one_row(message: Message) -> Any:

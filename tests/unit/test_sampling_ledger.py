@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError
 from autoalign.records import Conversation, Message
 from autoalign.sampling.collector import Collector
-from autoalign.sampling.engines.base import EngineOptions, SamplingParams
+from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.output import AnswerStore
@@ -67,6 +68,22 @@ def test_a_greedy_answer_does_not_depend_on_id_and_seed() -> None:
 def test_a_greedy_conversation_depends_on_them_through_its_user() -> None:
     keys = AnswerKeys(several_turns=True)
     assert keys.key(PROMPT, 0) != keys.key(replace(PROMPT, id="r"), 0)
+
+
+def test_a_key_is_a_digest_of_lengths_and_parts() -> None:
+    """Worked out here as docs/sampling.md tells it, so that the ledgers of earlier versions stay good."""
+
+    def framed(*parts: bytes) -> bytes:
+        return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+
+    way, job = SamplingParams(temperature=0.5), bytes(range(32))
+    told = json.dumps(asdict(way), sort_keys=True, separators=(",", ":")).encode()
+    prompt = Prompt(9, "p7", ({"role": "user", "content": "x"},), (5, 600))
+    ids = (5).to_bytes(8, "little") + (600).to_bytes(8, "little")
+    seed = str(derive_seed(42, "p7", 3)).encode()
+    parts = (job, hashlib.blake2b(framed(told), digest_size=16).digest(), ids, b"3", seed)
+    expected = hashlib.blake2b(framed(*parts), digest_size=12).digest() + job[:4]
+    assert AnswerKeys(job, (way,)).key(prompt, 3) == expected
 
 
 def test_the_models_weights_are_in_the_key(tmp_path: Path) -> None:

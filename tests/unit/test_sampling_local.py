@@ -75,8 +75,9 @@ def test_an_engine_that_can_not_start_ends_the_job(tmp_path: Path) -> None:
 
 
 def test_no_thread_is_left() -> None:
+    before = threading.enumerate()  # other tests' too
     answers(tasks(2), spec())
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - set(before):
         if thread.name == "engine-loop":
             thread.join(timeout=5)
             assert not thread.is_alive()

@@ -12,7 +12,7 @@ import pytest
 from autoalign import formats
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError, TemplateError
-from autoalign.records import Conversation, Message
+from autoalign.records import Conversation, Message, Sample
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.output import refuse_existing, write_errors
@@ -90,6 +90,17 @@ def test_a_row_has_the_documented_keys_in_order(tmp_path: Path) -> None:
         "id", "prompt_id", "index", "messages", "text", "finish_reason", "prompt_tokens",
         "completion_tokens", "seed", "model", "source", "key",
     ]  # fmt: skip
+
+
+def test_a_row_is_that_of_its_sample(tmp_path: Path) -> None:
+    """What `RowMaker` puts together by hand, for speed, is what `Sample.to_dict` gives."""
+    asker = Conversation("q", (Message("system", "be brief"), Message("user", "a")), extra={"level": 2})
+    (row,) = rows_of(collect(job(tmp_path), [asker], [answer(0)]).output)
+    sample = Sample(
+        "q-0", "q", 0, (*asker.messages, Message("assistant", "answer 0.0")), "answer 0.0", "stop",
+        2, 3, 5, "m", "s", {"level": 2},
+    )  # fmt: skip
+    assert list(row.items()) == [*sample.to_dict().items(), ("key", row["key"])]
 
 
 def test_sharegpt_rows_keep_the_prompts_id(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from types import TracebackType
 
 from autoalign.sampling.engines.base import (
     Completion,
@@ -35,14 +36,17 @@ class FakeEngine:
         self._reverse = bool(options.extra.get("reverse", False))
         self._fault = options.extra.get("fault")
         self._started = 0
-        self._slots = asyncio.Semaphore(options.concurrency) if options.concurrency else nullcontext()
+        self._slots = _Slots(options.concurrency) if options.concurrency else None
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """The same request always gives the same answer."""
         self._started += 1
         delay = self._latency / self._started if self._reverse else self._latency
-        async with self._slots:
+        if self._slots is None:
             await asyncio.sleep(delay)
+        else:
+            async with self._slots:
+                await asyncio.sleep(delay)
         if self._fault and self._started >= self._fault[1]:
             self._fail_for_good(*self._fault)
         if request.id in self._fail:
@@ -79,6 +83,40 @@ class FakeEngine:
         said = str(request.messages[-1]["content"]) if request.messages else ""
         mark = [] if request.params.greedy else [f"[{request.seed}]"]
         return ["echo:", *said.split(), *mark]
+
+
+class _Slots:
+    """A semaphore whose cost does not grow with those that wait, as that of `asyncio.Semaphore` does."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 async def create(options: EngineOptions) -> FakeEngine:
