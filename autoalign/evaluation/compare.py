@@ -139,7 +139,9 @@ def run(config: CompareConfig) -> Comparison:
 def differences_of(base: Evaluated, model: Evaluated, config: CompareConfig) -> list[Difference]:
     """One for each benchmark whose questions both were asked."""
     found = []
-    for name, questions in base.questions.items():
+    asked = dict.fromkeys(each.benchmark for each in base.results if each.benchmark in base.questions)
+    for name in [*asked, *(name for name in base.questions if name not in asked)]:
+        questions = base.questions[name]
         others = model.questions.get(name, {})
         pairs = [
             (question, others[id])

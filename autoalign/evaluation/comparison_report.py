@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 from autoalign.evaluation.how_asked import cautions, settings
 from autoalign.evaluation.own_parts import own_parts
-from autoalign.evaluation.table import cells
+from autoalign.evaluation.results import Result
 
 if TYPE_CHECKING:
-    from autoalign.evaluation.compare import Comparison, Difference, Flip
+    from autoalign.evaluation.compare import Comparison, Difference, Evaluated, Flip
 
 _SHOWN = 10  # flipped questions of each benchmark and direction
 _LONGEST = 600  # characters of a prompt or an answer
+_LONG = 40  # of a cell that may have several lines
 _TITLE = 90  # and of a prompt where its question is folded away
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:64em;margin:2em auto;padding:0 1em;color:#222}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:76em;margin:2em auto;padding:0 1em;color:#222}"
     "h1{font-size:1.6em;line-height:1.25}h2{margin-top:1.8em;font-size:1.25em}h3{font-size:1.05em}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}"
-    "td,th{border:1px solid #ddd;padding:.35em .7em;text-align:left;vertical-align:top}"
+    "td,th{border:1px solid #ddd;padding:.35em .6em;text-align:left;vertical-align:top;white-space:nowrap}"
+    "td.long{white-space:normal;min-width:16em}"
     "th{background:#f4f5f7}tr.yes td{font-weight:600;background:#eef6ee}img{max-width:100%}"
     ".reading{font-size:1.1em}.caution{border-left:4px solid #e69f00;background:#fdf6e3;padding:.5em .9em}"
     ".small{color:#555;font-size:.92em}"
@@ -85,10 +87,15 @@ def html(comparison: Comparison) -> str:
 
 
 def scores(comparison: Comparison) -> list[list[str]]:
-    """A row for each benchmark, a column for each model."""
-    header, *lines = cells({each.name: each.results for each in comparison.models})
-    table = [["benchmark", *(line[0] for line in lines)]]
-    return table + [[name, *(line[place] for line in lines)] for place, name in enumerate(header) if place]
+    """A row for each figure of a benchmark, a column for each model; `-` where it was not asked."""
+    named = _named(comparison)
+    table = [["benchmark", "measure", "questions", *(each.name for each in comparison.models)]]
+    for benchmark, metric in named:
+        found = [_figure(each, benchmark, metric) for each in comparison.models]
+        counts = dict.fromkeys(str(each.count) for each in found if each and each.error is None)
+        told = [_cell(each) for each in found]
+        table.append([benchmark, metric, " / ".join(counts) or "-", *told])
+    return table
 
 
 def differences(comparison: Comparison) -> list[list[str]]:
@@ -96,14 +103,15 @@ def differences(comparison: Comparison) -> list[list[str]]:
     level = f"{100 * comparison.level:g}%"
     several = len(comparison.models) > 2
     header = ["benchmark", *(["models"] if several else []), "measure", "before", "after", "difference"]
-    table = [[*header, f"{level} interval", "p", "significant", "better", "worse", "questions"]]
+    table = [[*header, f"{level} interval", "p", "significant", "better", "worse", "same"]]
     for each in comparison.differences:
         models = [f"{each.base} to {each.model}"] if several else []
         row = [each.benchmark, *models, each.measure, f"{each.before:.2f}", f"{each.after:.2f}"]
         row += [f"{each.value:+.2f}", f"[{each.low:+.2f}, {each.high:+.2f}]"]
         row.append("<0.001" if each.adjusted_p < 0.001 else f"{each.adjusted_p:.3f}")
         row.append("yes" if each.significant else "no")
-        table.append([*row, str(len(each.better)), str(len(each.worse)), str(each.count)])
+        flips = (len(each.better), len(each.worse))
+        table.append([*row, *map(str, flips), str(each.count - sum(flips))])
     return table
 
 
@@ -123,7 +131,7 @@ def reading(comparison: Comparison) -> str:
     """What it comes to, in a sentence or two."""
     said = [
         f"{each.model} is {'better' if each.value > 0 else 'worse'} than {each.base} on {each.benchmark} "
-        f"by {abs(each.value):.2f} points ({each.measure})"
+        f"by {abs(each.value):.2f} points ({each.measure} {each.before:.2f} to {each.after:.2f})"
         for each in comparison.differences
         if each.significant
     ]
@@ -136,6 +144,31 @@ def reading(comparison: Comparison) -> str:
     rest = len(comparison.differences) - len(said)
     others = "" if not rest else f" {rest} other difference{'s are' if rest > 1 else ' is'} not significant."
     return f"{'; '.join(said)} {how}.{others}"
+
+
+def _named(comparison: Comparison) -> list[tuple[str, str]]:
+    """Benchmark and metric of every figure; a benchmark that failed everywhere has none of its own."""
+    named: dict[str, dict[str, None]] = {}
+    for result in (result for each in comparison.models for result in each.results):
+        metrics = named.setdefault(result.benchmark, {})
+        if result.error is None:
+            metrics[result.metric] = None
+    return [(benchmark, metric) for benchmark, metrics in named.items() for metric in metrics or ("-",)]
+
+
+def _figure(model: Evaluated, benchmark: str, metric: str) -> Result | None:
+    own = [each for each in model.results if each.benchmark == benchmark]
+    failed = next((each for each in own if each.error is not None), None)
+    return next((each for each in own if each.metric == metric and each.error is None), failed)
+
+
+def _cell(result: Result | None) -> str:
+    if result is None:
+        return "-"
+    if result.error is not None or result.value is None:
+        return f"failed: {result.error or 'no figure'}"
+    value = f"{result.value:.2f}{result.unit}"
+    return value if result.low is None else f"{value} [{result.low:.2f}, {result.high:.2f}]"
 
 
 def _title(comparison: Comparison) -> str:
@@ -162,7 +195,7 @@ def _table(table: list[list[str]]) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table[0])
     rows = [
         f"<tr{' class=yes' if 'yes' in line else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in line)
+        + "".join(f"<td{' class=long' if len(cell) > _LONG else ''}>{escape(cell)}</td>" for cell in line)
         + "</tr>"
         for line in table[1:]
     ]

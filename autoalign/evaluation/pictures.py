@@ -11,22 +11,41 @@ from autoalign.atomic_files import replacing
 from autoalign.evaluation.results import Result
 
 Rows = Mapping[str, Sequence[Result]]
+_SHARES = "%, with 95% intervals"
 # Okabe and Ito's colours, which people who see few colours can tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def bars(rows: Rows, picture: Path) -> None:
-    """A group of bars for each figure that is a share, a colour for each model; nothing without figures."""
-    names, shown = _shares(rows)
-    if not names:
+    """A group of bars for each figure, a colour for each model; nothing without figures.
+
+    Figures with a unit of their own, as grades, have a panel for each metric beside that of the shares.
+    """
+    panels = {name: each for name, each in _panels(rows).items() if each[0]}
+    if not panels:
         return
     pyplot = _pyplot()
-    wide = max(5.0, 1.5 * len(names) * len(rows) ** 0.5)
-    figure, axes = pyplot.subplots(figsize=(wide, 4.8), layout="constrained")
-    width = 0.8 / len(rows)
+    sizes = [len(names) + 1 for names, _ in panels.values()]
+    wide = max(5.0, 1.4 * (sum(sizes) - len(sizes)) * len(rows) ** 0.5 + 1.2 * len(sizes))
+    figure, found = pyplot.subplots(
+        1, len(panels), figsize=(wide, 4.8), layout="constrained", squeeze=False, width_ratios=sizes
+    )
+    for axes, (label, (names, shown)) in zip(found[0], panels.items(), strict=True):
+        _draw(axes, names, shown)
+        axes.set_ylabel(label)
+        if label == _SHARES:
+            axes.set_ylim(0, 100)
+    models = found[0][0].get_legend_handles_labels()
+    figure.legend(*models, frameon=False, loc="outside upper center", ncols=4)
+    _save(figure, picture)
+
+
+def _draw(axes: Any, names: Sequence[str], shown: Mapping[str, Mapping[str, Result]]) -> None:
+    """One panel."""
+    width = 0.8 / len(shown)
     for place, (model, results) in enumerate(shown.items()):
         found = [(number, results[name]) for number, name in enumerate(names) if name in results]
-        places = [number + (place - (len(rows) - 1) / 2) * width for number, _ in found]
+        places = [number + (place - (len(shown) - 1) / 2) * width for number, _ in found]
         values = [result.value or 0.0 for _, result in found]
         errors = list(zip(*(_arms(result) for _, result in found), strict=True))
         colour = _COLOURS[place % len(_COLOURS)]
@@ -36,12 +55,10 @@ def bars(rows: Rows, picture: Path) -> None:
         [name.replace(" ", "\n", 1) for name in names],
         rotation=0 if len(names) < 8 else 60,
     )
-    axes.set(ylabel="%, with 95% intervals", ylim=(0, 100))
+    axes.set_xlim(-0.6, len(names) - 0.4)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=4)
-    _save(figure, picture)
 
 
 def radar(rows: Rows, picture: Path) -> None:
@@ -70,6 +87,24 @@ def _arms(result: Result) -> tuple[float, float]:
     low = value if result.low is None else result.low
     high = value if result.high is None else result.high
     return value - low, high - value
+
+
+def _panels(rows: Rows) -> dict[str, tuple[list[str], dict[str, dict[str, Result]]]]:
+    """The shares, then a panel for each metric with a unit of its own; turns of one metric stand together."""
+    panels = {_SHARES: _shares(rows)}
+    own = [each for results in rows.values() for each in results if each.value is not None and not each.unit]
+    for metric in dict.fromkeys(each.metric.split()[0] for each in own):
+        shown = {
+            model: {
+                each.key: each
+                for each in results
+                if each.value is not None and not each.unit and each.metric.split()[0] == metric
+            }
+            for model, results in rows.items()
+        }
+        names = list(dict.fromkeys(name for results in shown.values() for name in results))
+        panels[f"{metric}, with 95% intervals"] = (names, shown)
+    return panels
 
 
 def _shares(rows: Rows) -> tuple[list[str], dict[str, dict[str, Result]]]:

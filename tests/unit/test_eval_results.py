@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from autoalign.evaluation import table
+from autoalign.evaluation import pictures, table
 from autoalign.evaluation.results import (
     Question,
     Result,
@@ -84,6 +84,20 @@ def test_the_bars_show_value_and_interval():
     (line,) = table.chart({"a": shares})
     # 2% a character: 15 to the interval, 10 to the value, 10 to the interval's end, 15 more.
     assert line == f"gsm8k accuracy  |{'#' * 15}{'=' * 10}{'-' * 10}{' ' * 15}| 50.0%"
+
+
+@pytest.mark.parametrize("draw", [pictures.bars, pictures.radar])
+def test_figures_with_and_without_a_percentage_are_drawn(draw, tmp_path):
+    grades = [
+        Result("mt", "grade", 2, 7.0, 6.0, 8.0, ""),
+        Result("arena", "rating", 2, 990.0, 950.0, 1030.0, ""),
+    ]
+    shares = [Result(name, "accuracy", 4, 25.0, 5.0, 70.0) for name in ("a", "b", "c")]
+    for name, rows in (("grades", grades), ("both", [*shares, *grades])):
+        draw({"old": rows, "new": rows[:1]}, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    draw({"old": [Result("a", "", error="gone")]}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_files_give_back_what_was_written(tmp_path):
