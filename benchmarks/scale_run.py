@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from autoalign import formats
 from autoalign.cluster import ray_session
 from autoalign.config.sample import InferConfig
-from autoalign.sampling import messages, pipeline
+from autoalign.sampling import local, messages, pipeline
 from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.keys import SIZE, AnswerKeys
+from autoalign.sampling.order import arranged
 from autoalign.sampling.places import NameSet
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Renderer, prepare
@@ -24,26 +26,31 @@ from autoalign.sampling.replicas import DEFAULT_CONCURRENCY, Replicas
 from autoalign.sampling.worker import WorkerSpec
 from benchmarks.memory import MemoryWatch
 
-_CONCURRENCY = 4096  # requests in flight, of an engine that takes no time
+# Requests in flight, of an engine that takes no time: of those that go through Ray, a task takes a sixteenth.
+_CONCURRENCY = {"ray": 4096, "local": 512}
 _LATENCY, _CONCURRENCY_OF_A_REPLICA = 0.5, 32
 
 
-def rows(folder: Path, count: int, chat: str | None = None) -> dict[str, Any]:
+Launcher = Literal["ray", "local"]
+
+
+def rows(folder: Path, count: int, chat: str | None = None, launcher: Launcher = "ray") -> dict[str, Any]:
     """One replica without latency: seconds of each part, and how memory grows after 5% of the rows."""
     test_file = _questions(folder, count)
-    spec = _spec(EngineOptions("fake", concurrency=_CONCURRENCY))
+    spec = _spec(EngineOptions("fake", concurrency=_CONCURRENCY[launcher]))
     config = _config(folder, test_file)
-    began = time.perf_counter()
-    with ray_session("local", 2), Collector(config, (), AnswerKeys()) as collector, MemoryWatch() as watch:
+    cluster = ray_session("local", 2) if launcher == "ray" else nullcontext()
+    began, cpu = time.perf_counter(), time.process_time()
+    with cluster, Collector(config, (), AnswerKeys()) as collector, MemoryWatch() as watch:
         records: Any = formats.iter_records([str(test_file)], purpose="prompts")
         watch.note()
         collector.expect(prepare(records, _renderer(chat)))
         read = time.perf_counter()
         sizes = _sizes(collector, min(count, 10**6))
-        taken = _run(collector, spec, Replicas(1, 1), watch)
+        taken = _run(collector, spec, Replicas(1, 1) if launcher == "ray" else None, watch)
         done = time.perf_counter()
         report = collector.finish(0.0)
-        end = time.perf_counter()
+        end, cpu = time.perf_counter(), time.process_time() - cpu
     size = report.output.stat().st_size
     report.output.unlink()
     test_file.unlink()
@@ -55,6 +62,7 @@ def rows(folder: Path, count: int, chat: str | None = None) -> dict[str, Any]:
         "seconds": {"read": read - began, "answer": done - read, "finish": end - done},
         "answers_per_second": _steady(taken),
         "output_bytes_a_row": size / count,
+        "driver_cpu_microseconds_a_row": cpu / count * 1e6,
         "writing_microseconds_a_row": report.writing_seconds / count * 1e6,
         **sizes,
         **watch.growth(),
@@ -80,15 +88,17 @@ def replicas(folder: Path, count: int, seconds: float) -> dict[str, Any]:
 
 
 def _run(
-    collector: Collector, spec: WorkerSpec, pool: Replicas, watch: MemoryWatch | None = None
+    collector: Collector, spec: WorkerSpec, pool: Replicas | None, watch: MemoryWatch | None = None
 ) -> list[tuple[float, int]]:
-    """Answers there at each moment."""
+    """Answers there at each moment; without a pool one engine runs in this process."""
     taken: list[tuple[float, int]] = [(time.perf_counter(), 0)]
     total = collector.missing
-    tasks = pipeline.Tasks(collector.open_tasks(), 1, total)
+    tasks = pipeline.Tasks(arranged(collector.open_tasks()), 1, total)
+    reports = pipeline.reports(tasks, spec, pool, lambda: None) if pool else local.reports(tasks, spec)
     with SampleProgress(total) as progress:
-        for answers in pipeline.answers(tasks, spec, pool, lambda: None):
-            collector.take(answers, progress)
+        for message in reports:
+            progress.heard(message.replica, message.in_flight)
+            collector.take(message.answers, progress)
             now = time.perf_counter()
             if now - taken[-1][0] > 0.2 or not collector.missing:
                 taken.append((now, total - collector.missing))

@@ -26,7 +26,9 @@ def _rows(found: Mapping[str, Any]) -> str:
     ]
     for name in names:
         one = found[name]
-        kind = f"{one['rows']:,}" + (", rendered and tokenised" if name.endswith("/chat") else "")
+        parts = name.split("/")
+        kind = f"{one['rows']:,}, " + ("in one process" if "local" in parts else "through Ray")
+        kind += ", rendered and tokenised" if "chat" in parts else ""
         lines.append(
             f"| {kind} | {one['rows_per_second']:,.0f} | {one['answers_per_second']:,.0f} | "
             f"{one['driver_mib']:.0f} MiB, +{one['driver_growth_mib']:.0f} | "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import sample_summary, scale_model, scale_summary
+from benchmarks import sample_summary, scale, scale_model, scale_run, scale_summary
 
 
 def run(side: str, speed: float, n: int = 1, **more: float) -> dict[str, Any]:
@@ -47,6 +48,20 @@ def test_replicas_are_held_against_one_of_them() -> None:
         for count, rate in ((1, 60), (2, 108))
     }
     assert "| 2 | 108 | 0.84 | 0.90 |" in scale_summary.tables(found)
+
+
+def test_a_job_in_one_process_answers_every_row(tmp_path: Path) -> None:
+    """A row of the output: a question of 75 letters, its echo twice, a key of 32, and names, 490 bytes in all."""
+    figures = scale_run.rows(tmp_path, 200, launcher="local")
+    assert figures["rows"] == 200 and 400 < figures["output_bytes_a_row"] < 600
+    assert figures["key_bytes_a_row"] == len('"key":"",') + 32
+
+
+def test_the_model_is_worked_out_of_a_job_through_ray_where_there_is_one() -> None:
+    local = {"rows/10/local": {"rows": 10}, "rows/30/local": {"rows": 30}}
+    assert scale.largest_job(local) == {"rows": 30}
+    assert scale.largest_job({**local, "rows/20": {"rows": 20}, "replicas/2": {}}) == {"rows": 20}
+    assert scale.largest_job({}) is None
 
 
 def test_a_model_of_a_large_run() -> None:
