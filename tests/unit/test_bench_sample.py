@@ -51,7 +51,7 @@ def test_replicas_are_held_against_one_of_them() -> None:
 
 
 def test_a_job_in_one_process_answers_every_row(tmp_path: Path) -> None:
-    """A row of the output: a question of 75 letters, its echo twice, a key of 32, and names, 490 bytes in all."""
+    """A row of the output: a question of 75 letters, its echo twice, a key of 32, names; 490 bytes."""
     figures = scale_run.rows(tmp_path, 200, launcher="local")
     assert figures["rows"] == 200 and 400 < figures["output_bytes_a_row"] < 600
     assert figures["key_bytes_a_row"] == len('"key":"",') + 32
