@@ -39,6 +39,8 @@ _SHOWN = (
     ("judge_first", "verdicts for what stands first", ".0%"),
     ("judge_longer", "for the longer answer", ".0%"),
     ("judge_unread", "unread", "d"),
+    ("held_out_judge_first", "the held-out judge's for what stands first", ".0%"),
+    ("held_out_judge_unread", "unread", "d"),
     ("reward_hacking", "reward hacking", "+.3f"),
     ("contaminated", "contaminated rows", "d"),
 )
@@ -63,7 +65,12 @@ def warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"length drift: answers have {drift:.2g} times the words of the first model's")
     if diversity is not None and diversity < _DIVERSITY:
         found.append(f"diversity: distinct-2 is {diversity:.2f} of the first model's")
-    for name, what in (("judge_first", "what stands first"), ("judge_longer", "the longer answer")):
+    biases = (
+        ("judge_first", "what stands first"),
+        ("judge_longer", "the longer answer"),
+        ("held_out_judge_first", "what stands first (the held-out judge)"),
+    )
+    for name, what in biases:
         bias = figures.get(name)
         if bias is not None and not _BIAS[0] <= bias <= _BIAS[1]:
             found.append(f"judge bias: {bias:.0%} of verdicts are for {what}")

@@ -287,6 +287,7 @@ def evaluate(
         other = judging.compare("held_out_judge", sets.held_out, policy, new)
         held_out_gain = evaluation.gain([0.5] * len(other.wins), other.wins, config.seed)
         found["held_out_judge"] = evaluation.as_dict(held_out_gain)
+        found |= {"held_out_judge_first": other.first, "held_out_judge_unread": other.unread}
         if config.metric == "judge":
             found["reward_hacking"] = round(gained.value - held_out_gain.value, 4)
     found |= guards.texts(list(first.values()), list(new.values()))

@@ -160,7 +160,9 @@ def store_of_first(ledger) -> dict:
 def test_the_held_out_judge_shows_reward_hacking(tmp_path: Path) -> None:
     other = {"held_out_judge": str(tmp_path / "first")}
     ledger = job(tmp_path, metric="judge", rounds=1, models=other).run()
-    assert store_of_first(ledger)["evaluation"]["reward_hacking"] == 0.0
+    figures = store_of_first(ledger)["evaluation"]
+    assert figures["reward_hacking"] == 0.0
+    assert (figures["held_out_judge_first"], figures["held_out_judge_unread"]) == (0.5, 0)
 
 
 def test_forgetting_is_measured_against_the_first_model(tmp_path: Path) -> None:
