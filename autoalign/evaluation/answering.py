@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from autoalign.config.engine import EngineConfig
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed, TemplateError
 from autoalign.evaluation.ask import Answered, Ask
-from autoalign.evaluation.deployment import Served
+from autoalign.evaluation.deployment import Served, server_lives
 from autoalign.evaluation.tools import has_gpu
 from autoalign.keyed_lines import KeyedLines
 from autoalign.progress import ProgressBar
@@ -41,6 +41,7 @@ class Answering:
 
     def __init__(self, config: EvalConfig, view: Path | None, server: Served | None) -> None:
         self._config = config
+        self._end = server.end if server else server_lives
         self._backend = "hf" if server is None else "openai"
         keys = {
             "backend": self._backend,
@@ -75,8 +76,10 @@ class Answering:
             JobFailed: some can't be had; those that could are kept.
         """
         params = replace(self._setup.params, max_new_tokens=max_new_tokens)
+        if gone := self._end():
+            raise JobFailed(gone)
         with KeyedLines(store) as kept:
-            work = _Work(self._setup, params, self._config, kept)
+            work = _Work(self._setup, params, self._config, kept, self._end)
             return self._loop.run_until_complete(self._answer(name, asks, work))
 
     async def _answer(self, name: str, asks: Sequence[Ask], work: _Work) -> list[Answered]:
@@ -115,12 +118,14 @@ class _Work:
     Attributes:
         in_a_row: failures since the last answer; an endpoint that is gone is not asked for ever.
         problem: the last reason.
+        end: why what is asked is gone, where that is known.
     """
 
     setup: Setup
     params: SamplingParams
     config: EvalConfig
     kept: KeyedLines
+    end: Callable[[], str | None]
     engine: Any = None
     done: int = 0
     in_a_row: int = 0
@@ -186,7 +191,9 @@ class _Work:
 
     def _count_failure(self) -> None:
         self.in_a_row += 1
-        self.given_up = self.in_a_row > 2 * self.config.batch_size
+        if gone := self.end():
+            self.problem = gone
+        self.given_up = gone is not None or self.in_a_row > 2 * self.config.batch_size
 
     def _key(self, name: str, messages: Sequence[Message], params: SamplingParams) -> str:
         """An answer is used again for the same conversation under the same parameters alone."""

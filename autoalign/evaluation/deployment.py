@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
@@ -27,12 +28,25 @@ _LOOK_EVERY = 0.25
 _ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
 
 
+def server_lives() -> None:
+    """Of a server that is not ours nothing is known."""
+    return None
+
+
 class Served(NamedTuple):
-    """An OpenAI-style endpoint: its base URL, the model's id there, and the seconds that its start took."""
+    """An OpenAI-style endpoint.
+
+    Attributes:
+        url: its base URL.
+        model: the model's id there.
+        seconds: that its start took.
+        end: why it is gone, where it is ours and ended by itself.
+    """
 
     url: str
     model: str
     seconds: float = 0.0
+    end: Callable[[], str | None] = server_lives
 
 
 @contextmanager
@@ -64,10 +78,19 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
             _wait_until_ready(process, f"http://{_HOST}:{port}/health", log)
             seconds = time.monotonic() - began
             print(f"eval: it is up after {seconds:.0f} s", file=sys.stderr, flush=True)
-            yield Served(f"http://{_HOST}:{port}/v1", _NAME, seconds)
+            yield Served(f"http://{_HOST}:{port}/v1", _NAME, seconds, partial(end_of, process, log))
         finally:
             end_group(process)
             dismiss(guard)
+
+
+def end_of(process: subprocess.Popen[bytes], log: Path) -> str | None:
+    """Why a server of ours ended; None while it is up."""
+    code = process.poll()
+    if code is None:
+        return None
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    return f"the vLLM server ended {how}: {_reason(log)}"
 
 
 def server_command(config: EvalConfig, view: Path, port: int) -> list[str]:
