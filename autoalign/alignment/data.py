@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from autoalign import manifest
 from autoalign.algorithms import Algorithm, Ask, Dropped, Example, Job, Made, Pair, PromptSet, Question
 from autoalign.algorithms import Prompt as AlignPrompt
 from autoalign.alignment.machinery import Machinery
@@ -16,7 +17,7 @@ from autoalign.curation.overlap import Overlap
 from autoalign.errors import JobFailed
 from autoalign.records import Message, messages_to_dicts
 
-DATA, DROPPED, TEXTS = "data.jsonl", "dropped.jsonl", "texts.jsonl"
+DATA, DROPPED, TEXTS, SEEDS = "data.jsonl", "dropped.jsonl", "texts.jsonl", "prompts.json"
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class DataTask:
     judge_guided: bool = False
 
     def run(self, machinery: Machinery, folder: Path) -> dict[str, Any]:
-        """Write `data.jsonl` and `dropped.jsonl`, and return what is in them.
+        """Write `data.jsonl`, `dropped.jsonl` and the prompts behind them, and return what is in them.
 
         Raises:
             JobFailed: not a single row was kept.
         """
         store = folder / TEXTS
+        manifest.write_json(folder / SEEDS, {prompt.id: prompt.shown() for prompt in self.prompts})
         job = Job(
             self.prompts,
             self.texts,

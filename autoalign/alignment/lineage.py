@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoalign.alignment.data import DATA, TEXTS
+from autoalign.alignment.data import DATA, SEEDS, TEXTS
 from autoalign.alignment.ledger import Ledger
 from autoalign.alignment.stages import Done, StageStore
 from autoalign.errors import ConfigError, nearest
@@ -81,9 +81,16 @@ def _row(row: dict[str, Any], done: Done, ledger: Ledger) -> Iterator[str]:
     for role, digest in done.record["inputs"]["models"].items():
         yield f"  {role}: {digest[:16]}"
     yield f"  policy of that round: {_policy_before(ledger, int(number))}"
+    yield f"  seed prompt {prompt_id}: {_seed(row, prompt_id, done)}"
+
+
+def _seed(row: dict[str, Any], prompt_id: str, done: Done) -> str:
+    """The prompt itself: a row may ask in another way, or for a judgment."""
+    path = done.folder / SEEDS
+    if path.is_file():
+        return str(json.loads(path.read_text(encoding="utf-8"))[prompt_id]).removeprefix("user: ")
     shown = row.get("prompt") or row["messages"]
-    question = next(turn["content"] for turn in reversed(shown) if turn["role"] == "user")
-    yield f"  seed prompt {prompt_id}: {question}"
+    return str(next(turn["content"] for turn in reversed(shown) if turn["role"] == "user"))
 
 
 def _policy_before(ledger: Ledger, number: int) -> str:

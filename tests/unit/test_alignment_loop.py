@@ -228,6 +228,13 @@ def test_lineage_leads_from_a_row_to_its_seed_prompt(tmp_path: Path) -> None:
         list(lineage.of_row(ledger, store_of(loop), row["id"] + "x"))
 
 
+def test_lineage_tells_the_seed_prompt_of_a_row_that_asks_in_another_way(tmp_path: Path) -> None:
+    """`self_improve`'s direct format adds "Give the final answer alone." to the question."""
+    loop = job(tmp_path, algorithm="self_improve", rounds=1)
+    told = list(lineage.of_row(loop.run(), store_of(loop), "round-1/q3/direct"))
+    assert told[-1] == "  seed prompt q3: Question 3?"
+
+
 def test_lineage_of_a_model_names_the_stages_behind_it(tmp_path: Path) -> None:
     loop = job(tmp_path, promote_when="better", rounds=1)
     ledger = loop.run()
