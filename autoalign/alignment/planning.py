@@ -65,7 +65,8 @@ def plan_round(config: AlignConfig, sets: PromptSets, number: int) -> RoundPlan:
 def lines(config: AlignConfig, sets: PromptSets, loop: Loop) -> Iterator[str]:
     """The plan for the terminal; the first round's data stage is looked for on disk."""
     yield (
-        f"{config.algorithm}: {config.rounds} rounds; {len(sets.training)} prompts to learn from, "
+        f"{config.algorithm}: {config.rounds} round{'s' if config.rounds > 1 else ''}; "
+        f"{len(sets.training)} prompts to learn from, "
         f"{len(sets.held_out)} held out, {len(sets.benchmark)} of a benchmark"
     )
     done = sum(1 for _ in loop.finished())
