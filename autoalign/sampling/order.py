@@ -20,6 +20,9 @@ def arranged(tasks: Iterable[Asked]) -> Iterator[Asked]:
     """
     rest = iter(tasks)
     while window := list(itertools.islice(rest, _WINDOW)):
+        if not any(prompt.token_ids for prompt, _ in window):  # an endpoint cuts them
+            yield from window
+            continue
         longest: dict[tuple[int, ...], int] = {}
         for prompt, _ in window:
             begins = _beginning(prompt)

@@ -140,7 +140,8 @@ class Refused:
 class PromptSpool:
     """Prompts in a file without a name, read again by their number; memory does not grow with them.
 
-    The latest ones that were read or written are in memory: each is wanted again when its answer comes.
+    The latest ones that were read or written are in memory, at most one for each remainder of its number:
+    each is wanted again when its answer comes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -148,7 +149,7 @@ class PromptSpool:
         self._places = Places(folder)
         self._end = self._flushed = 0
         self._piece, self._piece_begins = b"", 0
-        self._latest: dict[int, Prompt] = {}
+        self._latest: list[Prompt | None] = [None] * _KEPT
 
     def add(self, prompt: Prompt | Refused) -> None:
         """Keep the next prompt; of a refused one only that it was there."""
@@ -165,8 +166,8 @@ class PromptSpool:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Prompt:
-        found = self._latest.get(index)
-        if found is None:
+        found = self._latest[index % _KEPT]
+        if found is None or found.index != index:
             found = Prompt.loads(self._line(self._places[index]))
             self._keep(found)
         return found
@@ -190,9 +191,7 @@ class PromptSpool:
         return (index for index, place in enumerate(self._places) if place != _REFUSED)
 
     def _keep(self, prompt: Prompt) -> None:
-        self._latest[prompt.index] = prompt
-        if len(self._latest) > _KEPT:
-            del self._latest[next(iter(self._latest))]
+        self._latest[prompt.index % _KEPT] = prompt
 
     def discard(self) -> None:
         """Forget them."""
