@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from autoalign.sampling.replicas import Replicas, tasks_ahead
+
 REPLICAS, ROWS, SHARDS = 1_000, 10**10, 100
 ANSWERS_OF_A_REPLICA = 10.0  # a second: 5,000 output tokens a second and 500 an answer; not measured here
 _GIB, _TIB = 2**30, 2**40
@@ -44,7 +46,7 @@ def table(one: Constants, replicas: int = REPLICAS, rows: int = ROWS, shards: in
     """A line for each thing that could run out."""
     each, wanted = rows / shards, replicas * ANSWERS_OF_A_REPLICA
     engines = math.ceil(replicas / shards)
-    ahead = 36 * engines  # tasks, `replicas.tasks_ahead`
+    ahead = tasks_ahead(Replicas(engines, engines))
     lines = [
         f"| {rows:.0e} rows, {replicas:,} replicas | of one shard of {shards} | of all |",
         "|---|---|---|",

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +23,12 @@ from autoalign.sampling.order import arranged
 from autoalign.sampling.places import NameSet
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Renderer, prepare
-from autoalign.sampling.replicas import DEFAULT_CONCURRENCY, Replicas
+from autoalign.sampling.replicas import Replicas, answers_a_task
 from autoalign.sampling.worker import WorkerSpec
 from benchmarks.memory import MemoryWatch
 
-# Requests in flight, of an engine that takes no time: of those that go through Ray, a task takes a sixteenth.
-_CONCURRENCY = {"ray": 4096, "local": 512}
+# Requests in flight, of an engine that takes no time: of those that go through Ray, a task takes an eighth.
+_CONCURRENCY = {"ray": 2048, "local": 512}
 _LATENCY, _CONCURRENCY_OF_A_REPLICA = 0.5, 32
 
 
@@ -113,7 +114,7 @@ def _sizes(collector: Collector, count: int) -> dict[str, float]:
     names = NameSet()
     for number in range(count):
         names.add(f"q{number}")
-    per_task = DEFAULT_CONCURRENCY["vllm"] // 16
+    per_task = answers_a_task(replace(_spec(EngineOptions("m")), backend="vllm"))
     task = messages.pack_task(0, [(prompt, [0]) for prompt in prompts[:per_task]])
     return {
         "prompt_bytes_a_row": sum(len(prompt.dumps()) for prompt in prompts) / len(prompts),

@@ -139,8 +139,8 @@ def _set_up_ray_data() -> None:
     context.print_on_execution_start = False
     # Every yielded row is passed on at once, instead of when 128 MiB are full.
     context.target_max_block_size = 1
-    # An engine is added when all are full; tasks that wait beside an engine are few here.
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = replicas.FULL
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = replicas.IDLE
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 

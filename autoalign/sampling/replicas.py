@@ -14,10 +14,13 @@ from autoalign.errors import ConfigError
 from autoalign.sampling.worker import WorkerSpec
 
 DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "serve": 32, "hf": 16, "fake": 256}
-_PARTS = 16  # tasks whose answers make up what an engine works on together
-# A task is not over before its longest answer; as many again keep the engine full until then.
-_CALLS = 2 * _PARTS
+_PARTS = 8  # tasks whose answers make up what an engine works on together
+# A task is not over before its longest answer. With lengths spread exponentially, of 256 answers together,
+# twice as many tasks leave 49% of an engine at work, four times 95%, six times all of it (lognormal: 99%).
+CALLS = 6 * _PARTS
 _WAITING = 2  # tasks that lie beside the engine already
+# An engine is added when those there have twice what they work on, and taken away below half of it.
+FULL, IDLE = 2 * _PARTS / CALLS, _PARTS / 2 / CALLS
 
 
 class Replicas(NamedTuple):
@@ -73,7 +76,7 @@ def answers_a_task(spec: WorkerSpec) -> int:
 
 def tasks_ahead(replicas: Replicas) -> int:
     """Tasks that keep every engine busy, with a few more on their way."""
-    return (_CALLS + 2 * _WAITING) * replicas.most
+    return (CALLS + 2 * _WAITING) * replicas.most
 
 
 def actor_pool(replicas: Replicas) -> Any:
@@ -83,8 +86,8 @@ def actor_pool(replicas: Replicas) -> Any:
     return ray.data.ActorPoolStrategy(
         min_size=replicas.fewest,
         max_size=replicas.most,
-        max_concurrent_calls_per_actor=_CALLS,
-        max_tasks_in_flight_per_actor=_CALLS + _WAITING,
+        max_concurrent_calls_per_actor=CALLS,
+        max_tasks_in_flight_per_actor=CALLS + _WAITING,
         enable_true_multi_threading=True,
     )
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+
 import pytest
 
 from autoalign.cluster import Cluster
@@ -9,6 +14,7 @@ from autoalign.config.engine import EngineConfig
 from autoalign.errors import ConfigError
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.replicas import (
+    CALLS,
     Replicas,
     actor_options,
     answers_a_task,
@@ -56,6 +62,33 @@ def test_threads_are_shared_fairly(threads: int | None, expected: int) -> None:
     assert on_cluster(spec(), Replicas(1, 4), EIGHT, threads).options.threads == expected
 
 
-def test_a_task_is_a_sixteenth_of_what_an_engine_does_at_once() -> None:
-    assert answers_a_task(spec()) == 256 / 16
+def test_a_task_is_an_eighth_of_what_an_engine_does_at_once() -> None:
+    assert answers_a_task(spec()) == 256 / 8
     assert answers_a_task(spec(concurrency=3)) == 1
+
+
+def share_at_work(concurrency: int, length: Callable[[], float], answers: int = 20_000) -> float:
+    """Of an engine that is given a new task when one is over, the share of its places that are taken."""
+    size = answers_a_task(spec(concurrency=concurrency))
+    left = [size] * CALLS
+    waiting = deque(task for task in range(CALLS) for _ in range(size))
+    at_work: list[tuple[float, int]] = []
+    now = taken = 0.0
+    for _ in range(answers):
+        while waiting and len(at_work) < concurrency:
+            heappush(at_work, (now + length(), waiting.popleft()))
+        end, task = heappop(at_work)
+        taken += (len(at_work) + 1) * (end - now)
+        now = end
+        left[task] -= 1
+        if not left[task]:
+            left[task] = size
+            waiting.extend([task] * size)
+    return taken / now / concurrency
+
+
+@pytest.mark.parametrize("concurrency", [16, 256])
+def test_long_answers_leave_no_place_of_an_engine_empty(concurrency: int) -> None:
+    """A task ends with its longest answer; lengths spread exponentially, the mean is no matter."""
+    draw = random.Random(1)
+    assert share_at_work(concurrency, lambda: draw.expovariate(1)) > 0.98
