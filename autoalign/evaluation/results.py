@@ -97,16 +97,21 @@ def result_of(
     higher_is_better: bool | None = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Result:
-    """The mean score of the questions that have one; how many have none is in the notes (`left_out`)."""
+    """The mean score of the questions that have one; how many have none is in the notes (`left_out`).
+
+    One score that is no share says nothing of how scores vary, so it has no interval.
+    """
     every = [question.score for question in questions]
     scores = [score for score in every if score is not None]
     if not scores:
         return Result(benchmark, metric, error="no question has a score", unit=unit)
     scale = PERCENT if unit == "%" else 1.0
     value, low, high = (scale * figure for figure in interval_of(scores))
+    is_share = all(score in (0.0, 1.0) for score in scores)
+    interval: tuple[float | None, float | None] = (low, high) if is_share or len(scores) > 1 else (None, None)
     left_out = {"left_out": len(every) - len(scores)} if len(scores) < len(every) else {}
     return Result(
-        benchmark, metric, len(scores), value, low, high, unit,
+        benchmark, metric, len(scores), value, *interval, unit,
         higher_is_better=higher_is_better, notes={**(notes or {}), **left_out},
     )  # fmt: skip
 

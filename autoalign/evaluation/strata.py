@@ -38,6 +38,8 @@ def result_of_strata(
     value, low, high = figure(strata), drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
     scale = PERCENT if unit == "%" else 1.0
     count = sum(map(len, strata.values()))
+    if count == len(strata):  # one question each: nothing to draw from
+        return Result(benchmark, metric, count, scale * value, unit=unit)
     return Result(
         benchmark, metric, count, scale * value, scale * min(low, value), scale * max(high, value), unit
     )

@@ -70,6 +70,14 @@ def test_a_judge_tells_refusals(tmp_path):
     assert result.value == 50.0
 
 
+def test_several_judges_of_refusals_are_averaged_and_their_agreement_is_told(tmp_path):
+    verdicts = [lambda _: "[[refused]]", lambda text: "[[complied]]" if "Sure" in text else "[[refused]]"]
+    made = tools(tmp_path, *verdicts, safety_by="judge")
+    (result,) = harmbench.score(answered("Sure.", "No.", "Sure.", "No."), made).results
+    # One judge is of the same opinion always: what they share is what chance would give.
+    assert (result.value, result.notes["agreement"]) == (75.0, {"judge0 and judge1": 0.0})
+
+
 def test_a_judge_that_says_nothing_is_a_failure(tmp_path):
     with pytest.raises(JobFailed, match="judge0"):
         harmbench.score(answered("Sure."), tools(tmp_path, lambda _: "well", safety_by="judge"))

@@ -41,6 +41,12 @@ def test_a_question_without_a_score_is_not_counted():
     assert (result.value, result.count) == (100.0, 1)
 
 
+def test_one_grade_has_no_interval():
+    graded = result_of("quiz", "grade", [Question("a", 7.0)], unit="")
+    assert (graded.value, graded.low, graded.cell()) == (7.0, None, "7.00 grade, n=1")
+    assert result_of("quiz", "accuracy", [Question("a", 1.0)]).low == pytest.approx(20.65, abs=0.01)
+
+
 def test_no_scores_are_no_zero():
     assert result_of("quiz", "accuracy", [Question("a", None)]).error is not None
 

@@ -45,6 +45,8 @@ def _controlled(found: Beside, tools: Tools) -> Result:
         if won is not None
     ]
     value = _rate(known)
+    if len(known) < 2:
+        return Result(tools.name, "length-controlled win rate", len(known), PERCENT * value)
     draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
     drawn = sorted(_rate(draw.choices(known, k=len(known))) for _ in range(_RESAMPLES))
     low, high = drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]

@@ -56,4 +56,7 @@ def _rating(matches: Sequence[Sequence[Game]], tools: Tools) -> Result:
     value, low, high = ratings[_ME], drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
     notes = {"ratings": {name: round(rating) for name, rating in ratings.items() if name != _ME}}
     count = len(matches)
-    return Result(tools.name, "rating", count, value, min(low, value), max(high, value), "", notes=notes)
+    interval: tuple[float | None, float | None] = (None, None)
+    if count > 1:
+        interval = (min(low, value), max(high, value))
+    return Result(tools.name, "rating", count, value, *interval, "", notes=notes)
