@@ -23,7 +23,7 @@ class MemoryWatch:
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._driver: list[int] = []
         self._all: list[int] = []
-        self._idle = 0
+        self._base: int | None = None  # the sample from which growth counts
 
     def __enter__(self) -> Self:
         return self
@@ -36,24 +36,27 @@ class MemoryWatch:
             self._thread.join()
 
     def note(self) -> None:
-        """What the driver holds before the first row."""
-        self._idle = self._me.memory_info().rss
+        """Before the first row: memory is looked at from now on."""
+        self._sample()
+        self._thread.start()
 
     def start(self) -> None:
         """Growth counts from now; later calls do nothing."""
-        if not self._thread.is_alive() and not self._driver:
+        if self._base is None:
+            self._base = len(self._driver)
             self._sample()
-            self._thread.start()
 
     def growth(self) -> dict[str, float]:
-        """MiB: the most there was over what there was at the start of the watch."""
-        mib = 2**20
+        """MiB: before the first row, the most there was, and the most over what was there at `start`."""
+        self._sample()
+        mib, base = 2**20, self._base or 0
         return {
-            "driver_before_mib": self._idle / mib,
+            "driver_before_mib": self._driver[0] / mib,
             "driver_mib": max(self._driver) / mib,
-            "driver_growth_mib": (max(self._driver) - self._driver[0]) / mib,
+            "driver_growth_mib": (max(self._driver[base:]) - self._driver[base]) / mib,
+            "all_before_mib": self._all[0] / mib,
             "all_mib": max(self._all) / mib,
-            "all_growth_mib": (max(self._all) - self._all[0]) / mib,
+            "all_growth_mib": (max(self._all[base:]) - self._all[base]) / mib,
         }
 
     def _look(self) -> None:

@@ -21,20 +21,26 @@ def _rows(found: Mapping[str, Any]) -> str:
         return ""
     lines = [
         f"| rows | rows/s, whole job (aim {RATE_AIM:,}) | while answering | "
-        f"driver, and growth | all processes, and growth (aim under {GROWTH_AIM} MiB) | run on |",
-        "|---|---|---|---|---|---|",
+        "driver's CPU a row | driver's memory: before the first row, most, growth | "
+        f"of all processes (growth: aim under {GROWTH_AIM} MiB) | run on |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in names:
         one = found[name]
+        memory = " | ".join(_memory(one, whose) for whose in ("driver", "all"))
         parts = name.split("/")
         kind = f"{one['rows']:,}, " + ("in one process" if "local" in parts else "through Ray")
         kind += ", rendered and tokenised" if "chat" in parts else ""
         lines.append(
             f"| {kind} | {one['rows_per_second']:,.0f} | {one['answers_per_second']:,.0f} | "
-            f"{one['driver_mib']:.0f} MiB, +{one['driver_growth_mib']:.0f} | "
-            f"{one['all_mib']:.0f} MiB, +{one['all_growth_mib']:.0f} | {_where(one)} |"
+            f"{one['driver_cpu_microseconds_a_row']:.0f} µs | {memory} | {_where(one)} |"
         )
     return "\n".join(lines)
+
+
+def _memory(one: Mapping[str, Any], whose: str) -> str:
+    before, most, growth = (one[f"{whose}_{what}"] for what in ("before_mib", "mib", "growth_mib"))
+    return f"{before:.0f}, {most:.0f} MiB, +{growth:.0f}"
 
 
 def _replicas(found: Mapping[str, Any]) -> str:

@@ -114,7 +114,7 @@ class NameSet:
         return True
 
     def _double(self) -> None:
-        slots = array("Q", bytes(2 * _WIDTH * len(self._slots)))
+        slots = array("Q", [0]) * (2 * len(self._slots))
         for digest in self._slots:
             if digest:
                 slots[self._slot(slots, digest)] = digest
