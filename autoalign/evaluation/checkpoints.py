@@ -1,8 +1,9 @@
 """Checkpoints evaluated while training goes on: `--eval_config X.yaml --eval_every N`.
 
-A thread looks for new checkpoints, keeps each one's files by links (training may delete its own), and hands
-it to a Ray task on the job's cluster. Whatever has no figure when training ends is evaluated then, from where
-its task came to, and so is the final model.
+A thread looks for new checkpoints, keeps each one's files by links (training may delete its own) until it has
+its figures, and hands it to a Ray task on the job's cluster; those that come faster than they are evaluated
+wait. Whatever has no figure when training ends is evaluated then, from where its task came to, and so is the
+final model.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ import os
 import shutil
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from autoalign.config.evaluate import EvalConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import AutoAlignError, ConfigError
+from autoalign.evaluation import reuse
+from autoalign.evaluation.layout import layout_of, settle
 from autoalign.evaluation.results import read_results
 from autoalign.evaluation.run import run as evaluate
 from autoalign.training.checkpoint import STATE_FOLDER, find_checkpoints, step_of
 
 _LOOK_EVERY = 0.1  # seconds; of several checkpoints in a row, training may keep one for no longer
 _KEPT = "checkpoints_to_evaluate"
+_AT_ONCE, _AT_ONCE_WITH_GPUS = 1, 4  # tasks; those with GPUs wait for some that are free
 
 
 @contextmanager
@@ -56,6 +61,8 @@ class _Watch:
         self._folder = Path(config.output_dir).expanduser()
         self._outputs = Path(self._keys("final", self._folder).output_dir).expanduser().absolute()
         self._seen: dict[str, Path] = {}
+        self._waiting: deque[str] = deque()
+        self._running: dict[str, Any] = {}  # label to Ray's reference
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="checkpoint evaluation", daemon=True)
 
@@ -71,6 +78,7 @@ class _Watch:
     def finish(self) -> None:
         """Evaluate what has no figure yet, tell all figures, and let the kept files go."""
         self._keep_new()
+        self._forget_others("final", self._folder)
         for label, model in {**self._seen, "final": self._folder}.items():
             if not self._results(label).is_file():
                 _say(f"{label}: evaluating")
@@ -79,14 +87,46 @@ class _Watch:
                 except AutoAlignError as error:
                     _say(f"{label}: {error}")
                     continue
-            told = ", ".join(f"{each.benchmark} {each.cell()}" for each in read_results(self._results(label)))
-            _say(f"{label}: {told}")
+            self._tell(label)
         shutil.rmtree(self._outputs / _KEPT / self._folder.name, ignore_errors=True)
+
+    def _tell(self, label: str) -> None:
+        told = ", ".join(f"{each.benchmark} {each.cell()}" for each in read_results(self._results(label)))
+        _say(f"{label}: {told}")
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_EVERY):
-            for label in self._keep_new():
-                _hand_to_ray(self._keys(label, self._seen[label]))
+            self._waiting.extend(self._keep_new())
+            with suppress(*_cluster_errors()):  # the cluster goes down, and `finish` evaluates the rest
+                self._let_go()
+                self._hand_on()
+
+    def _let_go(self) -> None:
+        """Of tasks that are done, the checkpoint's files are not needed any more."""
+        import ray
+
+        for label, task in list(self._running.items()):
+            done, _ = ray.wait([task], timeout=0)
+            if done:
+                del self._running[label]
+                if self._results(label).is_file():
+                    self._tell(label)
+                    shutil.rmtree(self._seen[label], ignore_errors=True)
+
+    def _hand_on(self) -> None:
+        """Start a task for the next one, where training runs on Ray; it takes GPUs that training leaves."""
+        import ray
+
+        if not (self._waiting and ray.is_initialized()):
+            return
+        has_gpus = bool(ray.cluster_resources().get("GPU"))
+        if len(self._running) < (_AT_ONCE_WITH_GPUS if has_gpus else _AT_ONCE):
+            label = self._waiting[0]
+            config = self._keys(label, self._seen[label])
+            task: Any = ray.remote(evaluate)
+            gpus = config.per_model_gpu if has_gpus else 0
+            self._running[label] = task.options(num_cpus=0, num_gpus=gpus, max_retries=0).remote(config)
+            self._waiting.popleft()
 
     def _keep_new(self) -> list[str]:
         """Checkpoints that are due and have not been seen."""
@@ -100,8 +140,16 @@ class _Watch:
                 except FileNotFoundError:  # training has just deleted it
                     continue
                 self._seen[label] = kept
+                self._forget_others(label, kept)
                 new.append(label)
         return new
+
+    def _forget_others(self, label: str, model: Path) -> None:
+        """Of an earlier training in the same folder, results under the same name are thrown away."""
+        config = self._keys(label, model)
+        layout = layout_of(config)
+        if reuse.unlike(layout, config, model):
+            settle(layout, config.model_copy(update={"reuse": False, "force": True}))
 
     def _keys(self, label: str, model: Path) -> EvalConfig:
         name = f"{self._folder.name}-{label}"
@@ -122,19 +170,10 @@ class _Watch:
         return self._outputs / f"{self._folder.name}-{label}" / "results.json"
 
 
-def _hand_to_ray(config: EvalConfig) -> None:
-    """A task of its own, where training runs on Ray; it takes GPUs that training leaves."""
-    import ray
+def _cluster_errors() -> tuple[type[Exception], ...]:
     from ray.exceptions import RayError
 
-    if not ray.is_initialized():
-        return
-    task: Any = ray.remote(evaluate)
-    try:
-        gpus = config.per_model_gpu if ray.cluster_resources().get("GPU") else 0
-        task.options(num_cpus=0, num_gpus=gpus, max_retries=0).remote(config)
-    except (RayError, ConnectionError, RuntimeError):
-        return  # the cluster goes down, and `finish` evaluates it
+    return RayError, ConnectionError, RuntimeError
 
 
 def _link(checkpoint: Path, kept: Path) -> None:

@@ -47,6 +47,11 @@ class Layout:
         return self.folder / "results.json"
 
     @property
+    def keys(self) -> Path:
+        """The config, and a digest of the model."""
+        return self.folder / "eval.json"
+
+    @property
     def picture(self) -> Path:
         """The table, drawn."""
         return self.folder / "results.png"
@@ -114,6 +119,7 @@ def settle(layout: Layout, config: EvalConfig, ask: Callable[[str], str] | None 
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         for folder in (layout.questions, layout.verdicts):
             shutil.rmtree(folder, ignore_errors=True)
+        layout.keys.unlink(missing_ok=True)
     layout.folder.mkdir(parents=True, exist_ok=True)
 
 

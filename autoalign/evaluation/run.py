@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from autoalign import model_folder
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import AutoAlignError, InputError, StoppedEarly
-from autoalign.evaluation import benchmark, contamination, own_code, pictures, table
+from autoalign.evaluation import benchmark, contamination, own_code, pictures, reuse, table
 from autoalign.evaluation.answering import Answering
 from autoalign.evaluation.ask import Answered, Scored
 from autoalign.evaluation.benchmark import Benchmark
@@ -79,8 +78,10 @@ def run(config: EvalConfig) -> EvalReport:
     plan = Plan.of(config) if config.dataset_names else None
     folder = _model_folder(config)
     layout = layout_of(config)
+    if config.reuse:
+        reuse.require_same(layout, config, folder)
     settle(layout, config)
-    write_text(layout.folder / "eval.json", json.dumps(config.model_dump(), indent=1, default=str) + "\n")
+    reuse.note(layout, config, folder)
     try:
         with stop_signals():
             job = _Job(config, layout, own, plan, folder)

@@ -6,7 +6,7 @@ import pytest
 
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError, JobFailed
-from autoalign.evaluation import benchmark, own_code
+from autoalign.evaluation import benchmark, own_code, reuse
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.layout import layout_of, settle
 from autoalign.evaluation.tools import Tools
@@ -78,6 +78,29 @@ def test_force_clears_and_reuse_keeps(tmp_path):
     assert layout.csv.exists()
     settle(layout, config(tmp_path, model_id="m_1", force=True))
     assert not layout.csv.exists()
+
+
+def test_reuse_is_of_the_same_evaluation(tmp_path):
+    given, layout = existing(tmp_path, reuse=True, limit=32)
+    reuse.note(layout, given, None)
+    reuse.require_same(layout, given, None)
+    reuse.require_same(layout, config(tmp_path, model_id="m_1", limit=32, benchmarks="gsm8k"), None)
+    other = config(tmp_path, model_id="m_1", limit=64, judge_model="j")
+    with pytest.raises(ConfigError, match="limit was 32, is 64; judge_model was none, is j"):
+        reuse.require_same(layout, other, None)
+
+
+def test_reuse_is_of_the_same_model(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"a" * 100)
+    given, layout = existing(tmp_path, reuse=True)
+    reuse.note(layout, given, model)
+    reuse.require_same(layout, given, model)
+    (model / "model.safetensors").write_bytes(b"b" * 100)
+    with pytest.raises(ConfigError, match=r"weights have changed.*--force to start anew"):
+        reuse.require_same(layout, given, model)
 
 
 def test_reuse_goes_on_with_the_latest(tmp_path):
