@@ -97,9 +97,10 @@ class _Watch:
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_EVERY):
             self._waiting.extend(self._keep_new())
-            with suppress(*_cluster_errors()):  # the cluster goes down, and `finish` evaluates the rest
-                self._let_go()
-                self._hand_on()
+            if self._waiting or self._running:
+                with suppress(*_cluster_errors()):  # the cluster goes down, and `finish` evaluates the rest
+                    self._let_go()
+                    self._hand_on()
 
     def _let_go(self) -> None:
         """Of tasks that are done, the checkpoint's files are not needed any more."""
