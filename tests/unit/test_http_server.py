@@ -8,7 +8,7 @@ from autoalign.serving.http_server import bind
 
 
 def test_what_an_answer_says_is_sent_at_once():
-    """Without TCP_NODELAY the body of an answer waits for the client to acknowledge its head: 40 ms on Linux."""
+    """Without TCP_NODELAY an answer's body waits for the client to acknowledge its head: 40 ms on Linux."""
     with bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
