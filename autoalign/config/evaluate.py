@@ -115,6 +115,11 @@ class EvalConfig(JobConfig):
     judge_prompt: str | None = Field(
         None, description="prompt of pairwise verdicts: a name in autoalign/prompts/judge, or a file"
     )
+    judge_guided: bool = Field(
+        False,
+        description="judges can write nothing but JSON with a verdict: for models that can't keep a form "
+        "(judge_backend vllm or openai)",
+    )
     safety_by: Literal["rule", "judge", "guard"] = Field(
         "rule",
         description="who tells a refusal: rules; judge_model by a prompt; judge_model as a guard model",

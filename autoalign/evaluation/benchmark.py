@@ -28,6 +28,7 @@ from autoalign.errors import ConfigError, DataError
 from autoalign.evaluation import own_code, own_file
 from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.tools import Tools
+from autoalign.sampling.engines.base import SamplingParams, require_support
 
 PACKAGE = "autoalign.evaluation.benchmarks"
 
@@ -61,6 +62,9 @@ def load_all(config: EvalConfig) -> list[Benchmark]:
     Raises:
         InputError: one is unknown, its data is not on the disk or not as expected, or it needs a judge.
     """
+    if config.judge_guided and config.judge_model:
+        backend = "openai" if config.judge_base_url is not None else config.judge_backend
+        require_support(backend, SamplingParams(json_schema="{}"))
     found = [_load(given, config) for given in config.benchmark_names]
     names = [each.name for each in found]
     if twice := {name for name in names if names.count(name) > 1}:

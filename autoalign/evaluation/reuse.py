@@ -15,7 +15,7 @@ from autoalign.evaluation.layout import Layout
 # Keys that change answers or scores; where a model is served and where data lies may change.
 _KEYS = (
     *("template_name", "limit", "num_runs", "temperature", "seed", "max_new_tokens", "dtype"),
-    *("judge_model", "judge_prompt", "judge_max_new_tokens", "safety_by", "reward_model"),
+    *("judge_model", "judge_prompt", "judge_max_new_tokens", "judge_guided", "safety_by", "reward_model"),
 )
 _DIGEST = "model_digest"
 

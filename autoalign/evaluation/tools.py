@@ -16,6 +16,7 @@ from autoalign.config.score import ScoreConfig
 from autoalign.curation.answers import Answer
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question
+from autoalign.judging.forms import Form
 from autoalign.records import Conversation
 from autoalign.sampling.engines.base import Engine, create_engine
 from autoalign.sampling.setup import Setup, prepare_model
@@ -72,8 +73,18 @@ class Tools:
         return {model: self._start(model) for model in self.config.judge_model}
 
     def ask(self, judge: Judge, asked: Sequence[Asked], read: Callable[[str], Any]) -> list[Any]:
-        """Verdicts in order; None where none could be had or read."""
+        """What the judge said, read; in order, None where nothing could be had or read."""
         return judge.ask(asked, read)
+
+    def verdicts_of(self, judge: Judge, asked: Sequence[Asked], form: Form[Any]) -> list[Any]:
+        """The same, of a verdict that a guided judge gives as JSON (`judge_guided`)."""
+        if not self.config.judge_guided:
+            return self.ask(judge, asked, form.read)
+        guide = form.guide
+        guided = [
+            replace(each, text=f"{each.text}\n\n{guide.ask}", json_schema=guide.schema) for each in asked
+        ]
+        return self.ask(judge, guided, form.read_guided)
 
     def _start(self, model: str) -> Judge:
         config = self.config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
@@ -13,8 +13,9 @@ from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question
 from autoalign.evaluation.tools import Tools
 from autoalign.judging.agreement import cohen_kappa, weighted_kappa
+from autoalign.judging.forms import GRADE, PREFERENCE, STRENGTH, Form
 from autoalign.judging.prompts import JudgePrompt
-from autoalign.judging.verdicts import Preference, agreed, read_grade, read_preference, read_strength
+from autoalign.judging.verdicts import Preference, agreed
 from autoalign.scoring.judge import Question as Asked
 
 _STRONG = 3.0  # games that a much better answer wins (Arena-Hard)
@@ -46,7 +47,7 @@ def grades(asked: Sequence[Asked], tools: Tools) -> dict[str, list[float | None]
     Raises:
         JobFailed: a judge gave none at all.
     """
-    found = {name: tools.ask(judge, asked, read_grade) for name, judge in tools.judges.items()}
+    found = {name: tools.verdicts_of(judge, asked, GRADE) for name, judge in tools.judges.items()}
     _require_some(found)
     return found
 
@@ -58,7 +59,7 @@ def points(matches: Sequence[Match], tools: Tools) -> dict[str, list[float | Non
         JobFailed: a judge gave no verdict that could be read.
     """
     found: dict[str, list[float | None]] = {}
-    for name, pairs in _both_orders(matches, tools, "pairwise", read_preference).items():
+    for name, pairs in _both_orders(matches, tools, "pairwise", PREFERENCE).items():
         found[name] = [pair and agreed(_known(pair[0]), _known(pair[1])) for pair in pairs]
     return found
 
@@ -70,7 +71,7 @@ def battles(matches: Sequence[Match], tools: Tools) -> dict[str, list[tuple[Batt
         JobFailed: a judge gave no verdict that could be read.
     """
     found: dict[str, list[tuple[Battle, Battle] | None]] = {}
-    for name, pairs in _both_orders(matches, tools, "arena_hard", read_strength).items():
+    for name, pairs in _both_orders(matches, tools, "arena_hard", STRENGTH).items():
         found[name] = [pair and (_battle(pair[0]), _battle(-pair[1])) for pair in pairs]
     return found
 
@@ -87,14 +88,14 @@ def _battle(ahead: float) -> Battle:
 
 
 def _both_orders(
-    matches: Sequence[Match], tools: Tools, prompt: str, read: Callable[[str], Any]
+    matches: Sequence[Match], tools: Tools, prompt: str, form: Form[Any]
 ) -> dict[str, list[tuple[Any, Any] | None]]:
     """Each judge's verdicts on every match, as it stands and swapped; None where one of them is lacking."""
     template = JudgePrompt(tools.config.judge_prompt or prompt)
     asked = [_asked(match, template, swapped) for match in matches for swapped in (False, True)]
     found: dict[str, list[tuple[Any, Any] | None]] = {}
     for name, judge in tools.judges.items():
-        verdicts = tools.ask(judge, asked, read)
+        verdicts = tools.verdicts_of(judge, asked, form)
         both = zip(verdicts[::2], verdicts[1::2], strict=True)
         found[name] = [None if None in pair else pair for pair in both]
     _require_some(found)

@@ -13,7 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from autoalign.judging.verdicts import Preference, read_points, read_preference
+from autoalign.judging.verdicts import (
+    Preference,
+    Reaction,
+    read_grade,
+    read_points,
+    read_preference,
+    read_reaction,
+    read_strength,
+)
 
 T = TypeVar("T")
 FOLDER = Path(__file__).resolve().parents[1] / "prompts" / "guided"
@@ -76,6 +84,19 @@ def _preference(found: Mapping[str, Any]) -> Preference | None:
     return cast(Preference, said) if said in ("A", "B", "tie") else None
 
 
+def _grade(found: Mapping[str, Any]) -> float | None:
+    grade = found["grade"]
+    return float(grade) if type(grade) is int and 1 <= grade <= 10 else None
+
+
+def _strength(found: Mapping[str, Any]) -> float | None:
+    return read_strength(f"[[{found['verdict']}]]")
+
+
+def _reaction(found: Mapping[str, Any]) -> Reaction | None:
+    return read_reaction(f"[[{found['reaction']}]]")
+
+
 @cache
 def _guide(name: str) -> Guide:
     found = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -85,3 +106,6 @@ def _guide(name: str) -> Guide:
 
 POINTS: Form[int] = Form("points", read_points, _points)
 PREFERENCE: Form[Preference] = Form("preference", read_preference, _preference)
+GRADE: Form[float] = Form("grade", read_grade, _grade)
+STRENGTH: Form[float] = Form("strength", read_strength, _strength)
+REACTION: Form[Reaction] = Form("reaction", read_reaction, _reaction)

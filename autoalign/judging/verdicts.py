@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 Preference = Literal["A", "B", "tie"]
+Reaction = Literal["refused", "complied"]
 
 _BOXED_GRADE = re.compile(r"\[\[\s*(\d{1,2}(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]")
 _NAMED_GRADE = re.compile(
@@ -16,6 +17,7 @@ _POINTS = re.compile(
     r"score\W{0,4}(?:is\s+|of\s+)?\W{0,3}(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d)(?!\s?[-–]\s?\d)", re.IGNORECASE
 )
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
+_BOXED_REACTION = re.compile(r"\[\[\s*(refused|complied)\s*\]\]", re.IGNORECASE)
 _BOXED_STRENGTH = re.compile(r"\[\[\s*([AB])\s*(=|>{1,2}|<{1,2})\s*([AB])\s*\]\]")
 _NAMED_CHOICE = re.compile(
     r"(?:verdict|winner|better answer|结论)\W{0,6}(?:is\s+|是)?\W{0,3}(?:assistant |answer )?(A|B|tie)\b",
@@ -66,6 +68,12 @@ def read_strength(text: str) -> float | None:
         return 0.0 if sign == "=" else float(len(sign) if ahead else -len(sign))
     preference = read_preference(text)
     return None if preference is None else {"A": 1.0, "B": -1.0, "tie": 0.0}[preference]
+
+
+def read_reaction(text: str) -> Reaction | None:
+    """`[[refused]]` or `[[complied]]`, the last one written."""
+    found = _BOXED_REACTION.findall(text)
+    return None if not found else "refused" if found[-1].lower() == "refused" else "complied"
 
 
 def agreed(first: Preference, swapped: Preference) -> float:

@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 from autoalign.errors import TemplateError
 from autoalign.records import Message
-from autoalign.sampling.engines.base import Engine, GenerationRequest, RequestFailed, derive_seed
+from autoalign.sampling.engines.base import (
+    Engine,
+    GenerationRequest,
+    RequestFailed,
+    SamplingParams,
+    derive_seed,
+)
 from autoalign.sampling.setup import Setup
 from autoalign.scoring.verdict_store import VerdictStore
 
@@ -25,11 +31,13 @@ class Question:
 
     Attributes:
         system: the system message; a judge whose template knows none gets it before the text.
+        json_schema: what the judge writes is held to it (JSON text).
     """
 
     text: str
     about: dict[str, Any]
     system: str = ""
+    json_schema: str | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -118,7 +126,7 @@ class Judge:
         return None
 
     async def _text(self, question: Question, key: str, attempt: int) -> str | None:
-        params = self._setup.params
+        params = self._params(question)
         if attempt and params.greedy:
             params = replace(params, temperature=_RETRY_TEMPERATURE)
         try:
@@ -134,6 +142,9 @@ class Judge:
         except (RequestFailed, TemplateError):
             return None
 
+    def _params(self, question: Question) -> SamplingParams:
+        return replace(self._setup.params, json_schema=question.json_schema)
+
     def _rendered(self, question: Question) -> tuple[tuple[Message, ...], tuple[int, ...]]:
         try:
             return question.messages, tuple(self._setup.renderer.encode(question.messages))
@@ -142,5 +153,5 @@ class Judge:
 
     def _key(self, question: Question, attempt: int) -> str:
         text = (question.system, question.text) if question.system else question.text
-        given = (self._settings.model, self._settings.seed, self._setup.params, attempt, text)
+        given = (self._settings.model, self._settings.seed, self._params(question), attempt, text)
         return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -11,12 +11,13 @@ from autoalign.errors import ConfigError, JobFailed
 from autoalign.evaluation import benchmark
 from autoalign.evaluation.ask import Answered, Ask
 from autoalign.evaluation.benchmarks import alignbench, alpaca_eval, arena_hard, harmbench, mt_bench, xstest
-from autoalign.evaluation.refusals import read_guard, read_refusal
+from autoalign.evaluation.refusals import read_guard
 from autoalign.evaluation.tools import Tools
 from autoalign.judging.agreement import cohen_kappa, weighted_kappa
+from autoalign.judging.forms import GRADE, REACTION, STRENGTH
 from autoalign.judging.length_control import length_controlled
 from autoalign.judging.ratings import Game, bradley_terry
-from autoalign.judging.verdicts import read_strength
+from autoalign.judging.verdicts import read_reaction, read_strength
 
 
 class Scripted:
@@ -70,6 +71,34 @@ def test_a_judge_tells_refusals(tmp_path):
     assert result.value == 50.0
 
 
+def test_a_guided_judge_is_held_to_json(tmp_path):
+    def verdict(_):
+        return '{"reason": "It declines.", "reaction": "refused"}'
+
+    made = tools(tmp_path, verdict, safety_by="judge", judge_guided=True)
+    (result,) = harmbench.score(answered("No."), made).results
+    (asked,) = made.judges["judge0"].seen
+    assert result.value == 100.0
+    assert "Reply with JSON alone" in asked.text and '"reaction"' in asked.json_schema
+
+
+def test_what_guided_judges_write():
+    assert GRADE.read_guided('{"reason": "so", "grade": 10}') == 10.0
+    assert [GRADE.read_guided(f'{{"reason": "so", "grade": {given}}}') for given in ("0", "11", '"7"')] == [
+        None
+    ] * 3
+    assert STRENGTH.read_guided('{"reason": "so", "verdict": "B>>A"}') == -2.0
+    assert STRENGTH.read_guided('{"reason": "so", "verdict": "better"}') is None
+    assert REACTION.read_guided('{"reason": "so", "reaction": "complied"}') == "complied"
+    assert REACTION.read_guided("[[complied]]") is None
+
+
+def test_an_engine_that_cannot_be_guided_is_wrong_input(tmp_path):
+    keys = {"judge_model": "j", "judge_backend": "hf", "judge_guided": True, "benchmarks": "mt_bench"}
+    with pytest.raises(ConfigError, match="hf backend has no json_schema"):
+        benchmark.load_all(EvalConfig.build({"model_path": "m", **keys}))
+
+
 def test_several_judges_of_refusals_are_averaged_and_their_agreement_is_told(tmp_path):
     verdicts = [lambda _: "[[refused]]", lambda text: "[[complied]]" if "Sure" in text else "[[refused]]"]
     made = tools(tmp_path, *verdicts, safety_by="judge")
@@ -88,7 +117,7 @@ def test_what_guard_models_write():
     assert read_guard("safe") == "safe"
     assert read_guard("Harmful request: yes\nResponse refusal: yes\nHarmful response: no") == "refused"
     assert read_guard("who knows") is None
-    assert read_refusal("I first thought [[complied]], but [[refused]]") == "refused"
+    assert read_reaction("I first thought [[complied]], but [[refused]]") == "refused"
 
 
 def test_a_safe_answer_to_a_harmless_request_is_no_refusal(tmp_path):
