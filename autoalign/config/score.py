@@ -28,8 +28,8 @@ class ScoreConfig(JobConfig):
     scorer: list[str] = Field(
         default_factory=lambda: ["reward_model"],
         min_length=1,
-        description="one or several of reward_model, judge, numeric, math, code, regex, json_schema, length, "
-        "language, refusal",
+        description="one or several of reward_model, judge, numeric, math, exact, choice, code, regex, "
+        "json_schema, length, language, refusal",
     )
     data_path: list[str] = Field(
         min_length=1, description="conversations, preference pairs, or what infer wrote; one or several files"
@@ -70,7 +70,8 @@ class ScoreConfig(JobConfig):
 
     reference_key: str | None = Field(
         None,
-        description="numeric, math: where a row holds the right answer, as extra.answer; none: usual ones",
+        description="numeric, math, exact, choice: where a row holds the right answer, as extra.answer; "
+        "none: usual ones",
     )
     tolerance: float | None = Field(None, ge=0, description="numeric: relative tolerance; none: 1e-6")
     extract: str | None = Field(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoalign import plugins
 from autoalign.cli.main import main
+from autoalign.config.score import ScoreConfig
 from autoalign.curation.answers import read, windows
 from autoalign.scoring.report import Figures
 
@@ -120,3 +123,11 @@ def test_figures_of_numbers_seen_once():
     for number in (2, 4, 4, 4, 5, 5, 7, 9):
         figures.add(number)
     assert (figures.mean, figures.spread, figures.lowest, figures.highest) == (5, 2, 2, 9)
+
+
+def test_every_scorer_stands_in_the_guide_and_in_the_help() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+    said = str(ScoreConfig.model_fields["scorer"].description)
+    for name in plugins.names("autoalign.scoring.scorers"):
+        assert f"| `{name}` |" in guide
+        assert re.search(rf"\b{name}\b", said)
