@@ -43,7 +43,7 @@ def told(path: Path, kind: type[AutoAlignError] = JobFailed) -> Iterator[None]:
         yield
     except AutoAlignError:
         raise
-    except Exception as error:
+    except Exception as error:  # the user's own code may raise anything
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
         ]
