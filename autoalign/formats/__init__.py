@@ -14,7 +14,16 @@ Adding a format is adding a file.
 
 from autoalign.formats._blocks import Block, Split, read_block, split
 from autoalign.formats._files import parse_sources
-from autoalign.formats._load import Dataset, Report, check, iter_records, iter_rows, load, names
+from autoalign.formats._load import (
+    Dataset,
+    Report,
+    check,
+    iter_records,
+    iter_rows,
+    load,
+    names,
+    refuse_bad_rows,
+)
 from autoalign.formats._problems import Problems
 from autoalign.formats._read import read_rows
 from autoalign.formats._types import Format, Kind, Purpose, RawRow, Record
@@ -40,6 +49,7 @@ __all__ = [
     "parse_sources",
     "read_block",
     "read_rows",
+    "refuse_bad_rows",
     "split",
     "write_rows",
 ]

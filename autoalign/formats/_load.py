@@ -166,6 +166,22 @@ def iter_records(
         yield from stream.records(problems.stop)
 
 
+def refuse_bad_rows(paths: Paths, *, purpose: Purpose = "train", limit: int | None = None) -> None:
+    """What `load` raises of bad rows, the first 20 of all, without keeping the good ones.
+
+    Args:
+        limit: at most this many rows of each file.
+
+    Raises:
+        DataError: rows are bad, or a file cannot be read.
+    """
+    problems = Problems("stop")
+    stream = Stream(parse_sources(paths), Wanted(None, None, purpose), 0, limit)
+    for _ in stream.records(problems.add):
+        pass
+    problems.check(stream.rows, nothing_left=False)
+
+
 def iter_rows(
     paths: Paths, *, format: str | None = None, purpose: Purpose = "answers", on_problem: OnProblem
 ) -> Iterator[tuple[RawRow, Record]]:

@@ -207,7 +207,7 @@ def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversati
         yield from itertools.islice(rows, first, config.limit, step)
     except DataError:
         # A stream knows only its first bad row; reading on to the end finds the others.
-        formats.load(config.test_file, purpose="prompts", limit=config.limit)
+        formats.refuse_bad_rows(config.test_file, purpose="prompts", limit=config.limit)
         raise
 
 
