@@ -66,7 +66,7 @@ def reports(
     size = max(1, replicas.answers_a_task(spec) // tasks.n)
     if tasks.at_most is not None:
         pool = pool.at_most(max(1, -(-tasks.at_most // size)))
-    with Feed() as feed, replicas.actor_options(spec) as options:
+    with _no_block_statistics(), Feed() as feed, replicas.actor_options(spec) as options:
         results = feed.dataset().map_batches(
             EngineWorker,
             fn_constructor_args=(spec,),
@@ -142,6 +142,27 @@ def _set_up_ray_data() -> None:
     context.autoscaling_config.actor_pool_util_upscaling_threshold = replicas.FULL
     context.autoscaling_config.actor_pool_util_downscaling_threshold = replicas.IDLE
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _no_block_statistics() -> Iterator[None]:
+    """Ray Data 2.60 keeps the statistics of every block until the pipeline ends: a kilobyte a message in the
+    driver, 100 GB of a hundred million answers that come one by one (`MapOperator._output_blocks_stats`)."""
+    from ray.data._internal.execution.operators import map_operator
+
+    kept = getattr(map_operator, "to_stats", None)
+    if kept is None:  # another version
+        yield
+        return
+    map_operator.to_stats = _nothing
+    try:
+        yield
+    finally:
+        map_operator.to_stats = kept
+
+
+def _nothing(_: object) -> list[Any]:
+    return []
 
 
 def _last_line(error: BaseException) -> str:

@@ -54,3 +54,25 @@ def test_prompts_are_taken_as_there_is_room_for_them() -> None:
     next(stream)
     assert len(read) < 200
     stream.close()
+
+
+def test_ray_data_keeps_no_statistics_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a kilobyte a message for as long as the job takes; afterwards it does as before."""
+    from ray.data._internal.execution.operators import map_operator
+
+    operators: list[map_operator.MapOperator] = []
+    get_next = map_operator.MapOperator._get_next_inner
+
+    def noted(self: map_operator.MapOperator) -> object:
+        operators.append(self)
+        return get_next(self)
+
+    monkeypatch.setattr(map_operator.MapOperator, "_get_next_inner", noted)
+    before = map_operator.to_stats
+    spec = WorkerSpec("fake", EngineOptions("m", concurrency=8), SamplingParams(), seed=1)
+    prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": "x"},), ()) for i in range(40)]
+    tasks = pipeline.Tasks(((prompt, [0]) for prompt in prompts), n=1)
+    assert sum(len(part) for part in pipeline.answers(tasks, spec, Replicas(1, 1), lambda: None)) == 40
+    assert len(operators) >= 80  # 40 tasks on their way to the engine, 40 messages on theirs to us
+    assert not any(operator._output_blocks_stats for operator in operators)
+    assert map_operator.to_stats is before
