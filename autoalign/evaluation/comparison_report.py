@@ -35,13 +35,13 @@ _STYLE = (
 def plain(comparison: Comparison) -> str:
     """Tables of aligned columns."""
     parts = [_aligned(scores(comparison)), "", _aligned(differences(comparison)), "", reading(comparison)]
-    return "\n".join([*parts, *cautions(comparison.models)])
+    return "\n".join([*parts, *notes(comparison)])
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report."""
     parts = [f"# {_title(comparison)}", reading(comparison)]
-    parts += [f"> {caution}" for caution in cautions(comparison.models)]
+    parts += [f"> {caution}" for caution in notes(comparison)]
     parts += ["## Scores", _pipes(scores(comparison))]
     if (comparison.folder / "comparison.png").is_file():
         parts.append("![scores with 95% intervals](comparison.png)")
@@ -64,7 +64,7 @@ def html(comparison: Comparison) -> str:
         image = f'<img alt="scores with 95% intervals" src="data:image/png;base64,{data}">'
     body = [f"<h1>{escape(_title(comparison))}</h1>"]
     body.append(f'<p class="reading">{escape(reading(comparison))}</p>')
-    body += [f'<p class="caution">{escape(caution)}</p>' for caution in cautions(comparison.models)]
+    body += [f'<p class="caution">{escape(caution)}</p>' for caution in notes(comparison)]
     body += ["<h2>Scores</h2>", _table(scores(comparison)), image]
     body += ["<h2>Differences</h2>", _table(differences(comparison))]
     body.append(f'<p class="small">{escape(explained(comparison))}</p>')
@@ -113,6 +113,26 @@ def differences(comparison: Comparison) -> list[list[str]]:
         flips = (len(each.better), len(each.worse))
         table.append([*row, *map(str, flips), str(each.count - sum(flips))])
     return table
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader should know before believing the figures."""
+    tested = {(each.benchmark, each.model) for each in comparison.differences}
+    base, *others = comparison.models
+    said = cautions(comparison.models)
+    for model in others:
+        both = _with_figures(base) & _with_figures(model)
+        lost = sorted(name for name in both if (name, model.name) not in tested)
+        if lost:
+            said.append(
+                f"{', '.join(lost)}: no question has a score of both {base.name} and {model.name}, so their "
+                "difference is not tested."
+            )
+    return said
+
+
+def _with_figures(model: Evaluated) -> set[str]:
+    return {each.benchmark for each in model.results if each.error is None}
 
 
 def explained(comparison: Comparison) -> str:

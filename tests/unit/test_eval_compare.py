@@ -140,6 +140,15 @@ def test_failures_gaps_and_contamination_are_told(tmp_path):
     ]
 
 
+def test_a_benchmark_without_scores_of_its_questions_is_told(tmp_path):
+    for name in ("old", "new"):
+        write_evaluation(tmp_path, f"{name}_20260101_000000", name, [1.0])
+        results = [Result("ifeval", "accuracy", 9, 50.0), Result("quiz", "accuracy", 1, 100.0)]
+        write_results(tmp_path / f"{name}_20260101_000000" / "results.json", results)
+    told = "ifeval: no question has a score of both old and new, so their difference is not tested."
+    assert told in compare(tmp_path, "old", "new").summary()
+
+
 def test_a_flipped_question_is_titled_by_its_own_part():
     prompts = ["Examples.\n\nQ: one?\nThink.", "Examples.\n\nQ: two?\nThink."]
     assert own_parts(prompts) == ["Q: one?", "Q: two?"]
