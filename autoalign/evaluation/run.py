@@ -185,7 +185,7 @@ class _Job:
             return [Result(each.name, "", error=" ".join(answered.split()))]
         tools = Tools(self.config, each.name, self.layout.verdicts)
         try:
-            with tools.closing, own_code.told(each.code) if each.code else nullcontext():
+            with own_code.told(each.code) if each.code else nullcontext():
                 scored: Scored = each.score(answered, tools)
         except AutoAlignError as error:
             return [Result(each.name, "", error=" ".join(str(error).split()))]

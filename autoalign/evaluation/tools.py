@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -39,7 +39,6 @@ class Tools:
     config: EvalConfig
     name: str
     verdicts: Path
-    closing: ExitStack = field(default_factory=ExitStack)
 
     def scored_by(
         self,
@@ -68,9 +67,9 @@ class Tools:
         return [_question(each, outcomes) for each, outcomes in zip(answered, found, strict=True)]
 
     @cached_property
-    def judges(self) -> dict[str, Judge]:
-        """The judges by name, started when first asked for; gone with the benchmark."""
-        return {model: self._start(model) for model in self.config.judge_model}
+    def judges(self) -> Judges:
+        """The judges by name."""
+        return Judges(self.config.judge_model, self._start)
 
     def ask(self, judge: Judge, asked: Sequence[Asked], read: Callable[[str], Any]) -> list[Any]:
         """What the judge said, read; in order, None where nothing could be had or read."""
@@ -111,9 +110,21 @@ class Tools:
         settings = JudgeSettings(model, concurrency=config.judge_concurrency, seed=config.seed)
         number = list(config.judge_model).index(model)
         store = VerdictStore(self.verdicts / f"{self.name}.{number}.jsonl")
-        judge = Judge(start, setup, settings, store)
-        self.closing.callback(judge.close)
-        return judge
+        return Judge(start, setup, settings, store)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Judges that are started when it is their turn, and end with it: a GPU holds one of them, not all."""
+
+    models: Sequence[str]
+    start: Callable[[str], Judge]
+
+    def items(self) -> Iterator[tuple[str, Judge]]:
+        """Each one's name with the judge, which is up until the next is asked for."""
+        for model in self.models:
+            with closing(self.start(model)) as judge:
+                yield model, judge
 
 
 def has_gpu() -> bool:

@@ -12,7 +12,7 @@ from autoalign.evaluation import benchmark
 from autoalign.evaluation.ask import Answered, Ask
 from autoalign.evaluation.benchmarks import alignbench, alpaca_eval, arena_hard, harmbench, mt_bench, xstest
 from autoalign.evaluation.refusals import read_guard
-from autoalign.evaluation.tools import Tools
+from autoalign.evaluation.tools import Judges, Tools
 from autoalign.judging.agreement import cohen_kappa, weighted_kappa
 from autoalign.judging.forms import GRADE, REACTION, STRENGTH
 from autoalign.judging.length_control import length_controlled
@@ -97,6 +97,21 @@ def test_an_engine_that_cannot_be_guided_is_wrong_input(tmp_path):
     keys = {"judge_model": "j", "judge_backend": "hf", "judge_guided": True, "benchmarks": "mt_bench"}
     with pytest.raises(ConfigError, match="hf backend has no json_schema"):
         benchmark.load_all(EvalConfig.build({"model_path": "m", **keys}))
+
+
+def test_one_judge_is_up_at_a_time():
+    up = []
+
+    class Started:
+        def __init__(self, model):
+            self.model = model
+            up.append(model)
+
+        def close(self):
+            up.remove(self.model)
+
+    seen = [(name, list(up)) for name, _ in Judges(["a", "b"], Started).items()]
+    assert (seen, up) == ([("a", ["a"]), ("b", ["b"])], [])
 
 
 def test_several_judges_of_refusals_are_averaged_and_their_agreement_is_told(tmp_path):
