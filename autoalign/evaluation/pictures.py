@@ -12,6 +12,7 @@ from autoalign.evaluation.results import Result
 
 Rows = Mapping[str, Sequence[Result]]
 _SHARES = "%, with 95% intervals"
+_HIGHEST = {"%": 100, "grade": 10, "overall": 10}
 # Okabe and Ito's colours, which people who see few colours can tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
@@ -33,8 +34,8 @@ def bars(rows: Rows, picture: Path) -> None:
     for axes, (label, (names, shown)) in zip(found[0], panels.items(), strict=True):
         _draw(axes, names, shown)
         axes.set_ylabel(label)
-        if label == _SHARES:
-            axes.set_ylim(0, 100)
+        if top := _HIGHEST.get(label.split(",")[0]):
+            axes.set_ylim(0, top)
     models = found[0][0].get_legend_handles_labels()
     figure.legend(*models, frameon=False, loc="outside upper center", ncols=4)
     _save(figure, picture)
