@@ -27,8 +27,8 @@ from autoalign.sampling.replicas import Replicas, answers_a_task
 from autoalign.sampling.worker import WorkerSpec
 from benchmarks.memory import MemoryWatch
 
-# Requests in flight, of an engine that takes no time: of those that go through Ray, a task takes an eighth.
-_CONCURRENCY = {"ray": 2048, "local": 512}
+# Requests in flight, of an engine that takes no time: of those that go through Ray, a task takes a quarter.
+_CONCURRENCY = {"ray": 1024, "local": 512}
 _LATENCY, _CONCURRENCY_OF_A_REPLICA = 0.5, 32
 
 

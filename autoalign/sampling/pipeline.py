@@ -63,9 +63,7 @@ def reports(
     from ray.exceptions import RayError
 
     _set_up_ray_data()
-    size = max(1, replicas.answers_a_task(spec) // tasks.n)
-    if tasks.at_most is not None:
-        pool = pool.at_most(max(1, -(-tasks.at_most // size)))
+    size, pool = replicas.divided(spec, pool, tasks.n, tasks.at_most)
     with _no_block_statistics(), Feed() as feed, replicas.actor_options(spec) as options:
         results = feed.dataset().map_batches(
             EngineWorker,

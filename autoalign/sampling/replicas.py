@@ -14,10 +14,12 @@ from autoalign.errors import ConfigError
 from autoalign.sampling.worker import WorkerSpec
 
 DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "serve": 32, "hf": 16, "fake": 256}
-_PARTS = 8  # tasks whose answers make up what an engine works on together
-# A task is not over before its longest answer. With lengths spread exponentially, of 256 answers together,
-# twice as many tasks leave 49% of an engine at work, four times 95%, six times all of it (lognormal: 99%).
-CALLS = 6 * _PARTS
+_PARTS = 4  # tasks whose answers make up what an engine works on together
+# A task is not over before its longest answer: with lengths spread lognormally, of 256 answers together, four
+# times as many tasks leave 57% of an engine at work, six times 84%, eight times 98%. More and smaller tasks
+# would do with fewer answers on their way, but each of them costs Ray Data milliseconds.
+CALLS = 8 * _PARTS
+_WORTH = 16  # an engine is worth its start for this part of what it works on together
 _WAITING = 2  # tasks that lie beside the engine already
 # An engine is added when those there have twice what they work on, and taken away below half of it.
 FULL, IDLE = 2 * _PARTS / CALLS, _PARTS / 2 / CALLS
@@ -70,8 +72,30 @@ def in_flight(spec: WorkerSpec) -> int:
 
 
 def answers_a_task(spec: WorkerSpec) -> int:
-    """How many answers a task of the pipeline asks for."""
+    """How many answers a task of the pipeline asks for, in a job that has many."""
     return max(1, math.ceil(in_flight(spec) / _PARTS))
+
+
+class Division(NamedTuple):
+    """How a job is divided: prompts of a task, and the engines."""
+
+    prompts_a_task: int
+    pool: Replicas
+
+
+def divided(spec: WorkerSpec, pool: Replicas, n: int, prompts: int | None) -> Division:
+    """Tasks and engines for a job; a small one is divided finer, so that all engines get as much of it.
+
+    Args:
+        n: answers to a prompt, at most.
+        prompts: how many there are at most; None: not known, many.
+    """
+    size = max(1, answers_a_task(spec) // n)
+    if prompts is None:
+        return Division(size, pool)
+    worth = max(1, math.ceil(in_flight(spec) / _WORTH) // n)
+    pool = pool.at_most(max(1, -(-prompts // worth)))
+    return Division(max(1, min(size, prompts // (_PARTS * pool.most))), pool)
 
 
 def tasks_ahead(replicas: Replicas) -> int:

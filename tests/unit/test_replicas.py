@@ -18,6 +18,7 @@ from autoalign.sampling.replicas import (
     Replicas,
     actor_options,
     answers_a_task,
+    divided,
     gpus,
     on_cluster,
     require_room,
@@ -62,9 +63,28 @@ def test_threads_are_shared_fairly(threads: int | None, expected: int) -> None:
     assert on_cluster(spec(), Replicas(1, 4), EIGHT, threads).options.threads == expected
 
 
-def test_a_task_is_an_eighth_of_what_an_engine_does_at_once() -> None:
-    assert answers_a_task(spec()) == 256 / 8
+def test_a_task_is_a_quarter_of_what_an_engine_does_at_once() -> None:
+    assert answers_a_task(spec()) == 256 / 4
     assert answers_a_task(spec(concurrency=3)) == 1
+
+
+@pytest.mark.parametrize(
+    ("replicas", "n", "prompts", "expected"),
+    [
+        (2, 1, None, (64, 2)),
+        (2, 4, None, (16, 2)),  # 64 answers
+        (8, 1, 10_000, (64, 8)),
+        (8, 1, 512, (16, 8)),  # four tasks each
+        (8, 1, 40, (3, 3)),  # a sixteenth of 256 answers for each engine, the last one less
+        (2, 300, 5, (1, 2)),
+        (4, 1, 1, (1, 1)),
+    ],
+)
+def test_a_small_job_is_divided_finer(
+    replicas: int, n: int, prompts: int | None, expected: tuple[int, int]
+) -> None:
+    size, pool = divided(spec(), Replicas(1, replicas), n, prompts)
+    assert (size, pool.most) == expected
 
 
 def share_at_work(concurrency: int, length: Callable[[], float], answers: int = 20_000) -> float:
