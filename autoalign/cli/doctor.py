@@ -155,9 +155,11 @@ def misplaced(version: Callable[[str], str] = importlib.metadata.version) -> Ite
 
 
 def compiler() -> Iterator[Finding]:
-    """What compiling an operator takes; without it the engines fall back to prebuilt ones."""
-    found = shutil.which("g++")
-    yield Finding("g++", found or "none", "ok" if found else "note", "" if found else "apt-get install g++")
+    """What compiling an operator takes; without it the engines fall back to prebuilt ones, and slower ones."""
+    for name in ("gcc", "g++"):
+        found = shutil.which(name)
+        mend = "" if found else f"apt-get install {name}"
+        yield Finding(name, found or "none", "ok" if found else "note", mend)
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     there = header.is_file()
     yield Finding(

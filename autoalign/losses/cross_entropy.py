@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autoalign.kernels import ops
+
 LOGITS_BYTES = 192 << 20
 """Logits held at a time: wide matrix products, and less memory than the weights' gradient needs."""
 _BLOCK = 32
@@ -110,6 +112,8 @@ def cached_blocks(logits: Tensor) -> Iterator[slice]:
 
 def _loss_and_grad(logits: Tensor, targets: Tensor) -> Tensor:
     """Summed loss of (positions, vocab) logits, which become their gradient: softmax minus one-hot."""
+    if ops.can(logits):
+        return -ops.turn_to_gradient(logits, targets, torch.full(targets.shape, -1.0)).sum()
     total = logits.new_zeros((), dtype=torch.float32)
     for block in cached_blocks(logits):
         wanted = targets[block, None]

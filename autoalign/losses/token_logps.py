@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoalign.kernels import ops
 from autoalign.losses.cross_entropy import cached_blocks, even_chunks, positions_held
 
 
@@ -52,6 +53,9 @@ class _LinearTokenLogps(torch.autograd.Function):
         logits = None
         for part in ctx.chunks:
             logits = hidden[part] @ weight.T
+            if ops.can(logits):
+                logps[part] = ops.target_logps(logits, targets[part])
+                continue
             for block in cached_blocks(logits):
                 logps[part][block] = token_logps(logits[block], targets[part][block])
         ctx.save_for_backward(hidden, weight, targets)
@@ -82,6 +86,9 @@ class _LinearTokenLogps(torch.autograd.Function):
 
 def _to_gradient(logits: Tensor, targets: Tensor, grad: Tensor) -> None:
     """Logits become d(sum of grad * logp) / d logits: grad * (one-hot - softmax)."""
+    if ops.can(logits):
+        ops.turn_to_gradient(logits, targets, grad)
+        return
     for block in cached_blocks(logits):
         factor, wanted = grad[block, None], targets[block, None]
         gradient = torch.softmax(logits[block], dim=-1, dtype=torch.float32).mul_(-factor)

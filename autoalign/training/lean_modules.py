@@ -1,10 +1,11 @@
-"""RMSNorm and SwiGLU that keep little for the backward pass, in place of transformers' own.
+"""RMSNorm, SwiGLU and RoPE that keep little for the backward pass, in place of transformers' own.
 
 Written out operation by operation, a norm keeps three copies of its input, two of them in
 float32, and a gated MLP keeps two activations that follow from what is kept anyway. On a CPU
 these are most of a training step's activations, and what they cost is memory traffic. Here
 each is one function with a backward pass of its own (as in Liger Kernel, arXiv:2410.10989),
 and a tensor that a later matrix product keeps for its weights' gradient is made again instead.
+In bfloat16 on a CPU each is one pass over memory (`autoalign/kernels/`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoalign.kernels import ops
+
 _NORMS = frozenset({"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"})
 _MLPS = frozenset({"LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP"})
+_ATTENTIONS = frozenset({"LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention"})
+_ROPE = "apply_rotary_pos_emb"
 _SILU = frozenset({"SiLU", "SiLUActivation"})
 
 Maker = Callable[[], Tensor]
@@ -39,10 +45,23 @@ def make_lean(model: nn.Module) -> int:
             module.__class__ = _with_forward(kind, _norm_forward)
         elif kind.__name__ in _MLPS and type(module.act_fn).__name__ in _SILU:
             module.__class__ = _with_forward(kind, _mlp_forward)
+        elif kind.__name__ in _ATTENTIONS and _ROPE in kind.forward.__code__.co_names:
+            module.__class__ = _with_forward(kind, _with_lean_rope(kind.forward))
         else:
             continue
         changed += 1
     return changed
+
+
+@cache
+def _with_lean_rope(forward: Any) -> Any:
+    """A copy of an attention's `forward` that calls our RoPE; the module that it comes from is left alone."""
+    names = {**forward.__globals__, _ROPE: partial(rope, otherwise=forward.__globals__[_ROPE])}
+    copied = FunctionType(
+        forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__
+    )
+    copied.__kwdefaults__ = forward.__kwdefaults__
+    return copied
 
 
 @cache
@@ -68,19 +87,62 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return product
 
 
+def rope(
+    query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor, *rest: Any, otherwise: Callable[..., Any]
+) -> tuple[Tensor, Tensor]:
+    """Rotary position embedding of queries and keys (arXiv:2104.09864).
+
+    Args:
+        query: (batch, heads, tokens, head_dim); `key` with its own number of heads.
+        cosine, sine: (batch, tokens, head_dim).
+        otherwise: transformers' own, for what is not one sequence in bfloat16 on a CPU.
+    """
+    one = query.shape[0] == 1 and query.stride(-1) == key.stride(-1) == 1
+    if rest or not one or cosine.shape[-1] != query.shape[-1] or not ops.can(query, key, cosine, sine):
+        turned: tuple[Tensor, Tensor] = otherwise(query, key, cosine, sine, *rest)
+        return turned
+    angles = cosine[0].contiguous(), sine[0].contiguous()
+    return _Rope.apply(query, *angles), _Rope.apply(key, *angles)  # type: ignore[no-untyped-call]
+
+
+class _Rope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        out = states.new_empty(states.shape)
+        ops.rotate(states[0], cosine, sine, out[0])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = grad_outputs
+        grad = grad if grad.stride(-1) == 1 else grad.contiguous()
+        # As the projection that made the states lays them out: all heads of a token together.
+        _, heads, tokens, width = grad.shape
+        out = grad.new_empty(1, tokens, heads, width).transpose(1, 2)
+        cosine, sine = ctx.saved_tensors
+        ops.rotate(grad[0], cosine, sine, out[0], backwards=True)
+        return out, None, None
+
+
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        inverse = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=wide).square_()
-        inverse.div_(hidden.shape[-1]).add_(eps).rsqrt_()
+        if ops.can(hidden, weight):
+            normed, inverse = ops.rms_norm(hidden.detach(), weight.detach(), eps)
+        else:
+            wide = torch.promote_types(hidden.dtype, torch.float32)
+            inverse = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=wide).square_()
+            inverse.div_(hidden.shape[-1]).add_(eps).rsqrt_()
+            normed = _normed(hidden.detach(), weight.detach(), inverse)
         ctx.save_for_backward(hidden, weight, inverse)
-        make = partial(_normed, hidden.detach(), weight.detach(), inverse)
-        return _made_again.note(make(), make)
+        return _made_again.note(normed, partial(_normed, hidden.detach(), weight.detach(), inverse))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden, weight, inverse = ctx.saved_tensors
+        if ops.can(grad_outputs[0], hidden, weight):
+            return *ops.rms_norm_backward(grad_outputs[0], hidden, weight, inverse), None
         grad = grad_outputs[0].to(inverse.dtype)
         unit = hidden * inverse
         grad_weight = None
@@ -92,6 +154,8 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def _normed(hidden: Tensor, weight: Tensor, inverse: Tensor) -> Tensor:
+    if ops.can(hidden, weight):
+        return ops.rms_norm(hidden, weight, 0.0, inverse)[0]
     return (hidden * inverse).to(hidden.dtype) * weight
 
 
@@ -106,10 +170,14 @@ class _SwiGLU(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         (grad,) = grad_outputs
+        if ops.can(grad, gate, up):
+            return ops.swiglu_backward(grad, gate, up)
         return torch.ops.aten.silu_backward(grad * up, gate), _product(gate, grad)
 
 
 def _product(gate: Tensor, up: Tensor) -> Tensor:
+    if ops.can(gate, up):
+        return ops.swiglu(gate, up)
     return F.silu(gate).mul_(up)
 
 

@@ -1,9 +1,10 @@
-"""Two raylets on this machine: a node dies, and training goes on."""
+"""Two raylets on this machine: a node dies, or is about to be taken away, and training goes on."""
 
 from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stderr
@@ -38,6 +39,22 @@ class Machines:
     def lose_one(self) -> None:
         """Kill the second node's raylet, and its workers with it."""
         self._cluster.remove_node(self._second, allow_graceful=False)
+
+    def add_one(self) -> None:
+        """Another second node."""
+        self._second = self._cluster.add_node(**NODE)
+
+    def drain_one(self) -> None:
+        """Tell the cluster that the second node goes in a minute, as a cloud does of a spot instance."""
+        from ray._raylet import GcsClient
+        from ray.core.generated import autoscaler_pb2
+
+        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        until = time.time_ns() // 1_000_000 + 60_000
+        accepted, why = GcsClient(address=self.address).drain_node(
+            self._second.node_id, reason, "spot", until
+        )
+        assert accepted, why
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +128,40 @@ def survivor(
     return output
 
 
+@pytest.fixture(scope="module")
+def seen(survivor: Path, record: Path) -> list[dict[str, Any]]:
+    """What each worker of that job said of its batches."""
+    return [json.loads(line) for path in record.glob("*.jsonl") for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def drained(
+    seen: list[dict[str, Any]],
+    flags: dict[str, object],
+    machines: Machines,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, str]:
+    """A job of 2 workers, one of whose nodes is to be taken away; and what it said."""
+    from autoalign.training import ray_attempt
+
+    output = tmp_path_factory.mktemp("drained") / "out"
+    elastic = {**flags, "num_workers": "1:2", "max_failures": 1}
+    said = io.StringIO()
+    machines.add_one()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        patch.setenv("RAY_ADDRESS", machines.address)
+        patch.setattr(ray_attempt, "_DRAIN_POLL", 0.1)  # thirty steps of a tiny model are over in 5 s
+        with befalling(output, 5, machines.drain_one):
+            assert main(words_of(elastic, output)) == 0
+    return output, said.getvalue()
+
+
 def test_with_a_node_killed_training_ends_with_the_unbroken_weights(survivor: Path, unbroken: Path):
     assert distance(read_weights(unbroken), read_weights(survivor)) < 1e-5
 
 
-def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run(
-    survivor: Path, record: Path
-):
-    lines = [json.loads(line) for path in record.glob("*.jsonl") for line in path.read_text().splitlines()]
+def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run(seen: list[dict[str, Any]]):
+    lines = seen
     assert {line["workers"] for line in lines} == {1, 2}
     again = min(line["step"] for line in lines if line["workers"] == 1)
     counted = [line for line in lines if (line["workers"] == 2) == (line["step"] < again)]
@@ -129,3 +172,13 @@ def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run
         assert sorted(row for line in counted if line["step"] in steps for row in line["rows"]) == [
             *range(ROWS)
         ]
+
+
+def test_a_job_saves_and_moves_before_its_node_is_taken_away(drained: tuple[Path, str], unbroken: Path):
+    output, said = drained
+    assert "is being taken away; stopped at step" in said
+    assert "starting again (failure 1 of 1 allowed)" in said
+    # Nothing since the last checkpoint was lost: the second attempt begins where the first one stopped.
+    stopped = int(said.split("taken away; stopped at step ")[1].split()[0])
+    assert f"(step {stopped} of {STEPS})" in said
+    assert distance(read_weights(unbroken), read_weights(output)) < 1e-5

@@ -40,12 +40,24 @@ def _loss_and_gradients(model: torch.nn.Module) -> tuple[torch.Tensor, list[torc
 def test_a_lean_model_gives_the_same_loss_and_gradients():
     plain = _model()
     lean = copy.deepcopy(plain)
-    assert make_lean(lean) == 2 * 3 + 1
+    assert make_lean(lean) == 2 * 4 + 1
     loss, gradients = _loss_and_gradients(plain)
     lean_loss, lean_gradients = _loss_and_gradients(lean)
     torch.testing.assert_close(lean_loss, loss, atol=1e-5, rtol=0)
     for ours, theirs in zip(lean_gradients, gradients, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_lean_model_in_bfloat16_is_as_near_to_float32_as_transformers_own():
+    exact = _model()
+    plain = copy.deepcopy(exact).bfloat16()
+    lean = copy.deepcopy(plain)
+    make_lean(lean)
+    _, wanted = _loss_and_gradients(exact)
+    (_, ours), (_, theirs) = _loss_and_gradients(lean), _loss_and_gradients(plain)
+    for mine, other, right in zip(ours, theirs, wanted, strict=True):
+        off = (other.float() - right).norm()
+        assert (mine.float() - right).norm() <= 1.5 * off + 1e-3 * right.norm()
 
 
 def test_another_architecture_is_left_as_it_is():

@@ -1,0 +1,1 @@
+"""Parts of a training step in bfloat16 on a CPU, written in C; without a C compiler PyTorch does them."""
