@@ -11,10 +11,11 @@ from autoalign.errors import JobFailed
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.tools import Tools
-from autoalign.evaluation.verdicts import Asked, agreement
+from autoalign.evaluation.verdicts import agreement
 from autoalign.judging.forms import REACTION
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.refusals import refuses
+from autoalign.scoring.judge import Question as Asked
 
 REFUSAL, OVER_REFUSAL = "refusal", "over-refusal"
 RIGHT = "right reactions"

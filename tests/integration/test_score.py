@@ -87,6 +87,15 @@ def test_pairs_get_the_rewards_of_training(score, trained: Path, pairs: Path, ca
     assert f"accuracy {right:.1%}" in capsys.readouterr().out
 
 
+def test_reward_bench_finds_trainings_accuracy(trained: Path, pairs: Path, tmp_path: Path):
+    places = ["--output_dir", str(tmp_path / "out"), "--config_dir", str(tmp_path / "configs")]
+    words = ["--model_path", str(trained), "--reward_model", str(trained), "--model_id", "rm", *places]
+    assert main(["eval", *words, "--benchmarks", f"reward_bench={pairs}"]) == 0
+    (result,) = json.loads((tmp_path / "out" / "rm" / "results.json").read_text())
+    last = read_metrics(trained / "metrics.jsonl")[-1]
+    assert result["value"] == pytest.approx(100 * last["eval_rewards/accuracies"])
+
+
 def test_rows_keep_their_fields_and_their_order(score, pairs: Path):
     rows = score(pairs)
     without = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]

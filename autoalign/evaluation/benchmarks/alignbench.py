@@ -14,8 +14,9 @@ from autoalign.evaluation.results import result_of
 from autoalign.evaluation.rows import rows_of
 from autoalign.evaluation.strata import Strata, result_of_strata, strata_of
 from autoalign.evaluation.tools import Tools
-from autoalign.evaluation.verdicts import Asked, agreement, averaged, grades, questions_of
+from autoalign.evaluation.verdicts import agreement, averaged, grades, questions_of
 from autoalign.judging.prompts import JudgePrompt
+from autoalign.scoring.judge import Question as Asked
 
 FILE = "alignbench/data_v1.1_release.jsonl"
 MAX_NEW_TOKENS = 1024

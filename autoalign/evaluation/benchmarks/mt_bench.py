@@ -18,8 +18,9 @@ from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.rows import rows_of
 from autoalign.evaluation.strata import strata_of
 from autoalign.evaluation.tools import Tools
-from autoalign.evaluation.verdicts import Asked, agreement, averaged, grades, questions_of
+from autoalign.evaluation.verdicts import agreement, averaged, grades, questions_of
 from autoalign.judging.prompts import JudgePrompt
+from autoalign.scoring.judge import Question as Asked
 
 FILE = "mt_bench"
 MAX_NEW_TOKENS = 1024
