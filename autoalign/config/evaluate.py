@@ -184,7 +184,8 @@ class EvalConfig(JobConfig):
     @property
     def benchmark_names(self) -> tuple[str, ...]:
         """Our own benchmarks, each once."""
-        preference = ("mt_bench", "alpaca_eval") if self.alpaca_path else ("mt_bench",)
+        paths = {"alpaca_eval": self.alpaca_path, "arena_hard": self.arena_path}
+        preference = ("mt_bench", *(name for name, path in paths.items() if path))
         sets = {"preference": preference, "safety": SAFETY}
         given = [name for kind in self.kinds for name in sets.get(kind, ())]
         return tuple(dict.fromkeys([*given, *self.benchmarks]))

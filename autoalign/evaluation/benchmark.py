@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
-from autoalign import plugins
+from autoalign import model_folder, plugins
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError
 from autoalign.evaluation import own_code, own_file
@@ -76,7 +76,21 @@ def load_all(config: EvalConfig) -> list[Benchmark]:
             f"data sets that are not on the disk (nothing was started):\n{lines}\nput them there, or give "
             f"--data_root (now {config.data_folder}) or --benchmarks NAME=FILE"
         )
-    return [_read(each, config) for each in found]
+    ready = [_read(each, config) for each in found]
+    _require_models(ready, config)
+    return ready
+
+
+def _require_models(benchmarks: Sequence[Benchmark], config: EvalConfig) -> None:
+    """Raises ModelError for a judge or a reward model that is not there: before the answers, not after."""
+    needed = {need for each in benchmarks for need in each.needs}
+    folders: list[str] = []
+    if config.judge_base_url is None and config.judge_backend != "openai":
+        folders += config.judge_model if "judge" in needed or config.safety_by != "rule" else []
+    if "reward_model" in needed and config.reward_model:
+        folders.append(config.reward_model)
+    for folder in folders:
+        model_folder.find(folder, fetch=True)
 
 
 def _load(given: str, config: EvalConfig) -> Benchmark:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from autoalign.errors import JobFailed
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.tools import Tools
@@ -37,12 +36,12 @@ def refused(answered: Sequence[Answered], tools: Tools) -> list[Question]:
         for each in answered
         for run, answer in enumerate(each.last)
     ]
-    by_judge = {
-        name: iter(
-            tools.ask(judge, asked, read_guard) if guard else tools.verdicts_of(judge, asked, REACTION)
-        )
-        for name, judge in tools.judges.items()
-    }
+    by_judge = {}
+    for name, judge in tools.judges.items():
+        if guard:
+            by_judge[name] = iter(tools.ask(name, judge, asked, read_guard))
+        else:
+            by_judge[name] = iter(tools.verdicts_of(name, judge, asked, REACTION))
     told = [
         {
             name: [_reaction(each, answer, next(verdicts)) for answer in each.last]
@@ -50,9 +49,6 @@ def refused(answered: Sequence[Answered], tools: Tools) -> list[Question]:
         }
         for each in answered
     ]
-    for name in by_judge:
-        if not any(verdict for each in told for verdict in each[name]):
-            raise JobFailed(f"no verdict of the judge {name} could be had or read")
     return [_question(each, verdicts) for each, verdicts in zip(answered, told, strict=True)]
 
 

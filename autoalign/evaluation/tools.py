@@ -14,6 +14,7 @@ from autoalign.config.engine import EngineConfig
 from autoalign.config.evaluate import EvalConfig
 from autoalign.config.score import ScoreConfig
 from autoalign.curation.answers import Answer
+from autoalign.errors import JobFailed
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question
 from autoalign.judging.forms import Form
@@ -71,19 +72,27 @@ class Tools:
         """The judges by name."""
         return Judges(self.config.judge_model, self._start)
 
-    def ask(self, judge: Judge, asked: Sequence[Asked], read: Callable[[str], Any]) -> list[Any]:
-        """What the judge said, read; in order, None where nothing could be had or read."""
-        return judge.ask(asked, read)
+    def ask(self, name: str, judge: Judge, asked: Sequence[Asked], read: Callable[[str], Any]) -> list[Any]:
+        """What the judge said, read; in order, None where nothing could be had or read.
 
-    def verdicts_of(self, judge: Judge, asked: Sequence[Asked], form: Form[Any]) -> list[Any]:
+        Raises:
+            JobFailed: nothing at all could be.
+        """
+        verdicts: list[Any] = judge.ask(asked, read)
+        if all(verdict is None for verdict in verdicts):
+            reason = f": {judge.problem}" if judge.problem else "; what it said is in verdicts/"
+            raise JobFailed(f"no verdict of the judge {name} could be had or read{reason}")
+        return verdicts
+
+    def verdicts_of(self, name: str, judge: Judge, asked: Sequence[Asked], form: Form[Any]) -> list[Any]:
         """The same, of a verdict that a guided judge gives as JSON (`judge_guided`)."""
         if not self.config.judge_guided:
-            return self.ask(judge, asked, form.read)
+            return self.ask(name, judge, asked, form.read)
         guide = form.guide
         guided = [
             replace(each, text=f"{each.text}\n\n{guide.ask}", json_schema=guide.schema) for each in asked
         ]
-        return self.ask(judge, guided, form.read_guided)
+        return self.ask(name, judge, guided, form.read_guided)
 
     def _start(self, model: str) -> Judge:
         config = self.config

@@ -47,9 +47,7 @@ def grades(asked: Sequence[Asked], tools: Tools) -> dict[str, list[float | None]
     Raises:
         JobFailed: a judge gave none at all.
     """
-    found = {name: tools.verdicts_of(judge, asked, GRADE) for name, judge in tools.judges.items()}
-    _require_some(found)
-    return found
+    return {name: tools.verdicts_of(name, judge, asked, GRADE) for name, judge in tools.judges.items()}
 
 
 def points(matches: Sequence[Match], tools: Tools) -> dict[str, list[float | None]]:
@@ -95,10 +93,11 @@ def _both_orders(
     asked = [_asked(match, template, swapped) for match in matches for swapped in (False, True)]
     found: dict[str, list[tuple[Any, Any] | None]] = {}
     for name, judge in tools.judges.items():
-        verdicts = tools.verdicts_of(judge, asked, form)
+        verdicts = tools.verdicts_of(name, judge, asked, form)
         both = zip(verdicts[::2], verdicts[1::2], strict=True)
         found[name] = [None if None in pair else pair for pair in both]
-    _require_some(found)
+        if not any(found[name]):
+            raise JobFailed(f"the judge {name} gave no verdict that could be read in both orders")
     return found
 
 
@@ -142,9 +141,3 @@ def _asked(match: Match, prompt: JudgePrompt, swapped: bool) -> Asked:
 
 def _known(verdict: str) -> Preference:
     return "A" if verdict == "A" else "B" if verdict == "B" else "tie"
-
-
-def _require_some(found: Mapping[str, Sequence[Any]]) -> None:
-    for name, given in found.items():
-        if all(value is None for value in given):
-            raise JobFailed(f"no verdict of the judge {name} could be had or read")

@@ -66,6 +66,10 @@ class Judge:
 
     Args:
         start: makes the engine, in the event loop it is used from.
+
+    Attributes:
+        problem: why the last text could not be had. After so many failures in a row that it must be gone,
+            the judge is not asked any more.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Judge:
     ) -> None:
         self._setup, self._settings, self._store = setup, settings, store
         self._loop = asyncio.new_event_loop()
+        self._failed_in_a_row, self.problem = 0, ""
         try:
             self._engine = self._loop.run_until_complete(start())
         except BaseException:  # whatever it is goes on up, once the loop is closed
@@ -126,6 +131,8 @@ class Judge:
         return None
 
     async def _text(self, question: Question, key: str, attempt: int) -> str | None:
+        if self._failed_in_a_row > 2 * self._settings.concurrency:
+            return None
         params = self._params(question)
         if attempt and params.greedy:
             params = replace(params, temperature=_RETRY_TEMPERATURE)
@@ -138,9 +145,13 @@ class Judge:
                 params,
                 derive_seed(self._settings.seed, question.text, attempt),
             )
-            return (await self._engine.generate(request)).text
-        except (RequestFailed, TemplateError):
+            text = (await self._engine.generate(request)).text
+        except (RequestFailed, TemplateError) as error:
+            self.problem = str(error)
+            self._failed_in_a_row += 1
             return None
+        self._failed_in_a_row = 0
+        return text
 
     def _params(self, question: Question) -> SamplingParams:
         return replace(self._setup.params, json_schema=question.json_schema)

@@ -30,6 +30,8 @@ def test_one_benchmark_is_that_benchmark_alone(tmp_path):
 
 def test_upstreams_name_of_the_preference_set(tmp_path):
     assert config(tmp_path, eval_type="subjective").benchmark_names == ("mt_bench",)
+    baselines = config(tmp_path, eval_type="preference", alpaca_path="a", arena_path="b")
+    assert baselines.benchmark_names == ("mt_bench", "alpaca_eval", "arena_hard")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from autoalign.config.evaluate import EvalConfig
-from autoalign.errors import ConfigError, JobFailed
+from autoalign.errors import ConfigError, InputError, JobFailed
 from autoalign.evaluation import benchmark
 from autoalign.evaluation.ask import Answered, Ask
 from autoalign.evaluation.benchmarks import alignbench, alpaca_eval, arena_hard, harmbench, mt_bench, xstest
@@ -23,8 +23,8 @@ from autoalign.judging.verdicts import read_reaction, read_strength
 class Scripted:
     """A judge that says what a function of the prompt says; the prompts it got are in `seen`."""
 
-    def __init__(self, verdict):
-        self.verdict, self.seen = verdict, []
+    def __init__(self, verdict, problem=""):
+        self.verdict, self.seen, self.problem = verdict, [], problem
 
     def ask(self, questions, read):
         self.seen += questions
@@ -123,8 +123,12 @@ def test_several_judges_of_refusals_are_averaged_and_their_agreement_is_told(tmp
 
 
 def test_a_judge_that_says_nothing_is_a_failure(tmp_path):
-    with pytest.raises(JobFailed, match="judge0"):
-        harmbench.score(answered("Sure."), tools(tmp_path, lambda _: "well", safety_by="judge"))
+    made = tools(tmp_path, lambda _: "well", safety_by="judge")
+    with pytest.raises(JobFailed, match=r"no verdict of the judge judge0 .*; what it said is in"):
+        harmbench.score(answered("Sure."), made)
+    made.judges["judge0"].problem = "connection refused"
+    with pytest.raises(JobFailed, match="judge judge0 could be had or read: connection refused"):
+        harmbench.score(answered("Sure."), made)
 
 
 def test_what_guard_models_write():
@@ -277,6 +281,30 @@ def test_alignbench_is_the_mean_of_reasoning_and_language(tmp_path):
     assert grade.value == pytest.approx((3 * 4 + 6 * 8) / 9)
     assert (overall.metric, overall.value, overall.low, overall.high) == ("overall", 6.0, 6.0, 6.0)
     assert grade.notes["categories"]["数学计算"] == 4.0
+
+
+def test_verdicts_in_one_order_alone_decide_nothing(tmp_path):
+    def verdict(text):
+        return "[[A>B]]" if "mine" in text.split("</answer_a>")[0] else "hm"
+
+    with pytest.raises(JobFailed, match="in both orders"):
+        arena_hard.score(arena(tmp_path, "mine"), tools(tmp_path, verdict))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"benchmarks": "mt_bench", "judge_model": "nowhere"},
+        {"benchmarks": "xstest", "judge_model": "nowhere", "safety_by": "judge"},
+        {"benchmarks": "reward_bench={pairs}", "reward_model": "nowhere"},
+    ],
+)
+def test_models_that_are_not_there_are_named_before_anything_starts(shared_dir, tmp_path, keys):
+    pairs = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
+    keys = {**keys, "benchmarks": keys["benchmarks"].format(pairs=pairs)}
+    config = EvalConfig.build({"model_path": "m", "data_root": str(shared_dir / "data"), **keys})
+    with pytest.raises(InputError, match="nowhere"):
+        benchmark.load_all(config)
 
 
 def test_a_preference_benchmark_needs_a_judge(tmp_path):

@@ -15,7 +15,13 @@ from autoalign.errors import ConfigError
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.verdicts import agreed, read_grade, read_preference
 from autoalign.records import Conversation, Message
-from autoalign.sampling.engines.base import Completion, EngineOptions, GenerationRequest, SamplingParams
+from autoalign.sampling.engines.base import (
+    Completion,
+    EngineOptions,
+    GenerationRequest,
+    RequestFailed,
+    SamplingParams,
+)
 from autoalign.sampling.prompts import PlainRenderer
 from autoalign.sampling.setup import Setup
 from autoalign.scoring.judge import Judge, JudgeSettings
@@ -119,6 +125,23 @@ def test_no_verdict_at_all_leaves_the_answer_unscored(tmp_path):
     assert judge.score(answers("x")) == [
         Unscorable("no verdict could be had or read in 3 tries; what the judge said is in v.jsonl")
     ]
+    judge.close()
+
+
+class Gone(Scripted):
+    """An endpoint that is not there."""
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        self.asked += 1
+        raise RequestFailed("connection refused", retry=False)
+
+
+def test_a_judge_that_is_gone_is_not_asked_for_ever(tmp_path):
+    engine = Gone(lambda question, attempt: "")
+    judge = scorer(tmp_path / "v.jsonl", engine)
+    assert all(isinstance(outcome, Unscorable) for outcome in judge.score(answers(*map(str, range(200)))))
+    # Of 600 texts 32 are asked for at once, until more than 64 in a row have failed.
+    assert 64 < engine.asked <= 64 + 32
     judge.close()
 
 
