@@ -108,7 +108,7 @@ class Client:
         self._http.close()
 
     def submit(self, kind: str, config: Mapping[str, Any]) -> Job:
-        """Queue a job: `sft`, `dpo`, `rm`, `sample`, `score`, `synthesize`, `merge`, `eval`, `batch`.
+        """Queue a job of a kind (`sft`, `dpo`, `sample`, ...; `/api/kinds` lists them).
 
         Raises:
             ConfigError: the platform refuses the config; the message names the key.

@@ -17,7 +17,7 @@ from autoalign.jobs.file_store import FileStore
 from autoalign.jobs.folder import JobFolder
 from autoalign.jobs.job_store import JobStore
 from autoalign.jobs.model_store import ModelStore
-from autoalign.jobs.references import UserReferences
+from autoalign.jobs.references import Served, UserReferences, nothing_served
 from autoalign.jobs.runners.base import Runner
 from autoalign.jobs.settings import Settings
 from autoalign.jobs.states import FINAL
@@ -55,10 +55,16 @@ class Order:
 
 
 class Platform:
-    """Settings, database, runner, and the stores over them."""
+    """Settings, database, runner, and the stores over them.
 
-    def __init__(self, settings: Settings, database: Database, runner: Runner) -> None:
-        self.settings, self.database, self.runner = settings, database, runner
+    Args:
+        served: the folder of a model that the endpoint serves to everybody, by its id.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, runner: Runner, served: Served = nothing_served
+    ) -> None:
+        self.settings, self.database, self.runner, self.served = settings, database, runner, served
         self.jobs = JobStore(database)
         self.files = FileStore(database, settings.files_folder)
         self.models = ModelStore(database)
@@ -66,10 +72,10 @@ class Platform:
         self.tokens = TokenStore(database)
 
     @classmethod
-    def open(cls, settings: Settings, runner: Runner) -> Platform:
+    def open(cls, settings: Settings, runner: Runner, served: Served = nothing_served) -> Platform:
         """Open the database, bringing its tables up to date."""
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(settings, Database(settings.database_url), runner)
+        return cls(settings, Database(settings.database_url), runner, served)
 
     def folder(self, job_id: str) -> JobFolder:
         """A job's folder."""
@@ -77,7 +83,7 @@ class Platform:
 
     def references(self, principal: Principal) -> UserReferences:
         """What `principal`'s names stand for."""
-        return UserReferences(principal, self.settings, self.jobs, self.files, self.models)
+        return UserReferences(principal, self.settings, self.jobs, self.files, self.models, self.served)
 
     def submit(self, principal: Principal, order: Order) -> JobRow:
         """Check a job's config and queue it.

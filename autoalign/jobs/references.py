@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +15,32 @@ from autoalign.jobs.roots import below
 from autoalign.jobs.settings import Settings
 from autoalign.principals import Principal
 
+Served = Callable[[str], Path | None]
+
+
+def nothing_served(name: str) -> Path | None:
+    """Of a platform without an endpoint."""
+    return None
+
 
 @dataclass(frozen=True)
 class UserReferences:
-    """The files, models and jobs that `principal` may use."""
+    """The files, models and jobs that `principal` may use.
+
+    Args:
+        served: the folder of a model that the endpoint serves to everybody.
+    """
 
     principal: Principal
     settings: Settings
     jobs: JobStore
     files: FileStore
     models: ModelStore
+    served: Served = nothing_served
 
     def model(self, name: str) -> str | None:
-        """A registered model, a folder below a root, a job's output, or a hub model."""
-        folder = self.models.find(name, self.principal) or self._below(name)
+        """A model that is served, a registered one, a folder below a root, a job's output, or a hub model."""
+        folder = self.served(name) or self.models.find(name, self.principal) or self._below(name)
         if folder is not None and folder.is_dir():
             return str(folder)
         if self.settings.hub and hub.is_repo_id(name) and ".." not in name:

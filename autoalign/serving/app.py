@@ -56,9 +56,10 @@ class Parts:
 def routes(parts: Parts) -> FastAPI:
     """All routes, and their OpenAPI document; nothing stands around them."""
     app = FastAPI(title="AutoAlign", version=__version__, docs_url=None, redoc_url=None)
+    # Routes are looked through in this order, so those that are asked most stand first.
+    app.include_router(inference_router(parts.forwarder, parts.visibility))
     for router in parts.routers:
         app.include_router(router)
-    app.include_router(inference_router(parts.forwarder, parts.visibility))
     app.include_router(console_router())
     app.include_router(_own_routes(parts))
     app.add_exception_handler(HTTPException, _openai_error)

@@ -83,6 +83,11 @@ class Catalogue:
         below = (self._read(name, root / name) for root in self._roots)
         return next((served for served in below if served is not None), None) or self._read_registered(name)
 
+    def base_folder(self, name: str) -> Path | None:
+        """The folder of the model of that id; None for an adapter, which is no model by itself."""
+        served = self.find(name)
+        return None if served is None or served.base is not None else served.folder
+
     def base_of(self, adapter: Served) -> Served | None:
         """The model that an adapter belongs to: by its folder, else by its name."""
         wanted = str(adapter.base)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -16,9 +15,9 @@ from autoalign.serving.lease_pool import Held, LeasePool
 from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Placement, Refusal, busy
+from autoalign.serving.placements import Placements
 
 _AGAIN = (0.02, 0.1)  # seconds after which a full queue is asked once more
-_REMEMBER = 1.0  # seconds; the fleet keeps a replaced engine for longer (fleet.LINGER)
 
 log = logging.getLogger("autoalign.serving")
 
@@ -53,6 +52,7 @@ class ServeEngines:
         place: asks the fleet.
         handle: the Ray Serve handle of an application's engines.
         session: speaks to engines.
+        longest: seconds after which a busy lease goes back, so that Ray Serve spreads requests anew.
     """
 
     def __init__(
@@ -61,17 +61,16 @@ class ServeEngines:
         handle: Callable[[str], Any],
         session: aiohttp.ClientSession,
         metrics: Metrics,
+        longest: float,
     ) -> None:
-        self._place, self._handle, self._session, self._metrics = place, handle, session, metrics
-        self._known: dict[str, tuple[float, Placement]] = {}
-        self._pool = LeasePool(self._ask, self._give_back)
+        self._handle, self._session, self._metrics = handle, session, metrics
+        self._placements = Placements(place)
+        self._pool = LeasePool(self._ask, self._give_back, longest)
 
     @asynccontextmanager
     async def lease(self, model: str) -> AsyncIterator[Grant]:
         """A replica of the model's engine, for one request."""
-        placement = await self._placement(model)
-        with self._metrics.queued.labels(model).track_inprogress():
-            held = await self._take(model, placement)
+        held = await self._take(model)
         try:
             with self._metrics.in_flight.labels(model).track_inprogress():
                 yield held.grant
@@ -89,27 +88,27 @@ class ServeEngines:
         await self._pool.close()
 
     async def _placement(self, model: str) -> Placement:
-        since, known = self._known.get(model, (0.0, None))
-        if known is not None and time.monotonic() - since < _REMEMBER:
-            return known
-        answer = await self._place(model)
+        answer = await self._placements.find(model)
         if isinstance(answer, Refusal):
             raise Refused(answer)
-        self._known[model] = (time.monotonic(), answer)
         return answer
 
-    async def _take(self, model: str, placement: Placement) -> Held:
+    async def _take(self, model: str) -> Held:
+        """A lease; where the engine that was known is gone, the fleet is asked once more."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import BackPressureError, RayServeException
 
-        try:
-            return await self._pool.take(placement)
-        except BackPressureError:
-            raise Refused(busy()) from None
-        except (RayError, RayServeException) as error:
-            self._known.pop(model, None)  # it may have been put away: ask the fleet again
-            log.warning("no lease for %s: %s", model, error)
-            raise Refused(Refusal(503, f"No engine of '{model}' answers; try again.", None, 5)) from None
+        for _ in range(2):
+            try:
+                placement = await self._placement(model)
+                with self._metrics.queued.labels(model).track_inprogress():
+                    return await self._pool.take(placement)
+            except BackPressureError:
+                raise Refused(busy()) from None
+            except (RayError, RayServeException) as error:
+                self._placements.forget(model)  # it may have been put away
+                log.warning("no lease for %s: %s", model, error)
+        raise Refused(Refusal(503, f"No engine of '{model}' answers; try again.", None, 5))
 
     async def _ask(self, placement: Placement) -> Held:
         """A new lease. A request on its way to a replica counts as queued, so in a burst of them the queue

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from ray import serve
+from ray.exceptions import RayError
+from starlette.exceptions import HTTPException
 
 from autoalign.config.serve import ServeConfig
 from autoalign.serving import registry
 from autoalign.serving.app import Parts, build_app
+from autoalign.serving.catalogue import Served, catalogue_of
 from autoalign.serving.engines import ServeEngines
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.http_server import HttpServer, bind
+from autoalign.serving.lease_pool import LONGEST
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Refusal
 from autoalign.serving.serve_launcher import ENGINE
@@ -23,9 +29,11 @@ from autoalign.serving.visibility import Visibility
 
 if TYPE_CHECKING:
     from autoalign.jobs.settings import Settings
+    from autoalign.serving.platform_routes import LivePlatform
 
 _IDLE = 60.0  # seconds that an unused connection to an engine is kept
 _LOOK_AGAIN = 1.0
+log = logging.getLogger("autoalign.serving")
 
 
 class Gateway:
@@ -52,11 +60,12 @@ class Gateway:
             auto_decompress=False,
         )
         metrics = Metrics()
+        self._live = _live_platform(config, where)
         self._engines = engines = ServeEngines(
-            fleet.place.remote, self._engine_handle, self._session, metrics
+            fleet.place.remote, self._engine_handle, self._session, metrics, _longest_lease(config)
         )
         visibility = Visibility(
-            registry.NoRegistry() if where is None else registry.open_registry(where), fleet.models.remote
+            registry.NoRegistry() if where is None else registry.open_registry(where), self._everybodys_models
         )
         app = build_app(
             Parts(
@@ -68,11 +77,14 @@ class Gateway:
                 metrics=metrics,
                 ready=self._is_ready,
                 book=registry.open_book(where) if config.require_tokens and where is not None else None,
-                routers=_routers(config, where, metrics),
+                routers=_routers(self._live, metrics),
             )
         )
         self._server = HttpServer(app, bind(config.host, config.port, shared=True))
         self._loading = asyncio.get_running_loop().create_task(self._load_default())
+        # All that is there by now stays: looking through it again and again would hold requests up.
+        gc.collect()
+        gc.freeze()
 
     async def problem(self) -> str | None:
         """Why the model that is loaded at once is not there; None once it is, and while it is coming."""
@@ -81,6 +93,10 @@ class Gateway:
     async def ready(self) -> bool:
         """Whether that model answers."""
         return self._ready
+
+    async def stop_jobs(self) -> int:
+        """End this machine's jobs, so that the next platform goes on with them; how many there were."""
+        return 0 if self._live is None else await asyncio.to_thread(self._live.stop_jobs)
 
     async def __del__(self) -> None:
         if hasattr(self, "_server"):
@@ -96,10 +112,21 @@ class Gateway:
 
     async def _load_default(self) -> None:
         while not self._ready:
-            answer = await self._fleet.place.remote(self._config.default_model)
-            self._ready = not isinstance(answer, Refusal)
-            self._problem = answer.message if isinstance(answer, Refusal) else None
+            try:
+                answer = await self._fleet.place.remote(self._config.default_model)
+                self._ready = not isinstance(answer, Refusal)
+                self._problem = answer.message if isinstance(answer, Refusal) else None
+            except RayError as error:  # Ray Serve starts the fleet anew
+                log.warning("the fleet does not answer: %s", error)
             await asyncio.sleep(_LOOK_AGAIN)
+
+    async def _everybodys_models(self) -> list[Served]:
+        try:
+            models: list[Served] = await self._fleet.models.remote()
+        except RayError:
+            message = "The list of models is being restarted; try again."
+            raise HTTPException(503, message, {"Retry-After": "1"}) from None
+        return models
 
     def _engine_handle(self, app_name: str) -> Any:
         if app_name not in self._handles:
@@ -108,12 +135,25 @@ class Gateway:
         return self._handles[app_name]
 
 
-def _routers(config: ServeConfig, where: Settings | None, metrics: Metrics) -> Sequence[Any]:
-    """The routes of jobs; their watcher looks after them from now on."""
-    if not config.jobs or where is None:
-        return ()
-    from autoalign.serving.platform_routes import job_counts, platform_routers, start_platform
+def _longest_lease(config: ServeConfig) -> float:
+    """Seconds; a model that has one engine at most needs no spreading of requests."""
+    return LONGEST if config.max_replicas > 1 else math.inf
 
-    platform = start_platform(where, config.ray_jobs_address)
-    metrics.watch_jobs(job_counts(platform))
-    return platform_routers(platform)
+
+def _live_platform(config: ServeConfig, where: Settings | None) -> LivePlatform | None:
+    """The platform of an endpoint with jobs; they are looked after from now on."""
+    if not config.jobs or where is None:
+        return None
+    from autoalign.serving.platform_routes import start_platform
+
+    return start_platform(where, catalogue_of(config, None, ()).base_folder, config.ray_jobs_address)
+
+
+def _routers(live: LivePlatform | None, metrics: Metrics) -> Sequence[Any]:
+    """The routes of jobs."""
+    if live is None:
+        return ()
+    from autoalign.serving.platform_routes import job_counts, platform_routers
+
+    metrics.watch_jobs(job_counts(live.platform))
+    return platform_routers(live.platform)

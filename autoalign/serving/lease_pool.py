@@ -2,7 +2,8 @@
 
 A new lease is two messages through Ray, 5 to 15 ms; one that is held costs nothing. Ray Serve counts it as
 in flight for as long as it is held, so it is held for seconds: a lease that nobody uses goes back after
-`_LINGER`, and a busy one after `_LONGEST`, so that Ray Serve spreads the requests over its replicas anew.
+`_LINGER`, and a busy one, where there may be several engines, after `LONGEST`, so that Ray Serve spreads the
+requests over them anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from autoalign.serving.leases import Grant
 from autoalign.serving.placement import Placement
 
 _LINGER = 2.0  # seconds
-_LONGEST = 15.0
+LONGEST = 15.0
 
 
 @dataclass(eq=False)
@@ -42,12 +43,16 @@ class LeasePool:
     Args:
         ask: gets a new lease from Ray Serve; what it raises is the request's answer.
         give_back: tells the replica that a lease is no longer needed.
+        longest: seconds after which a lease goes back though it is in use again and again.
     """
 
     def __init__(
-        self, ask: Callable[[Placement], Awaitable[Held]], give_back: Callable[[Held], Awaitable[None]]
+        self,
+        ask: Callable[[Placement], Awaitable[Held]],
+        give_back: Callable[[Held], Awaitable[None]],
+        longest: float = LONGEST,
     ) -> None:
-        self._ask, self._give_back = ask, give_back
+        self._ask, self._give_back, self._longest = ask, give_back, longest
         self._idle: defaultdict[Placement, list[Held]] = defaultdict(list)
         self._waiting: defaultdict[Placement, deque[asyncio.Future[Held]]] = defaultdict(deque)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,7 +72,7 @@ class LeasePool:
         """The request is done: the lease is the next one's."""
         if held.over.done():
             return
-        if time.monotonic() - held.since > _LONGEST:
+        if time.monotonic() - held.since > self._longest:
             self.end(held)
             return
         waiting = self._waiting[held.placement]

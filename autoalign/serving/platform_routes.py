@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastapi import APIRouter
 from sqlalchemy.exc import OperationalError
 
 from autoalign.jobs.platform import Platform
+from autoalign.jobs.references import Served
 from autoalign.jobs.runners.base import Runner
 from autoalign.jobs.settings import Settings
 from autoalign.jobs.states import STATES
@@ -26,16 +28,37 @@ def platform_routers(platform: Platform) -> list[APIRouter]:
     return [make(platform) for make in makers]
 
 
-def start_platform(settings: Settings, ray_jobs_address: str | None = None) -> Platform:
+@dataclass(frozen=True)
+class LivePlatform:
+    """A platform, and what looks after its jobs."""
+
+    platform: Platform
+    watcher: Watcher
+
+    def stop_jobs(self) -> int:
+        """End the jobs that are processes of this machine; they save what they have. How many there were.
+
+        The platform that is started next goes on with them. They get the runner's patience to end.
+        """
+        from autoalign.jobs.runners.local import LocalRunner
+
+        self.watcher.stop()  # or it would start them again at once
+        runner = self.platform.runner
+        return runner.stop_all() if isinstance(runner, LocalRunner) else 0
+
+
+def start_platform(settings: Settings, served: Served, ray_jobs_address: str | None = None) -> LivePlatform:
     """Open a platform and look after its jobs in a thread.
 
     Args:
+        served: the folder of a model that is served to everybody, by its id: jobs may begin from it.
         ray_jobs_address: a head's dashboard, such as http://127.0.0.1:8265; None: jobs are
             processes of this machine.
     """
-    platform = Platform.open(settings, _runner(ray_jobs_address))
-    Watcher(platform).start()
-    return platform
+    platform = Platform.open(settings, _runner(ray_jobs_address), served)
+    watcher = Watcher(platform)
+    watcher.start()
+    return LivePlatform(platform, watcher)
 
 
 def job_counts(platform: Platform) -> Callable[[], dict[str, int] | None]:

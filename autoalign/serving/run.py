@@ -14,7 +14,8 @@ from autoalign.cluster import ray_session
 from autoalign.config.serve import ServeConfig
 from autoalign.errors import ConfigError, JobFailed
 
-_LOOK_EVERY = 0.2
+_LOOK_EVERY = 0.2  # seconds
+_JOBS_END = 60.0
 Say = Callable[[str], None]
 
 
@@ -34,6 +35,8 @@ def run(config: ServeConfig, say: Say = print) -> int:
             say(ready_text(config))
             stop.wait()
         say("stopping")
+        if config.jobs:
+            _stop_jobs(say)
     return 0
 
 
@@ -104,17 +107,36 @@ def wait_ready(stop: threading.Event) -> bool:
     return False
 
 
+def _stop_jobs(say: Say) -> None:
+    """Jobs of this machine would be killed with the endpoint: told before, they save what they have."""
+    from ray import serve
+    from ray.exceptions import RayError
+
+    from autoalign.serving.application import GATEWAY, NAME
+
+    gateway = serve.get_deployment_handle(GATEWAY, NAME)
+    stopped = 0
+    with contextlib.suppress(RayError, TimeoutError):
+        stopped = gateway.stop_jobs.remote().result(timeout_s=_JOBS_END)
+    if stopped:
+        say(f"stopped {stopped} running job(s), which go on when the platform is started again")
+
+
 def ready_text(config: ServeConfig) -> str:
-    """The URL, and a first request to try."""
+    """The URL, where the console is, how to get a token, and a first request to try."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     url = f"http://{host}:{config.port}"
     token = " -H 'Authorization: Bearer TOKEN'" if config.require_tokens else ""
     model = config.default_model or "MODEL"
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-    return (
-        f"ready on {url} (OpenAI's API under {url}/v1; Ctrl-C ends)\n"
-        f"  curl {url}/v1/chat/completions{token} -H 'Content-Type: application/json' -d '{body}'"
-    )
+    scopes = "infer,jobs" if config.jobs else "infer"
+    lines = [
+        f"ready on {url} (OpenAI's API under {url}/v1; Ctrl-C ends)",
+        f"  in a browser: {url}/ ({'jobs and chat' if config.jobs else 'chat'})",
+        *([f"  a token: autoalign-cli tokens create --name ME --scope {scopes}"] if token else []),
+        f"  curl {url}/v1/chat/completions{token} -H 'Content-Type: application/json' -d '{body}'",
+    ]
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

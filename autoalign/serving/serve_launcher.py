@@ -31,11 +31,13 @@ class ServeLauncher:
         self._config = config
 
     async def start(self, spec: EngineSpec) -> None:
-        """Deploy the engine; Ray Serve starts its replicas.
+        """Deploy the engine; Ray Serve starts its replicas. One that runs already is left as it is.
 
         Raises:
             JobFailed: no replica comes up; the application is taken away again.
         """
+        if await asyncio.to_thread(_is_running, spec.app_name):
+            return  # the fleet itself was restarted
         app = engine_application(self._config, spec)
         try:
             await asyncio.to_thread(serve.run, app, name=spec.app_name, route_prefix=None)
@@ -46,6 +48,11 @@ class ServeLauncher:
     async def stop(self, app_name: str) -> None:
         """Ray Serve lets the leases run out first."""
         await asyncio.to_thread(serve.delete, app_name, _blocking=False)
+
+
+def _is_running(app_name: str) -> bool:
+    found = serve.status().applications.get(app_name)
+    return found is not None and found.status == "RUNNING"
 
 
 def engine_application(config: ServeConfig, spec: EngineSpec) -> Any:

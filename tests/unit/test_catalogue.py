@@ -84,6 +84,14 @@ def test_a_trained_models_own_adapter_is_listed_below_it(root):
     assert catalogue.base_of(catalogue.find("one/adapter")).id == "one"
 
 
+def test_a_job_begins_from_a_whole_model_and_not_from_an_adapter(root):
+    adapter(root / "tuned", root / "one")
+    out = model(root.parent / "out")
+    catalogue = Catalogue([root], {"demo": (out, None)})
+    names = ("one", "demo", "tuned", "nobody", str(out))
+    assert [catalogue.base_folder(name) for name in names] == [root / "one", out, None, None, None]
+
+
 class Registry:
     """Names, and the folders that they mean."""
 

@@ -88,6 +88,16 @@ def test_the_config_names_real_places(platform, tmp_path):
     assert f"output_dir: {platform.folder(job.id).out}/deep/er" in text
 
 
+def test_a_model_that_is_served_is_begun_from_wherever_it_lies(platform, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    platform.served = {"mine": elsewhere}.get
+    job = platform.submit(ALICE, sft(model_name_or_path="mine"))
+    assert f"model_name_or_path: {elsewhere}\n" in platform.folder(job.id).config.read_text()
+    assert platform.references(ALICE).model("base") == str(tmp_path / "roots" / "base")
+    assert platform.references(ALICE).model(str(elsewhere)) is None
+
+
 def test_files_and_results_of_others_are_not_there(platform):
     with platform.files.upload() as upload:
         upload.write(b"{}\n")

@@ -15,10 +15,10 @@ HERE = Placement("engine-a")
 class Serve:
     """Ray Serve with `room` leases; further ones wait, or are refused when `full`."""
 
-    def __init__(self, room):
+    def __init__(self, room, longest=lease_pool.LONGEST):
         self.room = asyncio.Semaphore(room)
         self.asked, self.given_back, self.full = 0, [], False
-        self.pool = LeasePool(self.ask, self.give_back)
+        self.pool = LeasePool(self.ask, self.give_back, longest)
 
     async def ask(self, placement):
         if self.full:
@@ -97,15 +97,14 @@ def test_who_hangs_up_while_waiting_takes_nothing_along():
     run(test)
 
 
-@pytest.mark.parametrize(("name", "busy"), [("_LINGER", False), ("_LONGEST", True)])
-def test_a_lease_goes_back_unused_or_after_long_use(name, busy, monkeypatch):
-    monkeypatch.setattr(lease_pool, name, 0.0)
+@pytest.mark.parametrize(("linger", "longest"), [(0.0, 60.0), (60.0, 0.0)])
+def test_a_lease_goes_back_unused_or_after_long_use(linger, longest, monkeypatch):
+    monkeypatch.setattr(lease_pool, "_LINGER", linger)
 
     async def test():
-        serve = Serve(1)
+        serve = Serve(1, longest)
         held = await serve.pool.take(HERE)
-        if busy:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
         serve.pool.put_back(held)
         await asyncio.sleep(0.05)
         assert serve.given_back == ["lease 1"]

@@ -8,6 +8,7 @@ import pytest
 
 from autoalign.jobs.platform import Order
 from autoalign.jobs.runners.local import LocalRunner
+from autoalign.serving.platform_routes import LivePlatform
 from tests.platforms import ALICE, look, open_platform, watcher
 
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
@@ -64,3 +65,20 @@ def test_another_server_finds_a_process_and_ends_it(platform, tmp_path):
     assert look(other, job).state == "cancelled"
     assert LocalRunner().status(f"{job.id}-1").phase == "unknown"
     assert not other.folder(job.id).is_held()
+
+
+def test_a_server_that_ends_stops_its_jobs_and_the_next_one_goes_on_with_them(platform, tmp_path):
+    (tmp_path / "roots" / "rows.jsonl").unlink()
+    os.mkfifo(tmp_path / "roots" / "rows.jsonl")
+    job = platform.submit(ALICE, ORDER)
+    first = watcher(platform)
+    first.round()
+    until(lambda: platform.folder(job.id).has_started(f"{job.id}-1"))
+    assert LivePlatform(platform, first).stop_jobs() == 1
+    assert not platform.folder(job.id).is_held()
+    (tmp_path / "roots" / "rows.jsonl").unlink()
+    (tmp_path / "roots" / "rows.jsonl").write_text(json.dumps(ROW) + "\n")
+    other = open_platform(tmp_path, LocalRunner(patience=5.0))
+    until(lambda: other.is_over(job.id), watcher(other).round)
+    job = look(other, job)
+    assert (job.state, job.attempt, job.exit_code) == ("succeeded", 2, 0), job.message

@@ -4,6 +4,7 @@ import pytest
 
 from autoalign.config.serve import ServeConfig
 from autoalign.errors import ConfigError
+from autoalign.serving.run import ready_text
 
 MODEL = {"checkpoint_path": "models/demo/"}
 
@@ -43,3 +44,16 @@ def test_a_public_address_with_tokens_is_fine():
 def test_what_cannot_be_served_is_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         ServeConfig.build(values)
+
+
+def test_what_is_said_once_it_is_ready_can_be_typed():
+    said = ready_text(ServeConfig.build({**MODEL, "jobs": True, "require_tokens": True, "port": 9000}))
+    assert said.splitlines() == [
+        "ready on http://127.0.0.1:9000 (OpenAI's API under http://127.0.0.1:9000/v1; Ctrl-C ends)",
+        "  in a browser: http://127.0.0.1:9000/ (jobs and chat)",
+        "  a token: autoalign-cli tokens create --name ME --scope infer,jobs",
+        "  curl http://127.0.0.1:9000/v1/chat/completions -H 'Authorization: Bearer TOKEN'"
+        " -H 'Content-Type: application/json'"
+        """ -d '{"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}'""",
+    ]
+    assert "token" not in ready_text(ServeConfig.build(MODEL)).lower().replace("tokens", "")

@@ -68,6 +68,15 @@ class LocalRunner:
             self._stopping[run_id] = thread
             thread.start()
 
+    def stop_all(self) -> int:
+        """Stop every run that was started here, and wait for it; how many there were."""
+        running = [run_id for run_id, process in self._processes.items() if process.poll() is None]
+        for run_id in running:
+            self.stop(run_id)
+        for thread in list(self._stopping.values()):
+            thread.join()
+        return len(running)
+
     def close(self) -> None:
         """Processes go on."""
 
