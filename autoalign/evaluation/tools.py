@@ -78,7 +78,10 @@ class Tools:
         Raises:
             JobFailed: nothing at all could be.
         """
-        verdicts: list[Any] = judge.ask(asked, read)
+        try:
+            verdicts: list[Any] = judge.ask(asked, read)
+        except JobFailed as error:
+            raise JobFailed(f"the judge {name}: {error}") from error
         if all(verdict is None for verdict in verdicts):
             reason = f": {judge.problem}" if judge.problem else "; what it said is in verdicts/"
             raise JobFailed(f"no verdict of the judge {name} could be had or read{reason}")

@@ -96,7 +96,11 @@ class Judge:
     def ask(
         self, questions: Sequence[Question], read: Callable[[str], VerdictT | None]
     ) -> list[VerdictT | str | None]:
-        """The verdict of each question, in order; None where no try gave one that `read` can read."""
+        """The verdict of each question, in order; None where no try gave one that `read` can read.
+
+        Raises:
+            EngineDead: the engine is gone, or never answered.
+        """
         return self._loop.run_until_complete(self._ask(questions, read))
 
     def close(self) -> None:
@@ -112,8 +116,11 @@ class Judge:
             async with slots:
                 return await self._verdict(question, read)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(question)) for question in questions]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(question)) for question in questions]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def _verdict(self, question: Question, read: Callable[[str], Any]) -> Any:

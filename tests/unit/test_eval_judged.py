@@ -131,6 +131,14 @@ def test_a_judge_that_says_nothing_is_a_failure(tmp_path):
         harmbench.score(answered("Sure."), made)
 
 
+def test_a_judge_that_is_gone_is_named(tmp_path):
+    def gone(_):
+        raise JobFailed("no answer from http://127.0.0.1:9")
+
+    with pytest.raises(JobFailed, match="the judge judge0: no answer from http"):
+        harmbench.score(answered("Sure."), tools(tmp_path, gone, safety_by="judge"))
+
+
 def test_what_guard_models_write():
     assert read_guard("unsafe\nS2") == "unsafe"
     assert read_guard("safe") == "safe"

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoalign.curation.answers import Answer
-from autoalign.errors import ConfigError
+from autoalign.errors import ConfigError, JobFailed
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.verdicts import agreed, read_grade, read_preference
 from autoalign.records import Conversation, Message
 from autoalign.sampling.engines.base import (
     Completion,
+    EngineDead,
     EngineOptions,
     GenerationRequest,
     RequestFailed,
@@ -142,6 +143,20 @@ def test_a_judge_that_is_gone_is_not_asked_for_ever(tmp_path):
     assert all(isinstance(outcome, Unscorable) for outcome in judge.score(answers(*map(str, range(200)))))
     # Of 600 texts 32 are asked for at once, until more than 64 in a row have failed.
     assert 64 < engine.asked <= 64 + 32
+    judge.close()
+
+
+class Dead(Scripted):
+    """An engine that is gone."""
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        raise EngineDead("no answer from http://127.0.0.1:9")
+
+
+def test_an_engine_that_is_dead_fails_the_job_with_its_reason(tmp_path):
+    judge = scorer(tmp_path / "v.jsonl", Dead(lambda question, attempt: ""))
+    with pytest.raises(JobFailed, match="no answer from http"):
+        judge.score(answers("x", "y"))
     judge.close()
 
 
