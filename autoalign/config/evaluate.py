@@ -167,7 +167,8 @@ class EvalConfig(JobConfig):
     @property
     def name(self) -> str:
         """The model's name in the output."""
-        return self.model_name or Path(str(self.model_path).rstrip("/")).name
+        place = Path(str(self.model_path).rstrip("/"))
+        return self.model_name or place.name or place.resolve().name
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -184,7 +184,8 @@ def _load(given: str, outputs: Path) -> Evaluated:
         raise ConfigError(
             f"'models': no evaluation of '{given}' in {outputs}; there are: {', '.join(known) or 'none'}"
         )
-    keys = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
+    written = folder / "eval.json"
+    keys = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     name = keys.get("model_name") or Path(str(keys.get("model_path", folder.name)).rstrip("/")).name
     questions = {
         file.stem: {question.id: question for question in read_questions(file)}

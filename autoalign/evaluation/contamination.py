@@ -44,6 +44,12 @@ def search(config: EvalConfig, own: Sequence[Benchmark], plan: Plan | None, layo
     return {name: len(rows) for name, rows in found.items()}
 
 
+def require_readable(config: EvalConfig) -> None:
+    """Raises DataError where the training data is not there or its first row can't be read."""
+    if config.training_data:
+        next(_training(config), None)
+
+
 def overlaps(
     asked: Mapping[str, Sequence[tuple[str, str]]], training: Iterator[tuple[str, str]]
 ) -> dict[str, dict[str, str]]:

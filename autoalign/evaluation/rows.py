@@ -34,6 +34,17 @@ class Row:
         wanted = " or ".join(f"'{key}'" for key in keys)
         raise DataError(f"{wanted} is missing or no text", str(self.path), self.line)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The texts in a list.
+
+        Raises:
+            DataError: there is none, or no list of texts.
+        """
+        value = self.fields.get(key)
+        if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            return tuple(value)
+        raise DataError(f"'{key}' is missing or no list of texts", str(self.path), self.line)
+
     def id(self, *keys: str) -> str:
         """The row's own id, or its line."""
         for key in keys:

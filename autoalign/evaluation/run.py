@@ -74,6 +74,7 @@ def run(config: EvalConfig) -> EvalReport:
         StoppedEarly: Ctrl-C or SIGTERM; what was done is kept for `--reuse`.
     """
     began = time.monotonic()
+    contamination.require_readable(config)
     own = benchmark.load_all(config)
     plan = Plan.of(config) if config.dataset_names else None
     folder = _model_folder(config)
@@ -90,12 +91,12 @@ def run(config: EvalConfig) -> EvalReport:
         raise StoppedEarly(
             f"stopped; what was done is in {layout.folder}: go on with --model_id {layout.model_id} --reuse"
         ) from None
-    contaminated = contamination.search(config, own, plan, layout)
     write_results(layout.results, results)
     rows = {config.name: results}
     write_text(layout.csv, table.csv_text(rows))
     write_text(layout.text, table.plain_text(rows))
     pictures.bars(rows, layout.picture)
+    contaminated = contamination.search(config, own, plan, layout)
     seconds = time.monotonic() - began
     return EvalReport(layout, config.name, tuple(results), contaminated, seconds, job.start_seconds)
 

@@ -130,6 +130,20 @@ def test_a_closed_stdin_is_not_waited_for(tmp_path):
     assert (code, "give --force to overwrite them, or --reuse to go on" in said) == (2, True)
 
 
+def test_training_data_is_looked_for_before_anything_starts(tmp_path, evaluate, capsys):
+    assert evaluate("--training_data", str(tmp_path / "nowhere.jsonl")) == 2
+    assert "nowhere.jsonl" in capsys.readouterr().err
+    assert Pupil.asked == []
+
+
+def test_a_wrong_row_of_training_data_leaves_the_table(tmp_path, evaluate, capsys):
+    good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(good) + "\n" + "{torn\n")
+    assert evaluate("--training_data", str(tmp_path / "train.jsonl")) == 2
+    assert "train.jsonl:2" in capsys.readouterr().err
+    assert table(tmp_path)["quiz"].startswith("50.00 [")
+
+
 def test_training_data_that_holds_a_question_is_found(tmp_path, evaluate, capsys):
     question = "How many of the thirteen grey geese flew over the old barn on Tuesday morning in May?"
     (tmp_path / "quiz.jsonl").write_text(json.dumps({"question": question, "answer": 1}) + "\n")

@@ -23,6 +23,11 @@ def test_nothing_asked_for_is_the_core_set(tmp_path):
     assert config(tmp_path).dataset_names == tuple(f"{name}_gen" for name in CORE)
 
 
+def test_a_model_here_has_its_folders_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert EvalConfig.build({"model_path": "."}).name == tmp_path.name
+
+
 def test_one_benchmark_is_that_benchmark_alone(tmp_path):
     given = config(tmp_path, benchmarks="gsm8k")
     assert (given.dataset_names, given.benchmark_names) == ((), ("gsm8k",))

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from autoalign.config.evaluate import EvalConfig
-from autoalign.errors import ConfigError, InputError, JobFailed
+from autoalign.errors import ConfigError, DataError, InputError, JobFailed
 from autoalign.evaluation import benchmark
 from autoalign.evaluation.ask import Answered, Ask
 from autoalign.evaluation.benchmarks import alignbench, alpaca_eval, arena_hard, harmbench, mt_bench, xstest
@@ -177,6 +177,19 @@ def mt(tmp_path):
     reference = {"question_id": 101, "choices": [{"turns": ["It is 2.", "It is 4."]}]}
     write_rows(tmp_path / "reference_answer" / "gpt-4.jsonl", [reference])
     return list(mt_bench.read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question_id": 1, "category": "math"}, "'turns' is missing or no list of texts"),
+        ({"question_id": 1, "category": "math", "turns": "one"}, "'turns' is missing or no list of texts"),
+        ({"question_id": 101, "category": "math", "turns": ["a", "b", "c"]}, "fewer turns than the question"),
+    ],
+)
+def test_a_wrong_question_is_named(tmp_path, mt, row, said):
+    with pytest.raises(DataError, match=rf"question\.jsonl:1: .*{said}"):
+        list(mt_bench.read(write_rows(tmp_path / "question.jsonl", [row]).parent))
 
 
 def test_both_turns_are_graded_and_maths_beside_its_reference(tmp_path, mt):

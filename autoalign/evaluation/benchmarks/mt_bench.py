@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from autoalign.errors import DataError
 from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.results import Question, Result, result_of
-from autoalign.evaluation.rows import rows_of
+from autoalign.evaluation.rows import Row, rows_of
 from autoalign.evaluation.strata import strata_of
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import agreement, averaged, grades, questions_of
@@ -37,10 +38,12 @@ def read(path: Path) -> Iterator[Ask]:
     prompts = {row.text("name"): dict(row.fields) for row in _rows(folder / "judge_prompts.jsonl")}
     for row in rows_of(file):
         id = row.id("question_id", "id")
-        given = references.get(id) or row.fields.get("reference")
+        turns = row.texts("turns")
+        given = references.get(id) or (row.texts("reference") if row.fields.get("reference") else None)
+        if given and len(given) < len(turns):
+            raise DataError("its reference has fewer turns than the question", str(file), row.line)
         category = row.text("category")
         told = {"category": category, "reference_turns": given, "prompts": prompts}
-        turns = tuple(map(str, row.fields["turns"]))
         yield Ask(id, turns, told, temperature=_TEMPERATURES.get(category, 0.0))
 
 
@@ -115,9 +118,16 @@ def _own_prompt(answered: Answered, run: int, turn: int, referenced: bool) -> st
     return prompt.fill(conversation=conversation, answer=answered.runs[run][turn], reference=reference)
 
 
-def _references(folder: Path) -> dict[str, Any]:
-    rows = [row for file in sorted((folder / "reference_answer").glob("*.jsonl")) for row in rows_of(file)]
-    return {row.id("question_id"): row.fields["choices"][0]["turns"] for row in rows}
+def _references(folder: Path) -> dict[str, tuple[str, ...]]:
+    """FastChat's files: the turns of the first of a row's `choices`."""
+    found = {}
+    for file in sorted((folder / "reference_answer").glob("*.jsonl")):
+        for row in rows_of(file):
+            choices = row.fields.get("choices")
+            first = choices[0] if isinstance(choices, list) and choices else {}
+            turns = Row(row.path, row.line, first if isinstance(first, dict) else {}).texts("turns")
+            found[row.id("question_id")] = turns
+    return found
 
 
 def _rows(file: Path) -> Iterator[Any]:
