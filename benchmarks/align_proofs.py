@@ -84,7 +84,7 @@ class Seed:
         with subprocess.Popen(words, cwd=ROOT) as process:
             try:
                 code = process.wait()
-            except BaseException:
+            except BaseException:  # told to stop: the job is to stop too
                 process.terminate()
                 raise
         if code != 0:

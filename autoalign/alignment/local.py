@@ -12,7 +12,6 @@ from autoalign import manifest
 from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import checks
 from autoalign.alignment.machinery import Machinery
-from autoalign.cluster import ray_session
 from autoalign.config.align import AlignConfig
 from autoalign.config.grpo import GRPOConfig
 from autoalign.config.synthesize import SynthesizeConfig
@@ -75,9 +74,8 @@ class EngineSampler:
         while len(self._up) >= self._most:
             self._end(next(iter(self._up)))
         if self._most > 1 and not self._up:
-            # One session under all of them: the first engines to end would take theirs along.
-            session = ray_session(config.ray_address, self._most * (config.max_replicas + 1))
-            self._session.enter_context(session)
+            # The first engines to end would take a session of theirs along.
+            self._session.enter_context(engines.session(config, self._most))
         with ExitStack() as ending:
             started = engines.start(config, setup, ending)
             return _Up(started, ending.pop_all())

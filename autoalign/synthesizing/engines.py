@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from autoalign import manifest
-from autoalign.cluster import ray_session
+from autoalign.cluster import Cluster, ray_session
 from autoalign.config.synthesize import SynthesizeConfig
 from autoalign.sampling.pool import EnginePool
 from autoalign.sampling.setup import Setup
@@ -23,6 +23,11 @@ def start(config: SynthesizeConfig, setup: Setup, stack: ExitStack) -> Engines:
     spec = WorkerSpec(config.backend, setup.options, setup.params, config.seed)
     # The next questions follow from earlier answers: engines that come later would find little to do.
     return stack.enter_context(EnginePool(spec, config.max_replicas, cluster, config.cpus_per_replica))
+
+
+def session(config: SynthesizeConfig, models: int) -> AbstractContextManager[Cluster]:
+    """One Ray session under the engines of `models` models, which may then end in any order."""
+    return ray_session(config.ray_address, models * (config.max_replicas + 1))
 
 
 def identity(config: SynthesizeConfig, setup: Setup) -> str:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import ray_head
 
@@ -105,3 +106,33 @@ def test_sampling_runs_on_the_cluster_and_a_second_job_makes_nothing_again(head,
     rows = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").open()]
     assert [row["index"] for row in rows] == [0, 1] * 8
     assert all(row["text"].startswith("echo: ") for row in rows)
+
+
+def test_evaluation_runs_on_the_cluster(head, tiny_model, tmp_path):
+    quiz = {"name": "quiz", "scorer": "length", "options": {"longest": 100_000}, "max_new_tokens": 4}
+    (tmp_path / "quiz.yaml").write_text(yaml.safe_dump({**quiz, "questions": [{"question": "Hm?"}]}))
+    flags = f"--model_path {tiny_model} --backend hf --benchmarks {tmp_path}/quiz.yaml --model_id tiny_1"
+    flags += f" --output_dir {tmp_path}/out --config_dir {tmp_path}/configs"
+    done = submit(head, "python", "ray_jobs/evaluate.py", *flags.split())
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "quiz accuracy  |" in done.stdout
+    (result,) = json.loads((tmp_path / "out" / "tiny_1" / "results.json").read_text())
+    assert (result["value"], result["count"]) == (100.0, 1)
+
+
+def test_alignment_runs_on_the_cluster_and_a_second_job_runs_nothing(head, tiny_model, tmp_path):
+    """The recipe of RLCD over the engine that says back what it is shown, changed in its few lines."""
+    recipe = yaml.safe_load((ROOT / "configs" / "align" / "rlcd.yaml").read_text())
+    training = {"max_steps": 2, "model_max_length": 256, "bf16": False, "launcher": "local"}
+    sizes = {"prompts_per_round": 4, "held_out": 4, "benchmark_limit": 4}
+    keys = {"model_name_or_path": str(tiny_model), "output_dir": str(tmp_path / "out"), "backend": "fake"}
+    keys |= {"principles": ["Be brief."], "training": {**training, "cache_dir": str(tmp_path / "cache")}}
+    config = tmp_path / "align.yaml"
+    config.write_text(yaml.safe_dump({**recipe, **sizes, **keys}))
+    # Data, answers of the policy (which is the first model), training, answers of the new one, evaluation.
+    for said, times in ((": running", 5), (": done before, ", 6)):
+        done = submit(head, "python", "ray_jobs/align.py", "--config", str(config))
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        assert sum("align: " in line and said in line for line in done.stdout.splitlines()) == times
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [each["verdict"] for each in report["rounds"]] == ["promoted"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autoalign.algorithms import Ask
-from autoalign.alignment import checks, local
+from autoalign.alignment import checks
 from autoalign.alignment.local import EngineSampler
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, UnknownName
@@ -125,26 +125,26 @@ def test_side_by_side_the_engines_of_all_roles_stay_up(
     sessions: list[str] = []
 
     @contextmanager
-    def session(address: str | None, cpus: int) -> Iterator[None]:
-        sessions.append("up")
+    def session(config: Any, models: int) -> Iterator[None]:
+        sessions.append(f"up for {models}")
         yield
         sessions.append("down")
 
-    monkeypatch.setattr(local, "ray_session", session)
+    monkeypatch.setattr(engines, "session", session)
     one, two, three = (str(tmp_path / name) for name in ("one", "two", "three"))
     sample, store = sampler_of(side_by_side=True, models={"judge": two}), tmp_path / "texts.jsonl"
     sample({"policy": one, "judge": two}, [ask("a"), ask("b", "judge")], store)
     sample({"policy": three, "judge": two}, [ask("c"), ask("d", "judge")], store)
-    assert started == ["one", "two", "three"] and sessions == ["up"]
+    assert started == ["one", "two", "three"] and sessions == ["up for 3"]
     sample.release()
-    assert started[3:] == ["two ended", "three ended", "one ended"] and sessions == ["up", "down"]
+    assert started[3:] == ["two ended", "three ended", "one ended"] and sessions == ["up for 3", "down"]
 
 
 def test_side_by_side_the_model_that_was_not_asked_for_longest_makes_room(
     started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without roles of their own two are up: the last policies."""
-    monkeypatch.setattr(local, "ray_session", lambda *_: nullcontext())
+    monkeypatch.setattr(engines, "session", lambda *_: nullcontext())
     sample, store = sampler_of(side_by_side=True), tmp_path / "texts.jsonl"
     for key, name in (("a", "one"), ("b", "two"), ("c", "one"), ("d", "three")):
         sample({"policy": str(tmp_path / name)}, [ask(key)], store)
