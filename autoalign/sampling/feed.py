@@ -7,6 +7,7 @@ driver; here the driver makes a task when there is room for it.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_READY = 256  # tasks that the source has ready for Ray Data
 
 
 class _Queue:
@@ -91,14 +95,18 @@ class Feed:
 
         start = ray.data.from_arrow(pa.table({"start": [0]}))
         pass_on: Any = _passed_on
-        return start.map_batches(
-            pass_on,
-            fn_args=(self._queue,),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=0,
-            label_selector=self._here,
-        )
+        with warnings.catch_warnings(action="ignore"):  # the last argument is to go with Ray 2.64
+            return start.map_batches(
+                pass_on,
+                fn_args=(self._queue,),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=0,
+                label_selector=self._here,
+                # Ray Data takes what a source has ready, ten times a second. Of itself it lets two blocks be
+                # ready: twenty tasks a second for all engines together. Each block comes with its metadata.
+                _generator_backpressure_num_objects=2 * _READY,
+            )
 
 
 def _passed_on(_: pa.Table, queue: Any) -> Iterator[pa.Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def test_answers_of_engines_that_come_later() -> None:
     assert sorted((a.prompt, a.index) for a in found) == [(p, i) for p in range(500) for i in (0, 1)]
 
 
+def test_many_small_tasks_reach_the_engines(recwarn: pytest.WarningsRecorder) -> None:
+    """400 tasks of an answer each: a source of two blocks ten times a second would take 20 s for them."""
+    spec = WorkerSpec("fake", EngineOptions("m", concurrency=4), SamplingParams(), seed=1)
+    prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": "x"},), ()) for i in range(400)]
+    tasks = pipeline.Tasks(((prompt, [0]) for prompt in prompts), n=1)
+    given, begun = 0, 0.0
+    for part in pipeline.answers(tasks, spec, Replicas(2, 2), lambda: None):
+        begun = begun or time.monotonic()
+        given += len(part)
+    assert given == 400
+    assert time.monotonic() - begun < 15
+    assert not [one for one in recwarn if "ray_remote_args" in str(one.message)]
+
+
 def test_prompts_are_taken_as_there_is_room_for_them() -> None:
     """When the first answer comes, the source has not been read to its end."""
     spec = WorkerSpec("fake", EngineOptions("m", concurrency=16), SamplingParams(), seed=1)
@@ -73,6 +88,6 @@ def test_ray_data_keeps_no_statistics_of_the_blocks(monkeypatch: pytest.MonkeyPa
     prompts = [Prompt(i, f"p{i}", ({"role": "user", "content": "x"},), ()) for i in range(40)]
     tasks = pipeline.Tasks(((prompt, [0]) for prompt in prompts), n=1)
     assert sum(len(part) for part in pipeline.answers(tasks, spec, Replicas(1, 1), lambda: None)) == 40
-    assert len(operators) >= 80  # 40 tasks on their way to the engine, 40 messages on theirs to us
+    assert len(operators) >= 40  # 20 tasks of two prompts on their way to the engine, their messages to us
     assert not any(operator._output_blocks_stats for operator in operators)
     assert map_operator.to_stats is before
