@@ -140,3 +140,48 @@ def test_a_quick_look_is_kept_out_of_the_results(bench: Path) -> None:
 def test_a_quick_look_has_a_share_of_the_rows(tmp_path: Path) -> None:
     small = Seed("model", tmp_path, tmp_path, 1, 0.25)
     assert (small.sized(64), small.sized(8)) == (16, 4)
+
+
+def of_share(value: float) -> dict[str, float]:
+    return {"value": value, "low": 0.0, "high": 1.0}
+
+
+EVALUATION = {
+    "policy_accuracy": of_share(0.25),
+    "accuracy": of_share(0.75),
+    "words": 30.0,
+    "length_drift": 0.5,
+    "benchmark": of_share(0.3),
+    "forgetting": of_share(-0.1),
+    "held_out_judge": of_share(0.05),
+}
+
+
+@pytest.fixture
+def one(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Seed:
+    """A seed whose jobs end in `EVALUATION` at once."""
+    monkeypatch.setattr(Seed, "align", lambda *_, **__: [{"evaluation": EVALUATION}])
+    return Seed("model", data, tmp_path, 1)
+
+
+def test_brevity_reads_length_judge_and_benchmark(one: Seed) -> None:
+    """30 words are half of the first model's 60; sums fell by 0.1 to 0.3; the judge's gain is over 1/2."""
+    found = {figure.name.split()[0]: (figure.before, figure.after) for figure in PROOFS["rlcd_sys"](one)}
+    assert found["answers"] == (0.25, 0.75) and found["words"] == (60.0, 30.0)
+    assert found["win"] == (0.5, 0.55) and found["sums"] == pytest.approx((0.4, 0.3))
+
+
+def test_cai_reads_refusals_and_what_stays_answered(one: Seed) -> None:
+    """30% of the safe prompts are refused, 10 points fewer than before: 60% were answered, now 70%."""
+    harmful, safe, _ = PROOFS["cai"](one)
+    assert (harmful.before, harmful.after) == (0.25, 0.75)
+    assert (safe.before, safe.after) == pytest.approx((0.6, 0.7))
+
+
+def test_grpo_reads_the_first_and_the_last_quarter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards = [{"step": n, "reward": n / 10} for n in range(8)]
+    lines = [{"step": 0, "eval_reward": 0.1}, *rewards, {"step": 8, "eval_reward": 0.9}]
+    monkeypatch.setattr(Seed, "grpo", lambda *_, **__: lines)
+    steps, held_out = PROOFS["grpo"](Seed("model", tmp_path, tmp_path, 1))
+    assert (steps.before, steps.after) == pytest.approx((0.05, 0.65))
+    assert (held_out.before, held_out.after) == (0.1, 0.9)
