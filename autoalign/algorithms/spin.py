@@ -3,7 +3,8 @@
 For each prompt of a set with human answers, the last round's model writes an answer of its own, the
 opponent's move. The human answer is chosen, the model's rejected; nothing is judged, and all pairs are
 kept but those where the model wrote the human answer itself: their loss has no gradient that could tell
-the two apart. The main player is then trained with the logistic loss, which is DPO's with the opponent
+the two apart. An answer that was cut off stays the opponent's, as in the authors' code: nobody is to write
+like it. The main player is then trained with the logistic loss, which is DPO's with the opponent
 as the reference (eq. 4.7), and is the opponent of the next round.
 
 Defaults after section 6.1: lambda = 0.1, and from the second round on the pairs of the round before are
@@ -46,7 +47,7 @@ def run(job: Job, options: Options) -> Iterator[Made]:
             reply = replies.get(prompt.id)
             if reply is None or not prompt.answer:
                 yield Dropped(prompt.id, prompt.id, "the prompt has no human answer")
-            elif reply.problem is not None:
+            elif reply.problem is not None and not (reply.finish_reason == "length" and reply.text):
                 yield Dropped(prompt.id, prompt.id, f"answer: {reply.problem}")
             elif reply.text == prompt.answer.strip():
                 yield Dropped(prompt.id, prompt.id, "the model wrote the human answer itself")

@@ -140,6 +140,15 @@ def test_spin_rejects_what_the_last_rounds_model_writes() -> None:
     assert {ask.model for ask in models.asks} == {"policy"} and models.keys == ["a/opponent", "b/opponent"]
 
 
+def test_spin_keeps_an_opponents_answer_that_was_cut_off() -> None:
+    """As the authors' generate_vllm.py does with its 256 tokens; a failed or empty one makes no pair."""
+    said = {"a": Reply("Well, let us", "length"), "b": Reply("", "length"), "c": Reply("", "error")}
+    given = [prompt("Why?", name, answer="Because.") for name in said]
+    made, _ = make("spin", by_key({f"{name}/opponent": reply for name, reply in said.items()}), given)
+    assert pairs(made) == [("Because.", "Well, let us")]
+    assert rules(made) == ["answer: cut off at max_new_tokens", "answer: the engine failed"]
+
+
 def test_spins_loss_is_dpos_with_the_papers_lambda() -> None:
     assert algorithms.build("spin").training == {"loss_type": ["sigmoid"], "beta": 0.1}
 
