@@ -56,12 +56,10 @@ class Seed:
     def align(self, recipe: str, training: Mapping[str, Any], **values: Any) -> list[dict[str, Any]]:
         """Run `configs/align/RECIPE.yaml` with other values; its rounds, as `report.json` has them."""
         config = _read_yaml(ROOT / "configs" / "align" / f"{recipe}.yaml")
-        # transformers' engine is up in seconds, where vLLM's start would take half of so short a job.
-        # Engines that stay up save Ray's start, and do nothing while a model trains.
-        threads = len(os.sched_getaffinity(0))
-        engine = {"concurrency": 64, "cpus_per_replica": threads}
+        # Engines that stay up save starts, and do nothing while a model trains.
+        engine = {"cpus_per_replica": len(os.sched_getaffinity(0))}
         own = {"model_name_or_path": self.model, "output_dir": str(self.folder / "out"), "seed": self.number}
-        config |= {"backend": "hf", "engine": engine, "side_by_side": True, **own, **values}
+        config |= {"engine": engine, "side_by_side": True, **own, **values}
         config["training"] = {**config["training"], **training}
         self._run("align", config)
         report = json.loads((self.folder / "out" / "report.json").read_text(encoding="utf-8"))
@@ -70,7 +68,7 @@ class Seed:
 
     def grpo(self, **values: Any) -> list[dict[str, Any]]:
         """Run `configs/grpo.yaml` with other values; the lines of `metrics.jsonl`."""
-        config = _read_yaml(ROOT / "configs" / "grpo.yaml") | {"backend": "hf"} | values
+        config = _read_yaml(ROOT / "configs" / "grpo.yaml") | values
         output = self.folder / "out"
         own = {"model_name_or_path": self.model, "output_dir": str(output), "seed": self.number}
         self._run("grpo", config | own)
@@ -106,8 +104,7 @@ def brevity(seed: Seed) -> list[Figure]:
         benchmark_limit=seed.sized(40),
         max_new_tokens=128,
         judge_guided=True,
-        # Held to JSON, which vLLM can do.
-        models={"held_out_judge": {"backend": "vllm", "model_path": seed.model}},
+        models={"held_out_judge": seed.model},
         promote_when="always",
     )
     found = rounds[-1]["evaluation"]
@@ -149,7 +146,7 @@ def self_play(seed: Seed) -> list[Figure]:
     split = align_data.gsm8k(seed.data, seed.sized(48), seed.sized(24))
     rounds = seed.align(
         "spin",
-        {"learning_rate": 1e-5},
+        {"learning_rate": 2e-5, "warmup_ratio": 0.0},
         prompt_path=[align_data.write(seed.folder / "training.jsonl", split.training)],
         held_out_path=[align_data.write(seed.folder / "held_out.jsonl", split.held_out)],
         held_out=len(split.held_out),
