@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from autoalign.algorithms._drawing import problem_unless_cut_off
 from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.errors import ConfigError
@@ -60,7 +61,7 @@ def contrasted(
         ]
         replies = job.generate(asks)
         for prompt, side, chosen, rejected in zip(batch, sides, replies[::2], replies[1::2], strict=True):
-            problem = chosen.problem or (rejected.problem if rejected.finish_reason != "length" else None)
+            problem = chosen.problem or problem_unless_cut_off(rejected)
             if problem is not None:
                 yield Dropped(prompt.id, prompt.id, f"answer: {problem}")
             elif chosen.text == rejected.text:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._made import Dropped
 from autoalign.records import Message
-from autoalign.synthesis import Ask
+from autoalign.synthesis import Ask, Reply
 
 
 class Text(NamedTuple):
@@ -28,7 +28,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """How answers are drawn; `tag` names them in their keys."""
+    """How answers are drawn; `tag` names them in their keys, `whole` leaves out those that are cut off."""
 
     tag: str = "answer"
     count: int = 1
@@ -36,6 +36,12 @@ class Drawing:
     temperature: float | None = None
     top_p: float | None = None
     distinct: bool = True
+    whole: bool = True
+
+
+def problem_unless_cut_off(reply: Reply) -> str | None:
+    """Why a text will not even do to be rejected or criticised; to be learned it has to be whole."""
+    return None if reply.finish_reason == "length" and reply.text else reply.problem
 
 
 Shown = Callable[[Prompt], tuple[Message, ...]]
@@ -46,7 +52,7 @@ def draw(
 ) -> list[Drawn]:
     """`how.count` answers to each prompt, all asked at once.
 
-    Failed, empty and cut-off answers are dropped, and with `distinct` those that repeat another.
+    Failed and empty answers are dropped, with `whole` cut-off ones too, with `distinct` repeated ones.
     """
     asks = [
         Ask(f"{prompt.id}/{how.tag}-{index}", shown(prompt), how.model, how.temperature, how.top_p)
@@ -59,7 +65,8 @@ def draw(
         drawn, seen = Drawn([], []), set()
         for _ in range(how.count):
             ask, reply = next(replies)
-            rule = reply.problem or ("it repeats another answer" if reply.text in seen else None)
+            problem = reply.problem if how.whole else problem_unless_cut_off(reply)
+            rule = problem or ("it repeats another answer" if reply.text in seen else None)
             if rule is not None:
                 drawn.dropped.append(Dropped(ask.key, prompt.id, f"answer: {rule}"))
                 continue

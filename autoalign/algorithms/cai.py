@@ -4,7 +4,8 @@
 principle drawn from the constitution, and rewrites it; then again with another principle, `revisions`
 times. The revisions of every step are fine-tuned on, so that the first answer is what is unlearned;
 `keep: last` keeps the final one alone. A step that fails ends the chain, and the revisions before it
-stay.
+stay. A first answer or a critique that was cut off is read as far as it goes; a revision has to be whole,
+since it is learned.
 
 `stage: feedback` (section 4): the fine-tuned model answers each prompt twice. A feedback model is shown
 both with one principle, drawn for the prompt, and says which is better. The paper takes the
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from autoalign.algorithms._drawing import Drawing, Text, draw
+from autoalign.algorithms._drawing import Drawing, Text, draw, problem_unless_cut_off
 from autoalign.algorithms._job import Job, Prompt
 from autoalign.algorithms._judge import Verdict, in_both_orders
 from autoalign.algorithms._made import Dropped, Example, Made, Pair
@@ -75,7 +76,7 @@ def run(job: Job, options: Options) -> Iterator[Made]:
 
 
 def _revise(job: Job, options: Options, batch: Sequence[Prompt]) -> Iterator[Made]:
-    first = draw(job, batch, Drawing("initial", temperature=options.temperature))
+    first = draw(job, batch, Drawing("initial", temperature=options.temperature, whole=False))
     chains: dict[str, list[str]] = {}
     for prompt, drawn in zip(batch, first, strict=True):
         yield from drawn.dropped
@@ -103,10 +104,13 @@ def _step(
 ) -> Iterator[Made]:
     """Every chain gets its next revision; those that do not are told of and stay as they are."""
     critiques = job.generate([_ask(job, options, prompt, chains, step) for prompt in live])
-    said = {prompt.id: reply.text for prompt, reply in zip(live, critiques, strict=True) if not reply.problem}
+    said: dict[str, str] = {}
     for prompt, reply in zip(live, critiques, strict=True):
-        if reply.problem:
-            yield Dropped(f"{prompt.id}/critique-{step}", prompt.id, f"critique: {reply.problem}")
+        problem = problem_unless_cut_off(reply)
+        if problem is None:
+            said[prompt.id] = reply.text
+        else:
+            yield Dropped(f"{prompt.id}/critique-{step}", prompt.id, f"critique: {problem}")
     going_on = [prompt for prompt in live if prompt.id in said]
     revisions = job.generate(
         [_ask(job, options, prompt, chains, step, said[prompt.id]) for prompt in going_on]

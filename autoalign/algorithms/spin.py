@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autoalign.algorithms._drawing import problem_unless_cut_off
 from autoalign.algorithms._job import Job
 from autoalign.algorithms._made import Dropped, Made, Pair
 from autoalign.synthesis import Ask
@@ -47,8 +48,8 @@ def run(job: Job, options: Options) -> Iterator[Made]:
             reply = replies.get(prompt.id)
             if reply is None or not prompt.answer:
                 yield Dropped(prompt.id, prompt.id, "the prompt has no human answer")
-            elif reply.problem is not None and not (reply.finish_reason == "length" and reply.text):
-                yield Dropped(prompt.id, prompt.id, f"answer: {reply.problem}")
+            elif (problem := problem_unless_cut_off(reply)) is not None:
+                yield Dropped(prompt.id, prompt.id, f"answer: {problem}")
             elif reply.text == prompt.answer.strip():
                 yield Dropped(prompt.id, prompt.id, "the model wrote the human answer itself")
             else:

@@ -51,6 +51,14 @@ def test_a_failed_step_ends_the_chain_and_keeps_what_was_before() -> None:
     assert models.keys[-1] == "p/critique-2"
 
 
+def test_what_is_criticised_may_be_cut_off_but_not_what_is_learned() -> None:
+    cut = {name: Reply(CHAIN[name], "length") for name in ("initial-0", "critique-1", "revision-2")}
+    made, models = make("cai", by_key({**CHAIN, **cut}), [prompt("How?")], {"revisions": 2}, principles=RULES)
+    assert [one.id for one in made if isinstance(one, Example)] == ["p/revision-1"]
+    assert rules(made) == ["revision: cut off at max_new_tokens"]
+    assert "Critique: Too violent." in models.shown("p/revision-1")
+
+
 FEEDBACK: dict[str, str | Reply] = {"answer-0": "Yes.", "answer-1": "No."}
 
 
