@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -56,10 +55,8 @@ class Seed:
     def align(self, recipe: str, training: Mapping[str, Any], **values: Any) -> list[dict[str, Any]]:
         """Run `configs/align/RECIPE.yaml` with other values; its rounds, as `report.json` has them."""
         config = _read_yaml(ROOT / "configs" / "align" / f"{recipe}.yaml")
-        # Engines that stay up save starts, and do nothing while a model trains.
-        engine = {"cpus_per_replica": len(os.sched_getaffinity(0))}
         own = {"model_name_or_path": self.model, "output_dir": str(self.folder / "out"), "seed": self.number}
-        config |= {"engine": engine, "side_by_side": True, **own, **values}
+        config |= own | values
         config["training"] = {**config["training"], **training}
         self._run("align", config)
         report = json.loads((self.folder / "out" / "report.json").read_text(encoding="utf-8"))
