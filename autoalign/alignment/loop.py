@@ -22,9 +22,8 @@ from autoalign.errors import ConfigError
 
 MODEL, PROMOTED = "model", "promoted"
 # What a text or a model does not depend on: how many do the work.
-_FREE = set(
-    "num_replicas cpus_per_replica ray_address concurrency output_file method model_path model_name".split()
-)
+_FREE = {"num_replicas", "cpus_per_replica", "ray_address", "concurrency"}
+_FREE |= {"output_file", "method", "model_path", "model_name"}
 _FREE_TRAINING = {"model_name_or_path", "data_path", "output_dir", "num_workers", "launcher", "cache_dir"}
 
 
