@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoalign.atomic_files import replacing
+from autoalign.curation.overlap import Overlap
 
 Row = Mapping[str, Any]
 
@@ -21,7 +22,7 @@ class Split(NamedTuple):
 
 
 def svamp(data: Path, training: int, held_out: int) -> Split:
-    """SVAMP from its start and from its end: neighbours vary one problem, so no problem is on both sides."""
+    """SVAMP's problems, from its start and from its end; each is varied several times, hence the rule below."""
     rows = json.loads((data / "svamp" / "SVAMP.json").read_text(encoding="utf-8"))
     return _split([svamp_row(row) for row in rows], training, held_out)
 
@@ -80,6 +81,16 @@ def _asked(name: str, question: str) -> dict[str, Any]:
 
 
 def _split(rows: list[dict[str, Any]], training: int, held_out: int) -> Split:
-    if training + held_out > len(rows):
-        raise SystemExit(f"{training} rows to learn from and {held_out} held out, but there are {len(rows)}")
-    return Split(rows[:training], rows[-held_out:])
+    """The first rows that share no 13 words with the last ones, and the last ones."""
+    hidden = rows[-held_out:]
+    overlap = Overlap((row["id"], _question(row)) for row in hidden)
+    found = [row for row in rows[: len(rows) - held_out] if overlap.match(_question(row)) is None]
+    if training > len(found):
+        raise SystemExit(
+            f"{training} rows to learn from beside {held_out} held out, but there are {len(found)}"
+        )
+    return Split(found[:training], hidden)
+
+
+def _question(row: Row) -> str:
+    return str(row["question"] if "question" in row else row["messages"][-1]["content"])

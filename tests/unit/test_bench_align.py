@@ -96,9 +96,19 @@ def test_safe_prompts_are_those_without_a_contrast(data: Path) -> None:
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(SystemExit, match="1 rows to learn from and 1 held out, but there are 1"):
+    (tmp_path / "q.jsonl").write_text('{"id": "a", "question": "Why?"}\n')
+    with pytest.raises(SystemExit, match="1 rows to learn from beside 1 held out, but there are 0"):
         align_data.questions(tmp_path / "q.jsonl", 1, 1)
+
+
+def test_a_problem_that_is_held_out_in_another_form_is_not_learned_from(tmp_path: Path) -> None:
+    """The first and the last share their first fourteen words."""
+    story = "Paco had 26 salty cookies and 17 sweet ones before he ate 14 of"
+    asked = [f"{story} the salty ones.", "How many days has a week of seven?", f"{story} the sweet ones."]
+    rows = [{"id": str(place), "question": text} for place, text in enumerate(asked)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    split = align_data.questions(tmp_path / "q.jsonl", 1, 1)
+    assert [row["id"] for row in (*split.training, *split.held_out)] == ["1", "2"]
 
 
 @pytest.fixture
