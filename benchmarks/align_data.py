@@ -22,7 +22,7 @@ class Split(NamedTuple):
 
 
 def svamp(data: Path, training: int, held_out: int) -> Split:
-    """SVAMP's problems, from its start and from its end; each is varied several times, hence the rule below."""
+    """SVAMP from its start and from its end; its problems are there in several forms, so see `_split`."""
     rows = json.loads((data / "svamp" / "SVAMP.json").read_text(encoding="utf-8"))
     return _split([svamp_row(row) for row in rows], training, held_out)
 
