@@ -2,21 +2,15 @@
 
 import json
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 from autoalign.jobs.platform import Order
+from tests.browser import pages
+from tests.browser.pages import expect, go, picture
 from tests.console_site import open_site
 from tests.platforms import ADMIN, end, look, sft, watcher
 
-playwright = pytest.importorskip("playwright.sync_api")
-expect = playwright.expect
-expect.set_options(timeout=30_000)
-
-PICTURES = Path(__file__).resolve().parents[2] / "outputs" / "console"
-SIZES = {1280: 800, 400: 800}
 LOSSES = (4.0, 3.0, 2.5, 2.2, 2.0)
 PAIR = {
     "prompt": "Say <b>hello</b>.",
@@ -26,56 +20,13 @@ PAIR = {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on PATH: apt-get install chromium")
-    with playwright.sync_playwright() as tool:
-        # Chromium's sandbox needs rights that a container's root lacks; the pages are our own.
-        opened = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with open_site(tmp_path_factory.mktemp("site")) as site:
         yield site
 
 
-@pytest.fixture
-def page(browser):
-    """A fresh browser profile. A script error, or text that a policy stopped, fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    errors = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
-    yield opened
-    context.close()
-    assert errors == []
-
-
 def log_in(page, site, token=None):
-    page.goto(site.url)
-    page.get_by_label("Access token").fill(token or site.token)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("navigation")).to_be_visible()
-
-
-def go(page, name):
-    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
-
-
-def picture(page, name):
-    """Keep a picture at both widths; nothing may stick out sideways."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    for width, height in SIZES.items():
-        page.set_viewport_size({"width": width, "height": height})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} at {width}"
-        page.screenshot(path=PICTURES / f"{name}-{width}.png", full_page=True)
-    page.set_viewport_size({"width": 1280, "height": 800})
+    pages.log_in(page, site.url, token or site.token)
 
 
 def succeed(platform, job):

@@ -6,7 +6,7 @@ const HEIGHT = 220;
 const LEFT = 54;
 const RIGHT = 14;
 const TOP = 12;
-const BOTTOM = 34;
+const BOTTOM = 38;
 const MOST = 600; // points drawn of a line
 
 /** A figure of lines over steps. `lines`: [{name, points: [[step, value], ...]}]. */
@@ -25,8 +25,8 @@ export function chart(title, lines) {
     ticks(...ys).map((value) => svg("g", { class: "grid" },
       svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
       svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, short(value)))),
-    ticks(...xs).filter(Number.isInteger).map((value) => svg("text", { x: x(value), y: HEIGHT - 14, "text-anchor": "middle" }, short(value))),
-    svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 1, "text-anchor": "end", class: "axis" }, "step"),
+    ticks(...xs).filter(Number.isInteger).map((value) => svg("text", { x: x(value), y: HEIGHT - 19, "text-anchor": "middle" }, short(value))),
+    svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 5, "text-anchor": "end", class: "axis" }, "step"),
     drawn.map((line, index) => plotted(line, index, x, y)));
   const legend = el("ul", { class: "legend" }, drawn.map((line, index) => el("li", { class: `line${index % 6}` },
     line.name, " ", el("span", {}, short(line.points.at(-1)[1])))));

@@ -1,9 +1,10 @@
 // A chat with two models side by side: one question, two answers as they are made.
-import { chat, get } from "./api.js";
+import { chat } from "./api.js";
 import { button, el, labelled } from "./dom.js";
+import { modelNames } from "./names.js";
 
-/** Shows `#/chat`. */
-export async function chatView(frame, { signal, bearer }) {
+/** Shows `#/chat` and `#/chat/MODEL`, with that model beside the first one. */
+export async function chatView(frame, { argument, signal, bearer }) {
   const text = el("textarea", { rows: 2, required: true, placeholder: "Enter sends, Shift+Enter is a new line" });
   const temperature = el("input", { type: "number", min: 0, max: 2, step: 0.1, placeholder: "default" });
   const length = el("input", { type: "number", min: 1, step: 1, placeholder: "default" });
@@ -37,16 +38,11 @@ export async function chatView(frame, { signal, bearer }) {
     event.preventDefault();
     form.requestSubmit();
   });
-  const models = await names(bearer);
-  sides.forEach((each, index) => each.offer(models, index));
+  const models = await modelNames(bearer.may("jobs"));
+  const second = argument || models[1] || "";
+  sides[0].offer(models, models.find((id) => id !== second) ?? "");
+  sides[1].offer(models.includes(second) || !second ? models : [...models, second], second);
   sendIt.disabled = false;
-}
-
-/** What may be asked: everybody's models, and those of one's own jobs, which only their owner sees. */
-async function names(bearer) {
-  const everybodys = (await get("v1/models")).data.map((model) => model.id);
-  const own = bearer.may("jobs") ? (await get("api/models", { limit: 100 })).data : [];
-  return [...new Set([...everybodys, ...own.flatMap((model) => [...model.served_as, model.id])])];
 }
 
 /** One conversation with one model. "no model" leaves the side out. */
@@ -79,9 +75,9 @@ function side(name) {
     }
     messages = [...asked, { role: "assistant", content: answer }];
   };
-  const offer = (models, index) => {
+  const offer = (models, chosen) => {
     choice.replaceChildren(new Option("no model", ""), ...models.map((id) => new Option(id)));
-    choice.value = models[index] ?? (index ? "" : models[0] ?? "");
+    choice.value = chosen;
   };
   return { element: el("section", { class: "side", "aria-label": name }, labelled(name, choice), log), ask, clear, offer };
 }

@@ -2,6 +2,7 @@
 import { get, post } from "./api.js";
 import { announce, button, el, labelled } from "./dom.js";
 import { field } from "./field.js";
+import { modelNames } from "./names.js";
 import { uploader } from "./uploader.js";
 
 // Keys that are asked for often, and so are not folded away; the others are found below.
@@ -18,9 +19,9 @@ export async function formView(frame, { argument, signal }) {
   const kind = kinds.find((each) => each.name === (argument || "sft")) ?? kinds[0];
   const choice = el("select", {}, names.map((name) => new Option(name, name, false, name === kind.name)));
   choice.addEventListener("change", () => (location.hash = `#/new/${choice.value}`));
-  const [models, files] = await Promise.all([get("api/models", { limit: 100 }), get("v1/files", { limit: 100 })]);
+  const [models, files] = await Promise.all([modelNames(true), get("v1/files", { limit: 100 })]);
   if (signal.aborted) return;
-  frame.append(labelled("Kind of job", choice), el("p", {}, kind.summary), formOf(kind, models.data, files.data));
+  frame.append(labelled("Kind of job", choice), el("p", {}, kind.summary), formOf(kind, models, files.data));
 }
 
 function formOf(kind, models, files) {
@@ -72,9 +73,8 @@ async function submit(kind, fields, send) {
   send.disabled = false;
 }
 
-function offerModels(each, models) {
-  const names = models.flatMap((model) => [...model.served_as, model.id]);
-  if (names.length) each.element.append(picker(`Pick a model for ${each.key}`, "a model of yours …", names.map((name) => [name, name]), each.add));
+function offerModels(each, names) {
+  if (names.length) each.element.append(picker(`Pick a model for ${each.key}`, "a model that is here …", names.map((name) => [name, name]), each.add));
 }
 
 function offerFiles(each, files) {

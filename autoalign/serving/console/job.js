@@ -10,7 +10,7 @@ const PAGE = 100;
 const OVER = ["succeeded", "failed", "cancelled", "lost"];
 
 /** Shows `#/job/ID`. */
-export async function jobView(frame, { argument: id, signal }) {
+export async function jobView(frame, { argument: id, signal, bearer }) {
   const path = `api/jobs/${encodeURIComponent(id)}`;
   const facts = el("div", {});
   const charts = curves();
@@ -28,7 +28,7 @@ export async function jobView(frame, { argument: id, signal }) {
     if (signal.aborted) return;
     const state = job.state + job.intent;
     if (seen && seen !== state) announce(`The job is ${job.state}`);
-    if (seen !== state) facts.replaceChildren(summary(job), actions(job, path, look));
+    if (seen !== state) facts.replaceChildren(summary(job), actions(job, path, look, bearer.may("infer")));
     else facts.querySelector(".facts").replaceWith(list(job));
     seen = state;
     charts.show(rows);
@@ -55,7 +55,7 @@ function summary(job) {
   return el("div", { class: "summary" }, list(job), config);
 }
 
-function actions(job, path, look) {
+function actions(job, path, look, chats) {
   const act = (name, said) => async () => {
     await post(`${path}/${name}`);
     announce(said);
@@ -63,6 +63,7 @@ function actions(job, path, look) {
   };
   const live = ["queued", "running"].includes(job.state) && job.intent !== "cancel";
   return el("p", { class: "row" },
+    chats && job.state === "succeeded" && job.model && el("a", { class: "button", href: `#/chat/${encodeURIComponent(job.model)}` }, "Chat with the model"),
     (live || job.state === "paused") && button("Stop", act("stop", "The job is being stopped"), { class: "danger" }),
     live && job.intent !== "pause" && button("Pause", act("pause", "The job is being paused")),
     job.state === "paused" && button("Resume", act("resume", "The job is queued again")));
