@@ -115,26 +115,24 @@ def brevity(seed: Seed) -> list[Figure]:
 
 
 def rejection_sampling(seed: Seed) -> list[Figure]:
-    """`rft` on SVAMP against fine-tuning on the human answers alone, with as many steps."""
-    split = align_data.svamp(seed.data, seed.sized(64), seed.sized(150))
-    common = {
-        "prompt_path": [align_data.write(seed.folder / "training.jsonl", split.training)],
-        "held_out_path": [align_data.write(seed.folder / "held_out.jsonl", split.held_out)],
-        "held_out": len(split.held_out),
-        "prompts_per_round": len(split.training),
-        "max_new_tokens": 128,
-        "promote_when": "always",
-    }
-    training = {"max_steps": seed.sized(24), "per_device_train_batch_size": 8, "learning_rate": 2e-5}
-    # Without samples there are the human answers alone. Both jobs share their folder, so that the first
-    # model answers once.
-    plain = seed.align("rft", training, options={"samples": 0}, **common)[-1]["evaluation"]
-    found = seed.align("rft", training, options={"samples": 8}, **common)[-1]["evaluation"]
-    rft, sft = found["accuracy"]["value"], plain["accuracy"]["value"]
-    first = found["policy_accuracy"]["value"]
+    """`rft` on SVAMP as in the paper: round 1 is plain SFT, which round 2 samples from; as many steps each."""
+    split = align_data.svamp(seed.data, seed.sized(128), seed.sized(150))
+    plain, rft = seed.align(
+        "rft",
+        {"max_steps": seed.sized(32), "per_device_train_batch_size": 8, "learning_rate": 2e-5},
+        round_options=[{"samples": 0}, {"samples": 8}],
+        rounds=2,
+        prompt_path=[align_data.write(seed.folder / "training.jsonl", split.training)],
+        held_out_path=[align_data.write(seed.folder / "held_out.jsonl", split.held_out)],
+        held_out=len(split.held_out),
+        prompts_per_round=len(split.training),
+        max_new_tokens=128,
+        promote_when="always",
+    )
     return [
-        Figure("right answers, held out: plain SFT, then RFT", sft, rft, "up"),
-        Figure("right answers, held out: the first model, then RFT", first, rft, "up"),
+        _share("right answers, held out: plain SFT, RFT", rft["evaluation"]),
+        _share("right answers, held out: first model, plain SFT", plain["evaluation"]),
+        Figure("rows that RFT added", 0.0, float(rft["data"]["rows"] - plain["data"]["rows"]), "up"),
     ]
 
 

@@ -188,6 +188,24 @@ def test_cai_reads_refusals_and_what_stays_answered(one: Seed) -> None:
     assert (safe.before, safe.after) == pytest.approx((0.6, 0.7))
 
 
+def test_rft_is_compared_with_the_plain_sft_that_it_drew_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right: 3% of the first model's answers, 6% of plain SFT's, 9% of RFT's, with 20 rows more."""
+    shares = [(0.03, 0.06), (0.06, 0.09)]
+    rounds = [
+        {
+            "evaluation": {"policy_accuracy": of_share(before), "accuracy": of_share(after)},
+            "data": {"rows": 128 + 20 * place},
+        }
+        for place, (before, after) in enumerate(shares)
+    ]
+    monkeypatch.setattr(Seed, "align", lambda *_, **__: rounds)
+    monkeypatch.setattr(align_data, "svamp", lambda *_: align_data.Split([], []))
+    found = [(one.before, one.after) for one in PROOFS["rft"](Seed("model", tmp_path, tmp_path, 1))]
+    assert found == [(0.06, 0.09), (0.03, 0.06), (0.0, 20.0)]
+
+
 def test_grpo_reads_the_first_and_the_last_quarter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewards = [{"step": n, "reward": n / 10} for n in range(8)]
     lines = [{"step": 0, "eval_reward": 0.1}, *rewards, {"step": 8, "eval_reward": 0.9}]
