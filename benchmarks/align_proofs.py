@@ -115,7 +115,7 @@ def brevity(seed: Seed) -> list[Figure]:
 
 
 def rejection_sampling(seed: Seed) -> list[Figure]:
-    """`rft` on SVAMP as in the paper: round 1 is plain SFT, which round 2 samples from; as many steps each."""
+    """`rft` on SVAMP as in the paper: round 2 draws from round 1, which is plain SFT; as many steps each."""
     split = align_data.svamp(seed.data, seed.sized(128), seed.sized(150))
     plain, rft = seed.align(
         "rft",

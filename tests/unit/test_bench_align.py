@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from autoalign import formats
+from autoalign.alignment import prompts
+from autoalign.config.align import AlignConfig
+from autoalign.config.grpo import GRPOConfig
 from benchmarks import align, align_data, align_margin, align_tables
 from benchmarks.align_margin import Likelihood
 from benchmarks.align_proofs import PROOFS, Figure, Seed
@@ -213,3 +217,31 @@ def test_grpo_reads_the_first_and_the_last_quarter(tmp_path: Path, monkeypatch: 
     steps, held_out = PROOFS["grpo"](Seed("model", tmp_path, tmp_path, 1))
     assert (steps.before, steps.after) == pytest.approx((0.05, 0.65))
     assert (held_out.before, held_out.after) == (0.1, 0.9)
+
+
+class Built(Exception):
+    """The job's config is whole, and its prompts are there."""
+
+
+@pytest.mark.parametrize("name", list(PROOFS))
+def test_every_proof_makes_a_job_that_its_command_takes(
+    name: str, shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(seed: Seed, command: str, config: dict[str, Any]) -> None:
+        if command == "grpo":
+            assert (
+                len(formats.load(GRPOConfig.build(config).data_path, purpose="prompts").conversations) == 56
+            )
+        else:
+            job = AlignConfig.build(config)
+            sets = prompts.read(job)
+            assert len(sets.training) >= (job.prompts_per_round or 0) * (1 if name == "rft" else job.rounds)
+            assert (
+                len(sets.held_out) == job.held_out and sets.benchmark[: job.benchmark_limit] == sets.benchmark
+            )
+        raise Built
+
+    monkeypatch.chdir(align.ROOT)
+    monkeypatch.setattr(Seed, "_run", build)
+    with pytest.raises(Built):
+        PROOFS[name](Seed("models/any", shared_dir / "data", tmp_path, 1))
