@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class Endpoint:
 
 
 @contextmanager
-def served(home: Path, *flags: str) -> Iterator[Endpoint]:
+def served(home: Path, *flags: str, scopes: Sequence[str] = ("infer",)) -> Iterator[Endpoint]:
     """Start it with a token in force; at the end Ctrl-C, after which nothing of it may be left."""
     environment = {
         **os.environ,
@@ -61,7 +61,7 @@ def served(home: Path, *flags: str) -> Iterator[Endpoint]:
     try:
         while not lines.get(timeout=_START).startswith("ready on "):
             pass
-        yield Endpoint(f"http://127.0.0.1:{port}", _token(home), process)
+        yield Endpoint(f"http://127.0.0.1:{port}", token_of(home, scopes), process)
     finally:
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGINT)
@@ -77,8 +77,9 @@ def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
     lines.put("ready on nothing: it ended")
 
 
-def _token(home: Path) -> str:
+def token_of(home: Path, scopes: Sequence[str]) -> str:
+    """A new token of the platform in `home`."""
     from autoalign.jobs.database import Database
     from autoalign.jobs.token_store import TokenStore
 
-    return TokenStore(Database(f"sqlite:///{home / 'autoalign.db'}")).create("test", ["infer"]).text
+    return TokenStore(Database(f"sqlite:///{home / 'autoalign.db'}")).create("test", scopes).text

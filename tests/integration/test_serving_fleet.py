@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -13,21 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
 
+from tests.integration.fake_models import write
 from tests.integration.served_endpoint import Endpoint, served
 
 pytestmark = pytest.mark.slow
-
-
-def write(root: Path, name: str, weights: str = "w", **settings: Any) -> Path:
-    folder = root / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in ("config.json", "tokenizer.json"):
-        (folder / file).write_text("{}")
-    (folder / "fake.json").write_text(json.dumps(settings))
-    (folder / "model.safetensors").write_text(weights)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +130,30 @@ def test_a_killed_engine_comes_back_by_itself(client: openai.OpenAI) -> None:
             assert error.status_code == 503
             time.sleep(0.1)
     pytest.fail("it never came back")
+
+
+def test_a_killed_fleet_takes_no_engine_along(client: openai.OpenAI, endpoint: Endpoint) -> None:
+    before = words(client, "first")
+    family = psutil.Process(endpoint.process.pid).children(recursive=True)
+    (fleet,) = [
+        each for each in family if each.name().endswith(":Fleet") or ":Fleet" in "".join(each.cmdline())
+    ]
+    fleet.kill()
+    late, refused = time.monotonic() + 60, True
+    for _ in range(100):  # past the moment for which a placement is known
+        try:
+            assert words(client, "first") == before  # the same process
+        except openai.InternalServerError as error:
+            assert error.status_code == 503
+        time.sleep(0.05)
+    while refused and time.monotonic() < late:
+        try:
+            assert words(client, "first") == before
+            refused = len(list(client.models.list())) != 6
+        except openai.InternalServerError as error:
+            assert error.status_code == 503
+            time.sleep(0.2)
+    assert not refused
 
 
 def test_a_killed_engine_leaves_no_request_without_an_answer(client: openai.OpenAI) -> None:
