@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
 
 from autoalign.records import Message, messages_to_dicts
@@ -138,6 +139,25 @@ def test_tokens_and_text_are_each_others_inverse(client: openai.OpenAI) -> None:
     assert back["prompt"] == "a b"
 
 
+def test_a_conversation_becomes_the_ids_of_training(client: openai.OpenAI, demo_model: Path) -> None:
+    ids: Any = client.post("/../tokenize", body={"model": MODEL, "messages": CAPITAL}, cast_to=object)
+    assert ids["tokens"] == ChatRenderer(demo_model, None).encode((Message("user", CAPITAL[0]["content"]),))
+
+
+def test_a_tool_is_called_with_arguments_of_its_schema(client: openai.OpenAI) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    named = {"type": "function", "function": {"name": "weather"}}
+    (call,) = chat(client, tools=[tool], tool_choice=named, max_tokens=40).choices[0].message.tool_calls
+    assert call.function.name == "weather"
+    assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+
+
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
@@ -179,14 +199,31 @@ def test_more_than_the_queue_holds_is_429_with_retry_after(client: openai.OpenAI
     assert chat(client).choices[0].message.content == "The capital of France is Paris."
 
 
-def test_hanging_up_frees_the_engine(client: openai.OpenAI, endpoint: Endpoint) -> None:
+def test_hanging_up_frees_the_engine_within_a_second(client: openai.OpenAI, endpoint: Endpoint) -> None:
     streams = [chat(client, messages=STORY, max_tokens=4000, stream=True) for _ in range(2)]
     for stream in streams:
         next(iter(stream))
+    family = psutil.Process(endpoint.process.pid).children(recursive=True)
+    engine, busy = max(cpu_shares(family, 1.0).items(), key=lambda item: item[1])
+    for stream in streams:
         stream.close()
-    began = time.monotonic()  # both places are taken: an answer now means that they were given back
+    time.sleep(1)
+    assert cpu_shares([engine], 2.0)[engine] < 0.2 * busy  # it has nothing to do any more
+    assert endpoint.metric("autoalign_in_flight") == 0
+    began = time.monotonic()  # both places were taken: an answer now means that they were given back
     assert chat(client, max_tokens=1).choices
     assert time.monotonic() - began < 60  # 4,000 tokens take far longer
-    while endpoint.metric("autoalign_in_flight") and time.monotonic() - began < 60:
-        time.sleep(0.1)
-    assert endpoint.metric("autoalign_in_flight") == 0
+
+
+def cpu_shares(processes: list[psutil.Process], seconds: float) -> dict[psutil.Process, float]:
+    """CPU seconds a second of each that lives."""
+    before = {each: _cpu_seconds(each) for each in processes}
+    time.sleep(seconds)
+    return {each: (_cpu_seconds(each) - then) / seconds for each, then in before.items()}
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        return float(sum(process.cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return 0.0
