@@ -31,8 +31,10 @@ from pathlib import Path
 from autoalign.jobs.runners.ray import RayRunner
 from autoalign.jobs.settings import Limits
 from autoalign.jobs.watcher import Watcher
+from tests.patient_job import PatientRunner
 from tests.platforms import open_platform
-Watcher(open_platform(Path(sys.argv[1]), RayRunner(sys.argv[2])), every=0.2).start()
+runner = (PatientRunner if "patient" in sys.argv else RayRunner)(sys.argv[2])
+Watcher(open_platform(Path(sys.argv[1]), runner, Limits(jobs=5, jobs_per_user=5)), every=0.2).start()
 time.sleep(600)
 """
 
@@ -84,18 +86,24 @@ def wait(condition, seconds=120):
         time.sleep(0.2)
 
 
+@contextlib.contextmanager
+def api_process(head, folder, *words):
+    """It is killed at the block's end."""
+    command = [sys.executable, "-c", API, str(folder), head.address, *words]
+    api = subprocess.Popen(command, cwd=ROOT, env={**os.environ})
+    try:
+        yield
+    finally:
+        api.send_signal(signal.SIGKILL)
+        api.wait()
+
+
 def test_a_job_outlives_the_api_process_that_started_it(head, folder):
     defaults = {"sft": {"cache_dir": str(folder / "cache")}}
     platform = open_platform(folder, ray_runner(head), defaults=defaults)
     job = platform.submit(ALICE, order(max_steps=12))
-    api = subprocess.Popen(
-        [sys.executable, "-c", API, str(folder), head.address], cwd=ROOT, env={**os.environ}
-    )
-    try:
+    with api_process(head, folder):
         wait(lambda: platform.folder(job.id).has_started(f"{job.id}-1"))
-    finally:
-        api.send_signal(signal.SIGKILL)
-        api.wait()
     watcher = Watcher(platform, every=0.2)
     watcher.start()
     wait(lambda: platform.is_over(job.id))
@@ -167,19 +175,21 @@ def other_replica(platform, job):
     return look(platform, job).watched_by
 
 
-def test_five_jobs_outlive_the_ray_head(head, folder):
+def five_patient_jobs(head, folder):
+    """A platform, its jobs, and their folders."""
     platform = open_platform(folder, ray_runner(head, PatientRunner), Limits(jobs=5, jobs_per_user=5))
     jobs = [platform.submit(ALICE, order()) for _ in range(5)]
-    folders = [platform.folder(job.id) for job in jobs]
-    watcher = Watcher(platform, every=0.2, grace=1.0)
-    watcher.start()
-    wait(lambda: all(each.is_held() for each in folders))
-    head.kill()
+    return platform, jobs, [platform.folder(job.id) for job in jobs]
+
+
+def let_go(folders):
+    """The jobs may end."""
     for each in folders:
         (each.path / "go").touch()
-    head.start()
-    wait(lambda: all(platform.is_over(job.id) for job in jobs))
-    watcher.stop()
+
+
+def each_succeeded_once(platform, jobs, folders):
+    """No job is lost, and none was at work twice: each attempt began once, and the last one alone ended."""
     ended = [look(platform, job) for job in jobs]
     assert [job.state for job in ended] == ["succeeded"] * 5, [job.message for job in ended]
     for job, each in zip(ended, folders, strict=True):
@@ -188,3 +198,29 @@ def test_five_jobs_outlive_the_ray_head(head, folder):
         assert [line for line in runs if line.startswith("begin")] == [
             f"begin {job.id}-{number}" for number in range(1, job.attempt + 1)
         ]
+    return [job.attempt for job in ended]
+
+
+def test_five_jobs_outlive_the_api_process(head, folder):
+    platform, jobs, folders = five_patient_jobs(head, folder)
+    with api_process(head, folder, "patient"):
+        wait(lambda: all(each.is_held() for each in folders))
+    let_go(folders)
+    watcher = Watcher(platform, every=0.2)
+    watcher.start()
+    wait(lambda: all(platform.is_over(job.id) for job in jobs))
+    watcher.stop()
+    assert each_succeeded_once(platform, jobs, folders) == [1] * 5
+
+
+def test_five_jobs_outlive_the_ray_head(head, folder):
+    platform, jobs, folders = five_patient_jobs(head, folder)
+    watcher = Watcher(platform, every=0.2, grace=1.0)
+    watcher.start()
+    wait(lambda: all(each.is_held() for each in folders))
+    head.kill()
+    let_go(folders)
+    head.start()
+    wait(lambda: all(platform.is_over(job.id) for job in jobs))
+    watcher.stop()
+    each_succeeded_once(platform, jobs, folders)
