@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,17 @@ from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import Stage, StageStore
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, JobFailed
-from tests.alignment_fakes import FakeSampler, FakeTrainer, Fault, Killed, job, outputs, skill, verdicts
+from tests.alignment_fakes import (
+    FakeSampler,
+    FakeTrainer,
+    Fault,
+    Killed,
+    job,
+    outputs,
+    skill,
+    verdicts,
+    write_model,
+)
 
 KILL_POINTS = sorted(random.Random(7).sample(range(1, 26), 20))
 
@@ -73,9 +84,33 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_files(tmp_path: Path, point
     again.run()
     assert finished <= {done.name for done in store_of(again).all()}
 
-    def told(folder: Path) -> dict[str, bytes]:
-        return {k: v.replace(str(folder).encode(), b"") for k, v in outputs(folder / "out").items()}
+    assert told(tmp_path / "cut") == told(tmp_path / "whole")
 
+
+def told(folder: Path) -> dict[str, bytes]:
+    """A job's files, without the name of its folder in them."""
+    return {k: v.replace(str(folder).encode(), b"") for k, v in outputs(folder / "out").items()}
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_a_job_killed_at_a_judge_goes_on_and_ends_with_the_same_files(tmp_path: Path, call: int) -> None:
+    """Two rounds, in each of which the judge and then the held-out judge are asked."""
+    asked: list[str] = []
+
+    class Cut(FakeSampler):
+        def __call__(self, models: Mapping[str, str], asks: Sequence[Ask], store: Path) -> list[Reply]:
+            asked.extend({ask.model for ask in asks} - {"policy"})
+            if len(asked) == call and asks[0].model != "policy":
+                raise Killed
+            return super().__call__(models, asks, store)
+
+    other = str(write_model(tmp_path / "other", 0.3))
+    judged = {"metric": "judge", "models": {"held_out_judge": other}, "on_worse": "continue"}
+    with pytest.raises(Killed):
+        job(tmp_path / "cut", sampler=Cut, **judged).run()
+    assert asked == ["judge", "held_out_judge", "judge", "held_out_judge"][:call]
+    for name in ("cut", "whole"):
+        job(tmp_path / name, **judged).run()
     assert told(tmp_path / "cut") == told(tmp_path / "whole")
 
 
