@@ -111,7 +111,8 @@ async def _openai_error(request: Request, error: Exception) -> Response:
     """404, 405 and what routes raise, with OpenAI's body."""
     assert isinstance(error, HTTPException)
     detail = error.detail
-    body = detail if isinstance(detail, dict) and "error" in detail else error_body(str(detail))
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    body = detail if isinstance(detail, dict) and "error" in detail else error_body(str(detail), kind)
     return JSONResponse(body, error.status_code, error.headers)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from starlette.exceptions import HTTPException
 
 from autoalign.config.serve import ServeConfig
 from autoalign.principals import Principal
@@ -42,8 +43,8 @@ class Registry:
 class World:
     """An application in front of one engine's server, whose ASGI application the test gives."""
 
-    def __init__(self, engine, **grant):
-        self.engine, self.grant = engine, grant
+    def __init__(self, engine, models=None, **grant):
+        self.engine, self.grant, self.models = engine, grant, models or no_models
         self.leases, self.refusal, self.given = Leases(), None, 0
         self.metrics = Metrics()
 
@@ -61,7 +62,7 @@ class World:
     async def __aenter__(self):
         self.server = HttpServer(LeasedOnly(self.engine, self.leases), bind("127.0.0.1", 0))
         self.session = aiohttp.ClientSession()
-        visibility = Visibility(Registry(), no_models)
+        visibility = Visibility(Registry(), self.models)
         parts = Parts(
             config=ServeConfig.build({"model_roots": ["x"], "max_body_bytes": 1024}),
             forwarder=Forwarder(self, self.session, self.metrics, visibility.may_use, "demo"),
@@ -230,6 +231,20 @@ def test_a_model_of_somebody_elses_job_is_not_there():
             answer = await world.ask({"model": "private"})
             assert (answer.status, answer.json["error"]["code"]) == (404, "model_not_found")
             assert world.given == 0
+
+    run(test)
+
+
+def test_a_list_of_models_that_cannot_be_had_is_the_servers_fault():
+    async def gone():
+        raise HTTPException(503, "it is being restarted", {"Retry-After": "1"})
+
+    async def test():
+        async with World(engine_that_answers([b"{}"]), models=gone) as world:
+            headers = [("authorization", "Bearer good")]
+            answer = await call(world.app, "/v1/models", headers=headers)
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json["error"]["type"] == "server_error"
 
     run(test)
 
