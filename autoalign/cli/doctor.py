@@ -155,7 +155,7 @@ def misplaced(version: Callable[[str], str] = importlib.metadata.version) -> Ite
 
 
 def compiler() -> Iterator[Finding]:
-    """What compiling an operator takes; without it the engines fall back to prebuilt ones, and slower ones."""
+    """What compiling an operator takes; without it the engines fall back to prebuilt or slower ones."""
     for name in ("gcc", "g++"):
         found = shutil.which(name)
         mend = "" if found else f"apt-get install {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import itertools
 import logging
@@ -146,8 +147,7 @@ def _set_up_ray_data() -> None:
 def _no_block_statistics() -> Iterator[None]:
     """Ray Data 2.60 keeps the statistics of every block until the pipeline ends: a kilobyte a message in the
     driver, 100 GB of a hundred million answers that come one by one (`MapOperator._output_blocks_stats`)."""
-    from ray.data._internal.execution.operators import map_operator
-
+    map_operator: Any = importlib.import_module("ray.data._internal.execution.operators.map_operator")
     kept = getattr(map_operator, "to_stats", None)
     if kept is None:  # another version
         yield

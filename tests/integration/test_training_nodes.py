@@ -18,12 +18,13 @@ pytest.importorskip("torch")
 from ray_jobs_of_tests import befalling, words_of
 
 from autoalign.cli.main import main
+from autoalign.training.metrics import read_metrics
 from tests.sft_runs import distance, read_weights
 from tests.tiny import save_tiny_model, write_conversations
 
 pytestmark = pytest.mark.slow
 
-ROWS, STEPS = 24, 30
+ROWS, STEPS, MANY = 24, 30, 600
 RECORDER = Path(__file__).parent / "recorder"
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
@@ -145,12 +146,15 @@ def drained(
     from autoalign.training import ray_attempt
 
     output = tmp_path_factory.mktemp("drained") / "out"
-    elastic = {**flags, "num_workers": "1:2", "max_failures": 1}
+    # Steps of a tiny model are quick: enough of them to be at work still when the cluster's word arrives,
+    # and workers that say twice a second where they are.
+    elastic = {**flags, "max_steps": MANY, "save_steps": MANY, "hang_timeout": 10}
+    elastic |= {"num_workers": "1:2", "max_failures": 1}
     said = io.StringIO()
     machines.add_one()
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
         patch.setenv("RAY_ADDRESS", machines.address)
-        patch.setattr(ray_attempt, "_DRAIN_POLL", 0.1)  # thirty steps of a tiny model are over in 5 s
+        patch.setattr(ray_attempt, "_DRAIN_POLL", 0.1)
         with befalling(output, 5, machines.drain_one):
             assert main(words_of(elastic, output)) == 0
     return output, said.getvalue()
@@ -174,11 +178,11 @@ def test_with_a_node_killed_every_example_is_seen_as_often_as_in_an_unbroken_run
         ]
 
 
-def test_a_job_saves_and_moves_before_its_node_is_taken_away(drained: tuple[Path, str], unbroken: Path):
+def test_a_job_saves_and_moves_before_its_node_is_taken_away(drained: tuple[Path, str]):
     output, said = drained
     assert "is being taken away; stopped at step" in said
     assert "starting again (failure 1 of 1 allowed)" in said
-    # Nothing since the last checkpoint was lost: the second attempt begins where the first one stopped.
+    # Nothing was lost: the second attempt begins at the step where the first one stopped.
     stopped = int(said.split("taken away; stopped at step ")[1].split()[0])
-    assert f"(step {stopped} of {STEPS})" in said
-    assert distance(read_weights(unbroken), read_weights(output)) < 1e-5
+    assert f"(step {stopped} of {MANY})" in said
+    assert [row["step"] for row in read_metrics(output / "metrics.jsonl")] == [*range(1, MANY + 1)]
