@@ -33,7 +33,7 @@ serve: model ## inference, jobs and the console on the demo model, port 8000 (SE
 test: model ## every test (PYTEST_ARGS="-k chat" for some)
 	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 
-chaos: model ## sampling jobs under 20 seeded faults, and the real engine killed (minutes)
+chaos: model ## sampling under 20 seeded faults, the endpoint overloaded, platforms killed (half an hour)
 	@$(PYTHON_BIN) -m pytest -m chaos tests/chaos $(PYTEST_ARGS)
 
 check: lint ## lint, types, architecture and the fast tests

@@ -84,7 +84,6 @@ def _measure(options: argparse.Namespace, name: str, number: int) -> dict[str, A
     if options.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     facts = machine.facts(ROOT, _PACKAGES)
     print(f"{name}, seed {number}: running", flush=True)
     started = time.monotonic()
@@ -100,6 +99,7 @@ def _measure(options: argparse.Namespace, name: str, number: int) -> dict[str, A
 
 
 if __name__ == "__main__":
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # The job at work is to be told to end, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

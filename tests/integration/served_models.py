@@ -18,7 +18,7 @@ def save_adapter(base: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
     model.save_pretrained(folder)
 
@@ -35,9 +35,12 @@ def peft_answer(base: Path, adapter: Path, tokens: int) -> list[int]:
     ids = tokenizer.apply_chat_template(
         QUESTION, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )["input_ids"]
+    # Token by token: `generate` would keep the end token from being said, which the engine only goes past.
     with torch.no_grad():
-        answer = model.generate(input_ids=ids, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens)
-    return [int(token) for token in answer[0, ids.shape[1] :]]
+        for _ in range(tokens):
+            following = model(input_ids=ids).logits[:, -1].argmax(-1, keepdim=True)
+            ids = torch.cat((ids, following), 1)
+    return [int(token) for token in ids[0, -tokens:]]
 
 
 def save_vector_model(folder: Path) -> None:

@@ -21,6 +21,7 @@ from tests.integration.served_models import (
 pytestmark = pytest.mark.slow
 
 MODEL, ADAPTER, VECTORS = "smollm2-135m-instruct", "tuned", "vectors"
+TOKENS = 8
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +58,10 @@ def test_an_adapter_answers_as_peft_does_beside_its_base(
 ) -> None:
     def ids(model: str) -> list[int]:
         more = {"ignore_eos": True, "return_token_ids": True}
-        return list(chat(client, model=model, max_tokens=8, extra_body=more).choices[0].token_ids)
+        return list(chat(client, model=model, max_tokens=TOKENS, extra_body=more).choices[0].token_ids)
 
     base, tuned, again = ids(MODEL), ids(ADAPTER), ids(MODEL)
-    assert tuned == peft_answer(demo_model, root / ADAPTER, tokens=8)
+    assert tuned == peft_answer(demo_model, root / ADAPTER, tokens=TOKENS)
     assert tuned != base == again
 
 

@@ -19,7 +19,7 @@ from autoalign.errors import AutoAlignError
 from tests.integration.fake_models import write
 from tests.integration.served_endpoint import Endpoint, served
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 LINE = json.dumps(ROW).encode() + b"\n"
@@ -110,10 +110,11 @@ def test_five_jobs_outlive_gateway_fleet_and_engine(home: Path) -> None:
 
 def test_a_platform_that_is_stopped_goes_on_with_its_job_when_it_is_started_again(home: Path) -> None:
     data = Data(home.parent / "rows.jsonl")
-    with platform(home) as (_, client):
-        job = submitted(client, "rows.jsonl")
+    with platform(home) as (endpoint, client):
+        job, owner = submitted(client, "rows.jsonl"), endpoint.token
         until(lambda: starts(home, job))
     data.let_go()
-    with platform(home) as (_, client):
+    with platform(home) as (endpoint, _):
+        client = Client(endpoint.url, owner)  # another token would not see the job
         until(lambda: client.job(job).state == "succeeded")
     assert starts(home, job) == [f"{job}-1", f"{job}-2"]

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.fake_models import write
 from tests.integration.served_endpoint import Endpoint, served
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 CAPACITY = 4 + 4  # in flight and queued
 SECONDS = 60
