@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from autoalign.atomic_files import replacing
+from autoalign.cache_folder import default_cache_dir
 
 SOURCE = Path(__file__).with_name("kernels.c")
 SWITCH = "AUTOALIGN_KERNELS"
@@ -47,7 +48,7 @@ def load() -> ctypes.CDLL | None:
     import torch  # noqa: F401 (its OpenMP is the one that the library finds)
 
     try:
-        library = ctypes.CDLL(str(_compiled(compiler, _default_folder())))
+        library = ctypes.CDLL(str(_compiled(compiler, default_cache_dir() / "kernels")))
     except (OSError, subprocess.SubprocessError):
         return None
     for name, arguments in _SIGNATURES.items():
@@ -78,10 +79,6 @@ def _compiled(compiler: str, folder: Path) -> Path:
             ]
             subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_SECONDS)
     return path
-
-
-def _default_folder() -> Path:
-    return Path(os.environ.get("AUTOALIGN_CACHE", "~/.cache/autoalign")).expanduser() / "kernels"
 
 
 def _cpu_flags() -> bytes:

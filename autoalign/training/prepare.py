@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoalign import chat, formats, manifest, model_folder
+from autoalign.cache_folder import default_cache_dir
 from autoalign.config.train import TrainConfig
 from autoalign.errors import TemplateError
 from autoalign.records import Conversation, LabelledAnswer, Message
@@ -17,7 +18,7 @@ from autoalign.training import output, stream
 from autoalign.training.objective import Objective
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask
-from autoalign.training.tokens import RowTable, TokenCounts, TokenizeOptions, default_cache_dir, tokenize
+from autoalign.training.tokens import RowTable, TokenCounts, TokenizeOptions, tokenize
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch.distributed as dist
 import autoalign
 from autoalign import manifest, model_folder
 from autoalign.atomic_files import replacing
+from autoalign.cache_folder import default_cache_dir
 from autoalign.config.acceleration import is_quantized
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
@@ -23,7 +24,6 @@ from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
 from autoalign.training.model import load_model
 from autoalign.training.task import TrainTask
-from autoalign.training.tokens import default_cache_dir
 from autoalign.training.world import World
 
 _ROWS_AT_ONCE = 16

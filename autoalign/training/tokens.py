@@ -155,11 +155,6 @@ class TokenizeOptions:
     """Rows are answers that are good or bad."""
 
 
-def default_cache_dir() -> Path:
-    """`AUTOALIGN_CACHE`, or `~/.cache/autoalign`."""
-    return Path(os.environ.get("AUTOALIGN_CACHE", "~/.cache/autoalign")).expanduser()
-
-
 def tokenize(
     conversations: Sequence[Conversation],
     tokenizer: Any,

@@ -5,7 +5,7 @@ from sources import imports, module_files
 LAYERS = {
     "pure": "errors records manifest plugins compat progress words diversity formats chat losses algorithms "
     "synthesis judging curation prompts orphans intervals "
-    "keyed_lines principals atomic_files kernels",
+    "keyed_lines principals atomic_files cache_folder kernels",
     "config": "config",
     "engines": "cluster hub demo_model model_folder embedding merging training sampling scoring synthesizing "
     "batching evaluation reinforcement alignment",
