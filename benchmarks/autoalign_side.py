@@ -17,6 +17,7 @@ from autoalign.training.examples import Layout
 from autoalign.training.loop import train, use_threads
 from autoalign.training.model import is_padding_free
 from autoalign.training.objective import objective_of
+from autoalign.training.reporting import Display, LocalReporter
 from autoalign.training.world import World, device_of
 from benchmarks import workload
 from benchmarks.meter import Meter, figures
@@ -112,7 +113,8 @@ def _examples(job: Prepared) -> None:
     config, path = job.task.config, job.task.model_path
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     layout = Layout(is_padding_free(config, path), tokenizer.pad_token_id or 0)
-    objective_of(job.task).examples(job.task, job.tables, _world(), layout)
+    silent = LocalReporter(Display(config.job, quiet=True))
+    objective_of(job.task).examples(job.task, job.tables, _world(), layout, silent)
 
 
 def _world() -> World:

@@ -19,6 +19,7 @@ from autoalign.training.measured import Measured
 from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
 from autoalign.training.preference import AnswerLogps
+from autoalign.training.reporting import Reporter
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
@@ -95,7 +96,9 @@ class GRPOObjective:
 
     kind = CAUSAL_LM
 
-    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+    def examples(
+        self, task: TrainTask, tables: Tables, world: World, layout: Layout, reporter: Reporter
+    ) -> ExampleSets:
         """The prompts, and what makes answers of them."""
         return ExampleSets(Rows(tables.train), None, LiveRollouts(task, tables, world, layout))
 

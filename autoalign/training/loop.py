@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from autoalign.training.metrics import MetricsWriter
 from autoalign.training.model import is_padding_free, load_model, shares_prompts
 from autoalign.training.objective import StepWork, TrainedModule, objective_of
 from autoalign.training.order import data_order, evaluation_parts, total_steps
-from autoalign.training.reporting import Reporter
+from autoalign.training.reporting import Reporter, counted
 from autoalign.training.saving import Saver
 from autoalign.training.schedule import learning_rate
 from autoalign.training.task import Tables, TrainReport, TrainTask
@@ -71,7 +71,9 @@ class Trainer:
         offload.require_gpu(config, world.device)
         self.objective = objective_of(task)
         self.sequence = sequence_parallel.join(config.sequence_parallel_size, world)
-        self.examples, self.evaluation, self.live = self.objective.examples(task, tables, world, self.layout)
+        self.examples, self.evaluation, self.live = self.objective.examples(
+            task, tables, world, self.layout, reporter
+        )
         self.order = data_order(config, self.examples, world.size, self.layout.padding_free)
         self.total = total_steps(config, self.order)
         storage = stored_run.storage_of(config)
@@ -224,6 +226,17 @@ class Trainer:
         batches = (replace(examples.batch(part, self.layout, step), **shared) for part in mine)
         return map(self.sequence.share, batches)
 
+    def _counted(self, batches: Iterable[Batch], parts: list[list[int]]) -> Iterator[Batch]:
+        """Batches of the evaluation, showing how many of its examples were done before each."""
+        whole = sum(map(len, parts))
+        done = 0
+        for index, batch in enumerate(batches):
+            if self.world.is_main:
+                self.reporter.emit(counted("evaluation", done, whole))
+            yield batch
+            first = index * self.sequence.replicas
+            done += sum(map(len, parts[first : first + self.sequence.replicas]))
+
     def _evaluated(self, batch: Batch) -> float:
         return self.engine.evaluate(self.sequence.share(batch))
 
@@ -263,7 +276,7 @@ class Trainer:
         parts = evaluation_parts(self.config, examples, self.sequence.replicas, self.layout.padding_free)
         self._figures()  # those of training are logged apart
         (loss_sum,) = self.world.sum(
-            sum(self.engine.evaluate(batch) for batch in self._batches(examples, parts))
+            sum(self.engine.evaluate(batch) for batch in self._counted(self._batches(examples, parts), parts))
         )
         loss = loss_sum / max(1.0, examples.divisor(range(len(examples.lengths))))
         named = {f"eval_{name}": value for name, value in self._figures().items()}

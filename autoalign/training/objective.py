@@ -10,6 +10,7 @@ from autoalign.config.rm import RMConfig
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Examples, Layout
 from autoalign.training.model import ModelKind
+from autoalign.training.reporting import Reporter
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
@@ -67,8 +68,14 @@ class Objective(Protocol):
     kind: ModelKind
     """Which transformers class it trains."""
 
-    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
-        """The job's examples; all ranks take part."""
+    def examples(
+        self, task: TrainTask, tables: Tables, world: World, layout: Layout, reporter: Reporter
+    ) -> ExampleSets:
+        """The job's examples; all ranks take part.
+
+        Raises:
+            StoppedEarly: a stop was asked for while they were prepared.
+        """
 
     def module(self, task: TrainTask, model: Any, whole_head: bool) -> TrainedModule:
         """The module that maps a batch to its loss.

@@ -20,6 +20,7 @@ from autoalign.training.examples import Layout, Pairs
 from autoalign.training.measured import REWARD_FIGURES, Measured
 from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
+from autoalign.training.reporting import Reporter
 from autoalign.training.supervised import answer_hidden, answer_logits, base_model, has_plain_head
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
@@ -132,11 +133,13 @@ class PreferenceObjective:
 
     kind = CAUSAL_LM
 
-    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+    def examples(
+        self, task: TrainTask, tables: Tables, world: World, layout: Layout, reporter: Reporter
+    ) -> ExampleSets:
         """The pairs, with the reference's log-probs where they are precomputed."""
         sets = [None if table is None else Pairs(table) for table in tables]
         if reference.is_precomputed(task.config):
-            sets = reference.with_logps(task, sets, world, layout)
+            sets = reference.with_logps(task, sets, world, layout, reporter)
         train, evaluation = sets
         assert train is not None
         return ExampleSets(train, evaluation)

@@ -19,10 +19,12 @@ from autoalign.cache_folder import default_cache_dir
 from autoalign.config.acceleration import is_quantized
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
+from autoalign.errors import StoppedEarly
 from autoalign.losses import preference
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
 from autoalign.training.model import load_model
+from autoalign.training.reporting import Reporter, counted
 from autoalign.training.task import TrainTask
 from autoalign.training.world import World
 
@@ -64,7 +66,7 @@ def load(task: TrainTask) -> Any:
 
 
 def with_logps(
-    task: TrainTask, sets: Sequence[Pairs | None], world: World, layout: Layout
+    task: TrainTask, sets: Sequence[Pairs | None], world: World, layout: Layout, reporter: Reporter
 ) -> list[Pairs | None]:
     """Each set with the reference's log-probs, from the cache or computed by all ranks together."""
     given = [pairs for pairs in sets if pairs is not None]
@@ -77,7 +79,7 @@ def with_logps(
         )
         for pairs in given
     ]
-    found = iter(logps(task, wanted, world))
+    found = iter(logps(task, wanted, world, reporter))
     return [None if pairs is None else pairs.with_reference(next(found)) for pairs in sets]
 
 
@@ -99,15 +101,19 @@ class Wanted(NamedTuple):
     rows_per_example: int = 1
 
 
-def logps(task: TrainTask, wanted: Sequence[Wanted], world: World) -> list[np.ndarray]:
-    """(rows,) float32 summed log-probs of each set, from the cache or computed by all ranks together."""
+def logps(task: TrainTask, wanted: Sequence[Wanted], world: World, reporter: Reporter) -> list[np.ndarray]:
+    """(rows,) float32 summed log-probs of each set, from the cache or computed by all ranks together.
+
+    Raises:
+        StoppedEarly: a stop was asked for before they were all there.
+    """
     paths = [_path(task, rows) for rows in wanted]
     if not world.any(not all(path.is_file() for path in paths)):
         return [np.load(path) for path in paths]
     from autoalign.training.preference import AnswerLogps
 
     module = AnswerLogps(load(task).to(world.device))
-    computed = [_compute(module, rows, world) for rows in wanted]
+    computed = [_compute(module, rows, world, reporter) for rows in wanted]
     if world.is_main:
         for path, values in zip(paths, computed, strict=True):
             _store(path, values)
@@ -123,16 +129,24 @@ def adapter_off(model: Any, frozen: Any | None) -> AbstractContextManager[Any]:
 
 
 @torch.no_grad()
-def _compute(module: Any, rows: Wanted, world: World) -> np.ndarray:
+def _compute(module: Any, rows: Wanted, world: World, reporter: Reporter) -> np.ndarray:
     """(rows,) summed log-probs; each rank takes every world_size-th group of examples."""
     count, each = rows.examples, rows.rows_per_example
     logps = np.zeros(each * count, np.float64)
     at_once = _ROWS_AT_ONCE // each
     groups = [range(start, min(start + at_once, count)) for start in range(0, count, at_once)]
-    for group in groups[world.rank :: world.size]:
-        batch = rows.batch(group).to(world.device)
-        answers = torch.split(module(batch), list(batch.answer_lengths))
-        logps[each * group[0] : each * (group[-1] + 1)] = [float(answer.sum()) for answer in answers]
+    for first in range(0, len(groups), world.size):
+        if world.any(world.is_main and reporter.should_stop()):
+            raise StoppedEarly(
+                "stopped before the first step, while the reference's log-probs were worked out"
+            )
+        if world.is_main:
+            reporter.emit(counted("reference log-probs", each * groups[first][0], len(logps)))
+        if first + world.rank < len(groups):
+            group = groups[first + world.rank]
+            batch = rows.batch(group).to(world.device)
+            answers = torch.split(module(batch), list(batch.answer_lengths))
+            logps[each * group[0] : each * (group[-1] + 1)] = [float(answer.sum()) for answer in answers]
     if world.size > 1:
         shared = torch.from_numpy(logps).to(world.device)
         dist.all_reduce(shared)

@@ -19,7 +19,7 @@ class Reporter(Protocol):
     def emit(self, event: Mapping[str, Any]) -> None:
         """Show an event.
 
-        `step` and `note` are for people. `start` (the steps done before, once metrics.jsonl
+        `step`, `note` and `count` are for people. `start` (the steps done before, once metrics.jsonl
         holds no later ones) and `row` (a line of metrics.jsonl) are for trackers.
         """
 
@@ -27,12 +27,18 @@ class Reporter(Protocol):
         """Whether a clean stop was asked for."""
 
 
+def counted(what: str, done: int, total: int) -> dict[str, Any]:
+    """The event that says how far a part of the job is."""
+    return {"kind": "count", "what": what, "done": done, "total": total}
+
+
 class Display:
     """Shows events: a bar with loss, tokens/s and time left on a terminal, plain lines elsewhere."""
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         self._bar = ProgressBar(title, quiet=quiet)
-        self._has_begun = False
+        self._title = title
+        self._step_shown: int | None = None
         self.watcher: Callable[[Mapping[str, Any]], None] | None = None
 
     def show(self, event: Mapping[str, Any]) -> None:
@@ -43,29 +49,32 @@ class Display:
             self._step(event)
         elif event["kind"] == "note":
             self.note(str(event["text"]))
+        elif event["kind"] == "count":
+            self.count(event["what"], event["done"], event["total"])
 
     def note(self, text: str) -> None:
         """Print one line."""
         self._bar.say(text)
 
     def count(self, what: str, done: int, total: int | None = None) -> None:
-        """Show how far a preparation is, where it takes long enough to be seen."""
+        """Show how far a part of the job is, where it takes long enough to be seen."""
         if done != total:
-            of = f" of {total}" if total else ""
-            self._bar.update(done, lambda: f"{what}: {done}{of} rows")
+            text = f"{what}: {done}{f' of {total}' if total else ''} rows"
+            self._bar.update(self._step_shown or 0, lambda: text, description=text)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._bar.stop()
 
     def _step(self, event: Mapping[str, Any]) -> None:
-        if not self._has_begun:
-            self._has_begun = True
+        if self._step_shown is None:
             self._bar.start(event["total_steps"])
+        self._step_shown = event["step"]
         self._bar.update(
             event["step"],
             lambda: _line(event),
             figures=f"{_result(event)}  {event['tokens_per_second']:.0f} tok/s",
+            description=self._title,
             now=event["step"] in (1, event["total_steps"]),
         )
 

@@ -15,6 +15,7 @@ from autoalign.training.examples import Layout, Pairs
 from autoalign.training.measured import REWARD_FIGURES, Measured
 from autoalign.training.model import REWARD
 from autoalign.training.objective import ExampleSets
+from autoalign.training.reporting import Reporter
 from autoalign.training.supervised import base_model, model_inputs
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
@@ -44,7 +45,9 @@ class RewardObjective:
 
     kind = REWARD
 
-    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+    def examples(
+        self, task: TrainTask, tables: Tables, world: World, layout: Layout, reporter: Reporter
+    ) -> ExampleSets:
         """The pairs as they are."""
         return ExampleSets(Pairs(tables.train), Pairs(tables.evaluation) if tables.evaluation else None)
 

@@ -14,6 +14,7 @@ from autoalign.training.examples import Layout, Rows
 from autoalign.training.lean_modules import make_again_instead_of_keeping
 from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
+from autoalign.training.reporting import Reporter
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
@@ -41,7 +42,9 @@ class SupervisedObjective:
 
     kind = CAUSAL_LM
 
-    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+    def examples(
+        self, task: TrainTask, tables: Tables, world: World, layout: Layout, reporter: Reporter
+    ) -> ExampleSets:
         """The rows as they are."""
         return ExampleSets(Rows(tables.train), Rows(tables.evaluation) if tables.evaluation else None)
 

@@ -22,6 +22,7 @@ from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
 from autoalign.training.order import data_order, evaluation_parts, total_steps
 from autoalign.training.preference import AnswerLogps
+from autoalign.training.reporting import Reporter
 from autoalign.training.singles import MismatchedLogps, Singles
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
@@ -105,7 +106,9 @@ class UnpairedObjective:
     def __init__(self, needs_kl: bool) -> None:
         self._needs_kl = needs_kl
 
-    def examples(self, task: TrainTask, tables: Tables, world: World, layout: Layout) -> ExampleSets:
+    def examples(
+        self, task: TrainTask, tables: Tables, world: World, layout: Layout, reporter: Reporter
+    ) -> ExampleSets:
         """The answers, with the reference's log-probs where they are precomputed."""
         config = task.config
         train = Singles(tables.train, config.model_max_length)
@@ -117,12 +120,12 @@ class UnpairedObjective:
                 for step in range(total_steps(config, order))
             )
             keys = train.crossings(steps if self._needs_kl else ())
-            train = _with_reference(task, train, keys, world, layout)
+            train = _with_reference(task, train, keys, world, layout, reporter)
             if evaluation is not None:
                 parts = evaluation_parts(config, evaluation, 1, layout.padding_free)
                 whole = [example for part in parts for example in part]
                 keys = evaluation.crossings([whole] if self._needs_kl else ())
-                evaluation = _with_reference(task, evaluation, keys, world, layout)
+                evaluation = _with_reference(task, evaluation, keys, world, layout, reporter)
         return ExampleSets(train, evaluation)
 
     def module(self, task: TrainTask, model: Any, whole_head: bool) -> UnpairedModel:
@@ -162,7 +165,7 @@ class UnpairedObjective:
 
 
 def _with_reference(
-    task: TrainTask, singles: Singles, keys: np.ndarray, world: World, layout: Layout
+    task: TrainTask, singles: Singles, keys: np.ndarray, world: World, layout: Layout, reporter: Reporter
 ) -> Singles:
     """The answers with the reference's log-probs of their own and of each other's prompts."""
     count = len(singles.table)
@@ -179,5 +182,5 @@ def _with_reference(
         reference.Wanted(digest, count, own),
         reference.Wanted(digest, len(keys), crossed, keys.tobytes() + limit),
     ]
-    mine, others = reference.logps(task, wanted, world)
+    mine, others = reference.logps(task, wanted, world, reporter)
     return replace(singles, ref_logps=mine, mismatched_ref_logps=MismatchedLogps(keys, others))

@@ -14,13 +14,16 @@ torch = pytest.importorskip("torch")
 from autoalign import model_folder  # noqa: E402
 from autoalign.cli.main import main  # noqa: E402
 from autoalign.config.dpo import DPOConfig  # noqa: E402
+from autoalign.errors import StoppedEarly  # noqa: E402
 from autoalign.training.examples import Layout, Pairs  # noqa: E402
+from autoalign.training.loop import train  # noqa: E402
 from autoalign.training.metrics import read_metrics  # noqa: E402
 from autoalign.training.model import load_model  # noqa: E402
 from autoalign.training.preference import PreferenceModel  # noqa: E402
 from autoalign.training.prepare import prepare  # noqa: E402
-from autoalign.training.reporting import Display  # noqa: E402
+from autoalign.training.reporting import Display, counted  # noqa: E402
 from autoalign.training.run import run  # noqa: E402
+from autoalign.training.world import World  # noqa: E402
 from tests.compare import same_tensors  # noqa: E402
 from tests.tiny import save_tiny_model, tiny_job  # noqa: E402
 
@@ -76,6 +79,35 @@ def test_an_adapter_is_its_own_reference(config, tmp_path: Path):
     precomputed = _losses(config(**values))
     switched_off = _losses(config(**values, precompute_ref_log_probs=False, output_dir=str(tmp_path / "off")))
     assert switched_off == pytest.approx(precomputed, abs=1e-5)
+
+
+def test_the_references_pass_is_counted_and_can_be_stopped(config, tmp_path: Path):
+    """Twelve pairs, eight at a time: counted before each group; nothing of a stopped pass is cached."""
+    rows = tmp_path / "other.jsonl"
+    rows.write_text(
+        "".join(json.dumps({"prompt": p, "chosen": c + "!", "rejected": r}) + "\n" for p, c, r in PAIRS)
+    )
+    seen: list[dict[str, Any]] = []
+
+    class Watcher:
+        def __init__(self, stops_after: int) -> None:
+            self.stops_after = stops_after
+
+        def emit(self, event: Any) -> None:
+            seen.append(dict(event))
+
+        def should_stop(self) -> bool:
+            return len(seen) >= self.stops_after
+
+    job = config(data_path=[str(rows)], max_steps=1)
+    task, tables = prepare(job, job.model_name_or_path, tmp_path / "bad.jsonl", Display("dpo", quiet=True))
+    world = World(0, 1, torch.device("cpu"))
+    with pytest.raises(StoppedEarly, match="before the first step"):
+        train(task, tables, world, Watcher(stops_after=1))
+    assert seen == [counted("reference log-probs", 0, 24)]
+    seen.clear()
+    train(task, tables, world, Watcher(stops_after=99))
+    assert seen[:2] == [counted("reference log-probs", done, 24) for done in (0, 16)]
 
 
 @pytest.mark.parametrize("engine", ["zero0", "zero2", "zero3"])
