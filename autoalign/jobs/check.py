@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from autoalign.errors import InputError, nearest
 from autoalign.jobs.kinds import Kind, Role
+from autoalign.jobs.nesting import is_deeper
 from autoalign.jobs.roots import inside, is_plain_name
 
 _LONGEST_TEXT = 100_000  # characters
+_DEEPEST = 64  # levels of mappings and lists in a key's value
 
 
 class InvalidField(InputError):
@@ -63,6 +65,8 @@ def check(
     for key, value in values.items():
         if key not in kind.config.model_fields:
             raise InvalidField(key, f"unknown key '{key}'{nearest(key, kind.config.model_fields)}")
+        if is_deeper(value, _DEEPEST):
+            raise InvalidField(key, f"nested deeper than {_DEEPEST} levels")
         if key in kind.nested:
             resolved[key] = _Mapping(kind, key, references, folder).resolve(value, key, kind.nested[key])
         else:

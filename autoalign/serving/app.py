@@ -24,6 +24,7 @@ from autoalign.serving.inference_routes import FORWARDED, inference_router
 from autoalign.serving.limits import LimitBody, RateLimit
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.openai_error import error_body
+from autoalign.serving.registry import RegistryUnavailable
 from autoalign.serving.request_log import RequestLog
 from autoalign.serving.visibility import Visibility
 
@@ -64,6 +65,7 @@ def routes(parts: Parts) -> FastAPI:
     app.include_router(_own_routes(parts))
     app.add_exception_handler(HTTPException, _openai_error)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RegistryUnavailable, _unavailable)
     return app
 
 
@@ -114,6 +116,11 @@ async def _openai_error(request: Request, error: Exception) -> Response:
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     body = detail if isinstance(detail, dict) and "error" in detail else error_body(str(detail), kind)
     return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    """Which models there are is not known now."""
+    return JSONResponse(error_body(str(error), "server_error", "unavailable"), 503, {"Retry-After": "5"})
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

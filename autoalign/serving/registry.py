@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,17 +12,30 @@ from autoalign.errors import MissingDependency
 from autoalign.principals import Principal, TokenBook
 
 if TYPE_CHECKING:
+    from autoalign.jobs.model_store import ModelStore
     from autoalign.jobs.settings import Settings
+
+
+class RegistryUnavailable(RuntimeError):
+    """The database does not answer, so it is not known which model a name means."""
 
 
 class Registry(Protocol):
     """Models by the ids that jobs gave them, and by the names that they were promoted to."""
 
     def find(self, name: str, principal: Principal | None = None) -> Path | None:
-        """The folder of a model that `principal` may use; None as principal may use any."""
+        """The folder of a model that `principal` may use; None as principal may use any.
+
+        Raises:
+            RegistryUnavailable: it can't be known now.
+        """
 
     def served(self) -> Mapping[str, Any]:
-        """The names that models were promoted to."""
+        """The names that models were promoted to.
+
+        Raises:
+            RegistryUnavailable: they can't be known now.
+        """
 
 
 class NoRegistry:
@@ -33,6 +48,21 @@ class NoRegistry:
     def served(self) -> Mapping[str, Any]:
         """None."""
         return {}
+
+
+@dataclass(frozen=True)
+class _OfPlatform:
+    """The registry of a platform's database."""
+
+    store: ModelStore
+
+    def find(self, name: str, principal: Principal | None = None) -> Path | None:
+        with _database_answers():
+            return self.store.find(name, principal)
+
+    def served(self) -> Mapping[str, Any]:
+        with _database_answers():
+            return self.store.served()
 
 
 def settings() -> Settings:
@@ -61,7 +91,17 @@ def open_registry(where: Settings) -> Registry:
     from autoalign.jobs.database import Database
     from autoalign.jobs.model_store import ModelStore
 
-    return ModelStore(_database(where, Database))
+    return _OfPlatform(ModelStore(_database(where, Database)))
+
+
+@contextmanager
+def _database_answers() -> Iterator[None]:
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError:
+        raise RegistryUnavailable("the platform's database does not answer; try again later") from None
 
 
 def _database(where: Settings, make: Any) -> Any:

@@ -7,12 +7,14 @@ from typing import Any
 
 import orjson
 
+from autoalign.jobs.nesting import is_deeper
 from autoalign.serving.engines import Refused
 from autoalign.serving.leases import Grant
 from autoalign.serving.placement import Refusal, is_name
 
 CHAT = "/v1/chat/completions"
 _STREAMED = (CHAT, "/v1/completions")
+_DEEPEST = 200  # levels; orjson reads 1024 of them, and writes 254
 # What clients may not say: a template is code, and the rest speaks to parts that are not there.
 _CLOSED = ("chat_template", "kv_transfer_params", "mm_processor_kwargs", "media_io_kwargs", "vllm_xargs")
 
@@ -21,7 +23,7 @@ def parse(content: bytes) -> dict[str, Any]:
     """The JSON object of a request.
 
     Raises:
-        Refused: no JSON object, or a field that is not for clients.
+        Refused: no JSON object, one nested too deep, or a field that is not for clients.
     """
     try:
         body = orjson.loads(content)
@@ -29,6 +31,9 @@ def parse(content: bytes) -> dict[str, Any]:
         raise Refused(Refusal(400, f"The body is not valid JSON: {error}.", "invalid_json")) from None
     if not isinstance(body, dict):
         raise Refused(Refusal(400, "The body must be a JSON object.", "invalid_json"))
+    # Few brackets can't be deep: most bodies are not walked through.
+    if content.count(b"{") + content.count(b"[") > _DEEPEST and is_deeper(body, _DEEPEST):
+        raise Refused(Refusal(400, f"The body is nested deeper than {_DEEPEST} levels.", "invalid_json"))
     for name in _CLOSED:
         if body.get(name) is not None:
             raise Refused(Refusal(400, f"'{name}' can't be set by a request.", "unsupported_parameter"))

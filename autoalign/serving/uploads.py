@@ -12,6 +12,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from autoalign.jobs.file_store import Upload
+from autoalign.jobs.nesting import levels
 from autoalign.jobs.settings import Limits
 from autoalign.serving.api_route import ApiError
 
@@ -193,18 +194,11 @@ def _check_row(number: int, line: bytes) -> None:
         raise _bad_file(f"line {number}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise _bad_file(f"line {number}: a JSON object is expected")
-    level: list[Any] = [row]
-    for _ in range(_DEEPEST):
+    for depth, level in enumerate(levels(row)):
+        if depth == _DEEPEST:
+            raise _bad_file(f"line {number}: nested deeper than {_DEEPEST} levels")
         if any(len(key) > _LONGEST_KEY for part in level if isinstance(part, dict) for key in part):
             raise _bad_file(f"line {number}: a key of over {_LONGEST_KEY} characters")
-        level = [inner for part in level for inner in _parts(part) if isinstance(inner, dict | list)]
-        if not level:
-            return
-    raise _bad_file(f"line {number}: nested deeper than {_DEEPEST} levels")
-
-
-def _parts(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _bad_file(message: str) -> ApiError:

@@ -29,7 +29,11 @@ class Visibility:
     _known: dict[tuple[str, str], tuple[float, bool]] = field(default_factory=dict)
 
     async def may_use(self, principal: Principal, model: str) -> bool:
-        """Whether the model is there for the bearer; one that does not exist is."""
+        """Whether the model is there for the bearer; one that does not exist is.
+
+        Raises:
+            RegistryUnavailable: it can't be known now.
+        """
         key = (principal.token_id, model)
         since, answer = self._known.get(key, (0.0, False))
         if time.monotonic() - since < _REMEMBER:
@@ -41,7 +45,11 @@ class Visibility:
         return answer
 
     async def find(self, principal: Principal, model: str) -> Served | None:
-        """The model, as `/v1/models` shows it."""
+        """The model, as `/v1/models` shows it.
+
+        Raises:
+            RegistryUnavailable: it can't be known now.
+        """
         if not is_name(model):
             return None
         listed = next((each for each in await self.everybodys() if each.id == model), None)

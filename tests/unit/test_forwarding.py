@@ -18,6 +18,7 @@ from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.leases import Grant, LeasedOnly, Leases
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import busy
+from autoalign.serving.registry import RegistryUnavailable
 from autoalign.serving.visibility import Visibility
 from tests.unit.asgi_calls import call
 
@@ -31,9 +32,11 @@ class Book:
 
 
 class Registry:
-    """Knows one model, which is somebody else's."""
+    """Knows one model, which is somebody else's; of another one its database says nothing."""
 
     def find(self, name, principal=None):
+        if name == "unknowable":
+            raise RegistryUnavailable("the database does not answer")
         return Path("/models/private") if name == "private" and principal is None else None
 
     def served(self):
@@ -208,6 +211,17 @@ def test_a_body_that_is_no_request_is_400_and_takes_no_lease(body):
     run(test)
 
 
+@pytest.mark.parametrize(("lists", "status"), [(199, 200), (200, 400), (300, 400)])
+def test_a_body_of_over_200_levels_is_400(lists, status):
+    body = b'{"more": ' + b"[" * lists + b"]" * lists + b"}"  # the object is a level too
+
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            assert (await world.ask(body)).status == status
+
+    run(test)
+
+
 def test_a_body_above_the_limit_is_413():
     async def test():
         async with World(engine_that_answers([b"{}"])) as world:
@@ -231,6 +245,20 @@ def test_a_model_of_somebody_elses_job_is_not_there():
             answer = await world.ask({"model": "private"})
             assert (answer.status, answer.json["error"]["code"]) == (404, "model_not_found")
             assert world.given == 0
+
+    run(test)
+
+
+def test_while_the_database_is_away_a_model_that_needs_it_is_503():
+    async def test():
+        async with World(engine_that_answers([b"{}"])) as world:
+            chat = await world.ask({"model": "unknowable"})
+            headers = [("authorization", "Bearer good")]
+            card = await call(world.app, "/v1/models/unknowable", headers=headers)
+            for answer in (chat, card):
+                assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+                assert answer.json["error"]["type"] == "server_error"
+            assert (await world.ask({})).status == 200  # the default model does not
 
     run(test)
 

@@ -70,6 +70,14 @@ def test_the_wrong_key_is_named(platform, key, value):
     assert field_of(platform, sft(**{key: value})).split(".")[0] == key
 
 
+@pytest.mark.parametrize("key", ["data_path", "learning_rate"])
+def test_a_value_nested_600_levels_deep_is_refused(platform, key):
+    value = "rows.jsonl"
+    for _ in range(600):
+        value = [value]
+    assert field_of(platform, sft(**{key: value})) == key
+
+
 def test_an_unknown_kind_is_named(platform):
     assert field_of(platform, Order("sfft", {})) == "kind"
 
