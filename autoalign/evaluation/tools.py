@@ -73,15 +73,19 @@ class Tools:
         return Judges(self.config.judge_model, self._start)
 
     def ask(self, name: str, judge: Judge, asked: Sequence[Asked], read: Callable[[str], Any]) -> list[Any]:
-        """What the judge said, read; in order, None where nothing could be had or read.
+        """What the judge said, read; in order, None where nothing could be read.
 
         Raises:
-            JobFailed: nothing at all could be.
+            JobFailed: some could not be had, or none be read; those that could are kept for `--reuse`.
         """
         try:
             verdicts: list[Any] = judge.ask(asked, read)
         except JobFailed as error:
             raise JobFailed(f"the judge {name}: {error}") from error
+        if judge.lost:
+            raise JobFailed(
+                f"{judge.lost} of {len(verdicts)} verdicts of the judge {name} can't be had: {judge.problem}"
+            )
         if all(verdict is None for verdict in verdicts):
             reason = f": {judge.problem}" if judge.problem else "; what it said is in verdicts/"
             raise JobFailed(f"no verdict of the judge {name} could be had or read{reason}")

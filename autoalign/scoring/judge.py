@@ -70,6 +70,8 @@ class Judge:
     Attributes:
         problem: why the last text could not be had. After so many failures in a row that it must be gone,
             the judge is not asked any more.
+        lost: of the last questions, those without a verdict because a request failed; asked again, they
+            may have one.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Judge:
     ) -> None:
         self._setup, self._settings, self._store = setup, settings, store
         self._loop = asyncio.new_event_loop()
-        self._failed_in_a_row, self.problem = 0, ""
+        self._failed_in_a_row, self.problem, self.lost = 0, "", 0
         try:
             self._engine = self._loop.run_until_complete(start())
         except BaseException:  # whatever it is goes on up, once the loop is closed
@@ -101,6 +103,7 @@ class Judge:
         Raises:
             EngineDead: the engine is gone, or never answered.
         """
+        self.lost = 0
         return self._loop.run_until_complete(self._ask(questions, read))
 
     def close(self) -> None:
@@ -124,41 +127,41 @@ class Judge:
         return [task.result() for task in tasks]
 
     async def _verdict(self, question: Question, read: Callable[[str], Any]) -> Any:
+        failed = False
         for attempt in range(self._settings.tries):
             key = self._key(question, attempt)
             text = self._store.get(key)
             if text is None:
-                text = await self._text(question, key, attempt)
-                if text is None:
+                try:
+                    text = await self._text(question, key, attempt)
+                except (RequestFailed, TemplateError) as error:
+                    failed = failed or isinstance(error, RequestFailed)
+                    self.problem = str(error)
+                    self._failed_in_a_row += 1
                     continue
+                self._failed_in_a_row = 0
                 row = {"judge": self._settings.model, "attempt": attempt, **question.about}
                 self._store.add(key, {**row, "verdict": read(text), "text": text})
             if (verdict := read(text)) is not None:
                 return verdict
+        self.lost += failed
         return None
 
-    async def _text(self, question: Question, key: str, attempt: int) -> str | None:
+    async def _text(self, question: Question, key: str, attempt: int) -> str:
         if self._failed_in_a_row > 2 * self._settings.concurrency:
-            return None
+            raise RequestFailed(self.problem, retry=False)
         params = self._params(question)
         if attempt and params.greedy:
             params = replace(params, temperature=_RETRY_TEMPERATURE)
-        try:
-            messages, token_ids = self._rendered(question)
-            request = GenerationRequest(
-                f"{key[:16]}-{attempt}",
-                tuple(message.to_dict() for message in messages),
-                token_ids,
-                params,
-                derive_seed(self._settings.seed, question.text, attempt),
-            )
-            text = (await self._engine.generate(request)).text
-        except (RequestFailed, TemplateError) as error:
-            self.problem = str(error)
-            self._failed_in_a_row += 1
-            return None
-        self._failed_in_a_row = 0
-        return text
+        messages, token_ids = self._rendered(question)
+        request = GenerationRequest(
+            f"{key[:16]}-{attempt}",
+            tuple(message.to_dict() for message in messages),
+            token_ids,
+            params,
+            derive_seed(self._settings.seed, question.text, attempt),
+        )
+        return (await self._engine.generate(request)).text
 
     def _params(self, question: Question) -> SamplingParams:
         return replace(self._setup.params, json_schema=question.json_schema)

@@ -24,7 +24,7 @@ class Scripted:
     """A judge that says what a function of the prompt says; the prompts it got are in `seen`."""
 
     def __init__(self, verdict, problem=""):
-        self.verdict, self.seen, self.problem = verdict, [], problem
+        self.verdict, self.seen, self.problem, self.lost = verdict, [], problem, 0
 
     def ask(self, questions, read):
         self.seen += questions

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoalign.config.evaluate import EvalConfig
 from autoalign.curation.answers import Answer
 from autoalign.errors import ConfigError, JobFailed
+from autoalign.evaluation.tools import Tools
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.verdicts import agreed, read_grade, read_preference
 from autoalign.records import Conversation, Message
@@ -25,7 +28,7 @@ from autoalign.sampling.engines.base import (
 )
 from autoalign.sampling.prompts import PlainRenderer
 from autoalign.sampling.setup import Setup
-from autoalign.scoring.judge import Judge, JudgeSettings
+from autoalign.scoring.judge import Judge, JudgeSettings, Question
 from autoalign.scoring.scorer import Score, Unscorable
 from autoalign.scoring.scorers.judge import JudgeScorer, Options
 from autoalign.scoring.verdict_store import VerdictStore
@@ -81,13 +84,16 @@ class Scripted:
         """Nothing is held."""
 
 
-def scorer(path: Path, engine: Scripted, **options) -> JudgeScorer:
+def judge_of(path: Path, engine: Scripted) -> Judge:
     async def start():
         return engine
 
     setup = Setup(EngineOptions("m"), SamplingParams(), PlainRenderer())
-    judge = Judge(start, setup, JudgeSettings("m"), VerdictStore(path))
-    return JudgeScorer(judge, Options(judge_model="m", **options))
+    return Judge(start, setup, JudgeSettings("m"), VerdictStore(path))
+
+
+def scorer(path: Path, engine: Scripted, **options) -> JudgeScorer:
+    return JudgeScorer(judge_of(path, engine), Options(judge_model="m", **options))
 
 
 def answers(*texts: str, group: str = "g") -> list[Answer]:
@@ -144,6 +150,45 @@ def test_a_judge_that_is_gone_is_not_asked_for_ever(tmp_path):
     # Of 600 texts 32 are asked for at once, until more than 64 in a row have failed.
     assert 64 < engine.asked <= 64 + 32
     judge.close()
+
+
+class Killed(Scripted):
+    """An endpoint that is killed after so many texts."""
+
+    def __init__(self, says: Callable[[str, int], str], left: int) -> None:
+        super().__init__(says)
+        self._left = left
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        if self.asked == self._left:
+            raise RequestFailed("connection refused (6 tries)", retry=False)
+        return await super().generate(request)
+
+
+def ask_of_tools(path: Path, engine: Scripted) -> list[str]:
+    """Four verdicts, as an evaluation asks for them; of the question 'q3' none can be read."""
+    tools = Tools(EvalConfig.build({"model_path": "m"}), "bench", path.parent)
+    with closing(judge_of(path, engine)) as judge:
+        return tools.ask("j", judge, [Question(f"q{place}", {}) for place in range(4)], read_preference)
+
+
+def says_a(question: str, attempt: int) -> str:
+    return "hm" if question == "q3" else "[[A]]"
+
+
+def test_a_judge_that_is_killed_midway_gives_no_figure_until_the_rest_is_asked_for(tmp_path):
+    path = tmp_path / "v.jsonl"
+    # q0 and q1 have their verdict, q2 and q3 are not answered.
+    with pytest.raises(
+        JobFailed, match=r"^2 of 4 verdicts of the judge j can't be had: connection refused \(6 tries\)$"
+    ):
+        ask_of_tools(path, Killed(says_a, left=2))
+    # One text of q2, and one of q3 that can't be read; it is asked for again, and its other tries fail.
+    with pytest.raises(JobFailed, match="1 of 4 verdicts"):
+        ask_of_tools(path, Killed(says_a, left=2))
+    again = Scripted(says_a)
+    assert ask_of_tools(path, again) == ["A", "A", "A", None]
+    assert again.asked == 2
 
 
 class Dead(Scripted):
