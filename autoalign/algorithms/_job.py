@@ -112,5 +112,7 @@ class Job:
     def extractor(self) -> Extract:
         """What an answer comes to; raises ConfigError where nothing can tell."""
         if self.extract is None:
-            raise ConfigError("this algorithm compares final answers: set 'verifier' in the config")
+            raise ConfigError(
+                "this algorithm compares final answers: set 'verifier' to numeric, choice or math"
+            )
         return self.extract

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoalign.algorithms import Prompt, Reward, Verify
+from autoalign.algorithms import Extract, Prompt, Verify
 from autoalign.config.score import ScoreConfig
 from autoalign.curation.answers import Answer
 from autoalign.records import Conversation, Message
 from autoalign.scoring import scorer
 from autoalign.scoring.numbers import find_number
+from autoalign.scoring.scorers.choice import find_letter
+from autoalign.scoring.scorers.math import find_formula
 
 _RIGHT = 0.5
 
@@ -32,25 +34,50 @@ def verifier(name: str, options: Mapping[str, Any]) -> Verify:
     return verify
 
 
-def reward(model: str) -> Reward:
-    """The scores of a reward model, which is loaded at the first call.
+class RewardModel:
+    """A reward model that is loaded when it is asked first, and again after `release`.
 
-    Raises:
-        ModelError: it is no reward model.
+    Args:
+        model: its folder.
+        make_room: called before it is loaded onto a GPU.
     """
-    loaded: list[scorer.Scorer] = []
 
-    def score(asked: Sequence[tuple[Prompt, str]]) -> list[float | None]:
-        if not loaded:
-            loaded.append(_scorer("reward_model", {"model_path": model}))
-        outcomes = loaded[0].score([_answer(prompt, text) for prompt, text in asked])
+    def __init__(self, model: str, make_room: Callable[[], None]) -> None:
+        self._model, self._make_room = model, make_room
+        self._loaded: scorer.Scorer | None = None
+
+    def __call__(self, asked: Sequence[tuple[Prompt, str]]) -> list[float | None]:
+        """Scores of answers to prompts; None where there is none.
+
+        Raises:
+            ModelError: it is no reward model.
+        """
+        from torch import cuda
+
+        if self._loaded is None:
+            if cuda.is_available():
+                self._make_room()
+            self._loaded = _scorer("reward_model", {"model_path": self._model})
+        outcomes = self._loaded.score([_answer(prompt, text) for prompt, text in asked])
         return [one.value if isinstance(one, scorer.Score) else None for one in outcomes]
 
-    return score
+    def release(self) -> None:
+        """Free its memory."""
+        if self._loaded is None:
+            return
+        from torch import cuda
+
+        self._loaded = None
+        if cuda.is_available():
+            cuda.empty_cache()
 
 
-def final_number(text: str) -> str | None:
-    """What a solution comes to: the number that it ends in."""
+def extractor(verifier: str | None) -> Extract | None:
+    """What a solution comes to, as its verifier would read it; None where that is no part of its text."""
+    return {None: _number, "numeric": _number, "choice": find_letter, "math": find_formula}.get(verifier)
+
+
+def _number(text: str) -> str | None:
     number = find_number(text)
     return None if number is None else str(number)
 

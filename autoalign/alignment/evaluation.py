@@ -20,19 +20,30 @@ from autoalign.judging.verdicts import agreed
 from autoalign.records import Message
 
 ANSWERS, TEXTS = "answers.json", "texts.jsonl"
+_MOST_FAILED = 0.1  # of the held-out prompts: some may be too long for the model
 
 
 def answer(
     machinery: Machinery, model: str, sets: Mapping[str, Sequence[Prompt]], folder: Path
 ) -> dict[str, Any]:
-    """The model's likeliest answers to every set of prompts, into `answers.json`: set, then prompt id."""
+    """The model's likeliest answers to every set of prompts, into `answers.json`: set, then prompt id.
+
+    Raises:
+        JobFailed: the engine failed on too many to call it the prompts' fault.
+    """
     found: dict[str, dict[str, str]] = {}
+    failed = 0
     for name, prompts in sets.items():
         asks = [Ask(f"{name}/{prompt.id}", prompt.messages, temperature=0.0) for prompt in prompts]
         replies = machinery.sample({"policy": model}, asks, folder / TEXTS) if asks else []
+        failed += sum(reply.finish_reason == "error" for reply in replies)
         found[name] = {prompt.id: reply.text for prompt, reply in zip(prompts, replies, strict=True)}
+    figures = {name: len(texts) for name, texts in found.items()}
+    if failed > _MOST_FAILED * sum(figures.values()):
+        asked = sum(figures.values())
+        raise JobFailed(f"{failed} of {asked} held-out prompts got no answer: the engine failed on {model}")
     manifest.write_json(folder / ANSWERS, found)
-    return {name: len(texts) for name, texts in found.items()}
+    return {**figures, "failed": failed} if failed else figures
 
 
 def read_answers(folder: Path) -> dict[str, dict[str, str]]:
@@ -46,13 +57,15 @@ class Compared:
     """Wins of the new model, one a prompt (1, 0.5 or 0), and the judge's habits.
 
     Attributes:
-        unread: comparisons that the judge gave no readable verdict on.
+        asked: comparisons of answers that differ.
+        unread: those of them that the judge gave no readable verdict on.
         first: of all verdicts that are no tie, the share that prefers what stands first; 0.5 is fair.
         agreeing: share of comparisons whose two orders agree.
         longer: of comparisons with a winner, the share where it is the longer one.
     """
 
     wins: list[float]
+    asked: int
     unread: int
     first: float | None
     agreeing: float | None
@@ -98,13 +111,14 @@ class Judging:
     Attributes:
         models: role to model folder.
         store: file that the judge's texts are kept in.
+        principles: what the answers are to follow; the judge is told.
     """
 
     machinery: Machinery
     models: Mapping[str, str]
     store: Path
     tries: int
-    principle: str | None = None
+    principles: Sequence[str] = ()
     guided: bool = False
 
     def compare(
@@ -134,6 +148,7 @@ class Judging:
         read = [pair for pair in both if None not in pair]
         return Compared(
             wins,
+            len(differing),
             unread,
             _mean([float(verdict == "A") for verdict in sided]),
             _mean([float(set(pair) in ({"A", "B"}, {"tie"})) for pair in read]),
@@ -146,8 +161,9 @@ class Judging:
     def _ask(self, role: str, prompt: Prompt, order: str, before: str, after: str) -> Ask:
         first, second = (after, before) if order == "new-first" else (before, after)
         shown = prompt.shown()
-        if self.principle:
-            shown = f"{shown}\n\n(The assistant is to keep to this rule: {self.principle})"
+        if self.principles:
+            which = "this rule" if len(self.principles) == 1 else "these rules"
+            shown = f"{shown}\n\n(The assistant is to keep to {which}: {' '.join(self.principles)})"
         text = JudgePrompt("pairwise").fill(
             conversation=shown, answer_a=first, answer_b=second, reference=prompt.reference
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 from autoalign.diversity import distinct_n
 
-_LENGTH, _DIVERSITY, _BIAS, _HACKING = (0.5, 2.0), 0.7, (0.3, 0.7), 0.1
+_LENGTH, _DIVERSITY, _BIAS, _HACKING, _UNREAD = (0.5, 2.0), 0.7, (0.3, 0.7), 0.1, 0.2
 
 
 def texts(first: Sequence[str], now: Sequence[str]) -> dict[str, Any]:
@@ -74,11 +74,16 @@ def warnings(figures: dict[str, Any]) -> list[str]:
         bias = figures.get(name)
         if bias is not None and not _BIAS[0] <= bias <= _BIAS[1]:
             found.append(f"judge bias: {bias:.0%} of verdicts are for {what}")
+    asked, unread = figures.get("judge_asked", 0), figures.get("judge_unread", 0)
+    if unread > _UNREAD * asked:
+        found.append(f"judge: {unread} of {asked} comparisons could not be read")
     if (figures.get("reward_hacking") or 0.0) > _HACKING:
         found.append(f"reward hacking: the held-out judge sees {figures['reward_hacking']:.3f} less gain")
     forgotten = figures.get("forgetting")
     if forgotten is not None and forgotten["high"] < 0:
         found.append(f"forgetting: the benchmark changed by {forgotten['value']:+.3f}")
+    if figures.get("benchmark_checked") == 0:
+        found.append("forgetting: no answer to the benchmark could be checked")
     if figures.get("contaminated"):
         found.append(f"contamination: {figures['contaminated']} training rows share text with the evaluation")
     return found

@@ -108,14 +108,21 @@ def machinery(config: AlignConfig) -> Machinery:
         InputError: a scorer or one of its options is wrong.
     """
     verify = checks.verifier(config.verifier, config.verifier_options) if config.verifier else None
+    sampler = EngineSampler(config)
+    reward = None
+    if config.reward_model:
+        # On a GPU of its own it needs no room of the engines'.
+        make_room = (lambda: None) if config.side_by_side else sampler.release
+        reward = checks.RewardModel(config.reward_model, make_room)
     return Machinery(
-        sample=EngineSampler(config),
+        sample=sampler,
         train=JobTrainer(config),
         digest=cache(lambda folder: manifest.model_digest(Path(folder))),
         verify=verify,
         benchmark=checks.verifier(config.benchmark_verifier, config.benchmark_options),
-        extract=checks.final_number,
-        reward=checks.reward(config.reward_model) if config.reward_model else None,
+        extract=checks.extractor(config.verifier),
+        reward=reward,
+        release_reward=reward.release if reward else lambda: None,
     )
 
 

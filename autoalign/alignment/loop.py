@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autoalign import algorithms
+from autoalign import algorithms, manifest
 from autoalign.alignment import evaluation, guards, prompts
 from autoalign.alignment.data import DATA, TEXTS, DataTask
 from autoalign.alignment.ledger import Ledger, Round
@@ -18,9 +17,10 @@ from autoalign.alignment.promotion import decide
 from autoalign.alignment.prompts import PromptSets
 from autoalign.alignment.stages import Done, Stage, StageStore
 from autoalign.config.align import AlignConfig
-from autoalign.errors import ConfigError
+from autoalign.errors import ConfigError, JobFailed
 
 MODEL, PROMOTED = "model", "promoted"
+_HELD_OUT_JUDGE = "held_out_judge"
 # What a text or a model does not depend on: how many do the work.
 _FREE = {"num_replicas", "cpus_per_replica", "ray_address", "concurrency"}
 _FREE |= {"output_file", "method", "model_path", "model_name"}
@@ -52,6 +52,8 @@ class Loop:
                     break
         finally:
             self._machinery.sample.release()
+        if self._policy == self._first:
+            self._link.unlink(missing_ok=True)  # what an earlier config promoted
         self.ledger.finished = True
         self.ledger.write()
         return self.ledger
@@ -75,7 +77,7 @@ class Loop:
             return True
         answers["new"] = self._stage(entry, "answers_new", self.answers_stage(model))
         done = self._stage(entry, "evaluation", self.evaluation_stage(answers, data))
-        decision = decide(self._config, done.figures["gain"], done.figures.get("forgetting"))
+        decision = decide(self._config, done.figures)
         entry.promoted, entry.reason = decision
         entry.warnings = guards.warnings(dict(done.figures))
         if decision.promoted:
@@ -102,6 +104,7 @@ class Loop:
         config = self._config
         built = algorithms.build(config.algorithm, **config.algorithm_options(number))
         models = self._models()
+        asked = [role for role in models if role != _HELD_OUT_JUDGE or role in asdict(built.options).values()]
         task = DataTask(
             number=number,
             algorithm=built,
@@ -122,35 +125,48 @@ class Loop:
             "hidden": prompts.digest(task.hidden),
             "texts": dict(task.texts.sources),
             "principles": list(task.principles),
-            "models": {role: self._digest(role, model) for role, model in models.items()},
-            "engine": {role: self._engine(role, model) for role, model in models.items()},
+            "models": {role: self._digest(role, models[role]) for role in asked},
+            "engine": {role: self._engine(role, models[role]) for role in asked},
             "verifier": [config.verifier, config.verifier_options],
             "reward_model": self._machinery.digest(config.reward_model) if config.reward_model else None,
             "seed": config.seed,
             "tries": config.judge_tries,
             **self._guidance(),
         }
-        return Stage("data", inputs, partial(task.run, self._machinery), self._last_trained())
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            try:
+                return task.run(self._machinery, folder)
+            finally:
+                self._machinery.release_reward()
+
+        return Stage("data", self._with_files(inputs), work, self._last_trained())
 
     def train_stage(self, number: int, data: Done, start: str) -> Stage:
         """The round's training on its data and those of `carry_rounds` rounds before."""
+        from autoalign.training.output import worker_count
+
         used = [*self._data[len(self._data) - min(self._config.carry_rounds, len(self._data)) :], data]
         paths = [str(done.folder / DATA) for done in used]
         job = self._config.train_config(number, start, paths, "")
         settings = {k: v for k, v in job.model_dump().items() if k not in _FREE_TRAINING}
-        inputs = {
+        inputs: dict[str, Any] = {
             "job": job.job,
             "settings": settings,
             "model": self._machinery.digest(start),
             "data": [done.digest(DATA) for done in used],
         }
+        if (workers := worker_count(job)) != 1:
+            inputs["workers"] = workers  # so many times as large a batch
 
         def work(folder: Path) -> Mapping[str, Any]:
             if not self._config.side_by_side:
                 self._machinery.sample.release()
             return self._machinery.train(number, start, paths, folder / MODEL)
 
-        return Stage("train", inputs, work, (*(done.name for done in used), *self._made(start)))
+        return Stage(
+            "train", self._with_files(inputs), work, (*(done.name for done in used), *self._made(start))
+        )
 
     def answers_stage(self, model: str) -> Stage:
         """A model's answers to what is held out; the same stage whatever round asks."""
@@ -164,14 +180,14 @@ class Loop:
         def work(folder: Path) -> Mapping[str, Any]:
             return evaluation.answer(self._machinery, model, sets, folder)
 
-        return Stage("answers", inputs, work, self._made(model))
+        return Stage("answers", self._with_files(inputs), work, self._made(model))
 
     def evaluation_stage(self, answers: Mapping[str, Done], data: Done) -> Stage:
         """The new model against the policy, and the guards."""
         config, models = self._config, self._models()
         roles = [config.metric_judge] if config.metric == "judge" else []
-        if "held_out_judge" in config.models:
-            roles.append("held_out_judge")
+        if _HELD_OUT_JUDGE in config.models:
+            roles.append(_HELD_OUT_JUDGE)
         rules = prompts.principles(config)
         inputs = {
             "answers": {name: done.digest(evaluation.ANSWERS) for name, done in answers.items()},
@@ -189,16 +205,34 @@ class Loop:
             **self._guidance(),
         }
 
+        if len(rules) > 1:
+            inputs["rules_shown"] = len(rules)
+
         def work(folder: Path) -> Mapping[str, Any]:
-            principle = rules[0] if rules else None
             judging = evaluation.Judging(
-                self._machinery, models, folder / TEXTS, config.judge_tries, principle, config.judge_guided
+                self._machinery, models, folder / TEXTS, config.judge_tries, rules, config.judge_guided
             )
             texts = {name: evaluation.read_answers(done.folder) for name, done in answers.items()}
             found = evaluate(config, self._sets, self._machinery, judging, texts)
             return {**found, "contaminated": data.figures["contaminated"]}
 
-        return Stage("evaluation", inputs, work, tuple(dict.fromkeys(done.name for done in answers.values())))
+        after = tuple(dict.fromkeys(done.name for done in answers.values()))
+        return Stage("evaluation", self._with_files(inputs), work, after)
+
+    def _with_files(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """With the digests of the files and model folders that the inputs name (rubrics, templates, ...)."""
+        named = {text: self._file_digest(text) for text in _texts_in(inputs)}
+        found = {text: digest for text, digest in named.items() if digest is not None}
+        return {**inputs, "files": found} if found else inputs
+
+    def _file_digest(self, name: str) -> str | None:
+        path = Path(name).expanduser()
+        try:
+            if path.is_file():
+                return manifest.file_sha256(path)
+            return self._machinery.digest(str(path)) if (path / "config.json").is_file() else None
+        except OSError:  # a text too long for a name
+            return None
 
     def _guidance(self) -> dict[str, bool]:
         """Nothing where judges are free, as in jobs from before there was a choice."""
@@ -245,11 +279,14 @@ class Loop:
 
     def _promote(self, model: str) -> None:
         self._policy = self.ledger.policy = model
-        link = self._store.root.parent / PROMOTED
-        temporary = link.with_name(f".{PROMOTED}.tmp")
+        temporary = self._link.with_name(f".{PROMOTED}.tmp")
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
-        temporary.replace(link)
+        temporary.symlink_to(os.path.relpath(model, self._link.parent), target_is_directory=True)
+        temporary.replace(self._link)
+
+    @property
+    def _link(self) -> Path:
+        return self._store.root.parent / PROMOTED
 
 
 def evaluate(
@@ -275,28 +312,46 @@ def evaluate(
         found |= {"policy_accuracy": evaluation.share(before), "accuracy": evaluation.share(after)}
     else:
         judged = judging.compare(config.metric_judge, sets.held_out, policy, new)
+        if 0 < judged.asked == judged.unread:
+            raise JobFailed(
+                f"not one of {judged.asked} comparisons by '{config.metric_judge}' could be read; "
+                "give a stronger judge under 'models', or set judge_guided: true"
+            )
         gained = evaluation.gain([0.5] * len(judged.wins), judged.wins, config.seed)
         found |= {
             "win_rate": evaluation.share(judged.wins),
             "judge_unread": judged.unread,
+            "judge_asked": judged.asked,
             "judge_first": judged.first,
             "judge_agreeing": judged.agreeing,
             "judge_longer": judged.longer,
         }
     found["gain"] = evaluation.as_dict(gained)
-    if "held_out_judge" in config.models:
-        other = judging.compare("held_out_judge", sets.held_out, policy, new)
-        held_out_gain = evaluation.gain([0.5] * len(other.wins), other.wins, config.seed)
-        found["held_out_judge"] = evaluation.as_dict(held_out_gain)
+    if _HELD_OUT_JUDGE in config.models:
+        other = judging.compare(_HELD_OUT_JUDGE, sets.held_out, policy, new)
         found |= {"held_out_judge_first": other.first, "held_out_judge_unread": other.unread}
-        if config.metric == "judge":
-            found["reward_hacking"] = round(gained.value - held_out_gain.value, 4)
+        if other.wins:
+            held_out_gain = evaluation.gain([0.5] * len(other.wins), other.wins, config.seed)
+            found["held_out_judge"] = evaluation.as_dict(held_out_gain)
+            if config.metric == "judge":
+                found["reward_hacking"] = round(gained.value - held_out_gain.value, 4)
     found |= guards.texts(list(first.values()), list(new.values()))
     if sets.benchmark and machinery.benchmark is not None:
         was, now = evaluation.accuracies(
             sets.benchmark, texts["first"]["benchmark"], texts["new"]["benchmark"], machinery.benchmark
         )
+        found["benchmark_checked"] = len(was)
         if was:
             found["benchmark"] = evaluation.share(now)
             found["forgetting"] = evaluation.as_dict(evaluation.gain(was, now, config.seed))
     return found
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every string among JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _texts_in(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts_in(each))

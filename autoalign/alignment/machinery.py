@@ -47,6 +47,7 @@ class Machinery:
         digest: what tells model folders apart.
         verify, benchmark: whether an answer is right, of the prompts and of the fixed benchmark.
         extract: what an answer comes to.
+        reward: a reward model's scores; it may stay in memory until `release_reward`.
     """
 
     sample: Sampler
@@ -56,3 +57,4 @@ class Machinery:
     benchmark: Verify | None = None
     extract: Extract | None = None
     reward: Reward | None = None
+    release_reward: Callable[[], None] = lambda: None

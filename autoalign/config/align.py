@@ -173,7 +173,8 @@ class AlignConfig(JobConfig):
 
         built = algorithms.build(self.algorithm, **self.algorithm_options(number))
         places = {"model_name_or_path": model, "data_path": data, "output_dir": output}
-        own = self._answering() if built.makes == "prompts" else {}
+        own: dict[str, Any] = {"conv_template_name": self.template} if self.template else {}
+        own |= self._answering() if built.makes == "prompts" else {}
         settings = {"seed": self.seed, **own, **built.training, **self.training, **places}
         return _JOBS[built.makes].build(settings)
 
@@ -182,7 +183,6 @@ class AlignConfig(JobConfig):
         found: dict[str, Any] = {
             "temperature": self.temperature or 1.0,
             "max_completion_length": self.max_new_tokens,
-            "conv_template_name": self.template,
             "backend": self.backend if self.backend in ("vllm", "hf") else "vllm",
         }
         if self.verifier is not None:

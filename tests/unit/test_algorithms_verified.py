@@ -67,6 +67,13 @@ def test_rft_starts_every_round_from_the_first_model() -> None:
         ("(1 + 2) * 3 = 9", ["(1+2)*3=9"]),
         ("1,200 - 200 = 1,000", ["1200-200=1000"]),
         ("x = 5 and no sum", []),
+        (r"\(5 \times 4 + 3 = 23\)", ["5*4+3=23"]),
+        (r"$\frac{48}{2} \cdot 3 = 72$ and 7 \div 2 = 3.5", ["(48)/(2)*3=72", "7/2=3.5"]),
+        (r"\$5 − \$3 = \$2", ["5-3=2"]),
+        ("12 apples - 3 + 5 = 14", []),  # the end of something longer
+        ("-3 + 5 = 2", []),
+        ("- 3 + 5 = 8\n* 2 + 2 = 4", ["3+5=8", "2+2=4"]),  # items of a list
+        ("2 * 4 = 5 + 3 = 8", ["5+3=8"]),
     ],
 )
 def test_equations_are_found_as_people_write_them(text: str, found: list[str]) -> None:

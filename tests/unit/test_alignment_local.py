@@ -40,7 +40,15 @@ def test_a_verifier_takes_its_scorers_options() -> None:
 
 @pytest.mark.parametrize(("text", "number"), [("so 1,200.", "1200"), ("\\boxed{1/2}", "1/2"), ("none", None)])
 def test_what_a_solution_comes_to(text: str, number: str | None) -> None:
-    assert checks.final_number(text) == number
+    extract = checks.extractor("numeric")
+    assert extract is not None and extract(text) == number
+
+
+def test_what_a_solution_comes_to_is_read_as_its_verifier_reads_it() -> None:
+    choice, math = checks.extractor("choice"), checks.extractor("math")
+    assert choice is not None and choice("Step 2 rules out A, so the answer is (B).") == "B"
+    assert math is not None and math("so $\\frac{1}{2}$") == math("it is $\\frac{2}{4}$") == "1/2"
+    assert checks.extractor("regex") is None
 
 
 class Pool:

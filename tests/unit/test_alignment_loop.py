@@ -12,6 +12,7 @@ import pytest
 from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import guards, lineage, planning, status
 from autoalign.alignment.loop import PROMOTED
+from autoalign.alignment.promotion import decide
 from autoalign.alignment.prompts import read
 from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import Stage, StageStore
@@ -136,6 +137,36 @@ def test_a_changed_option_runs_what_depends_on_it_alone(tmp_path: Path) -> None:
     assert sorted(kinds) == ["answers", "answers", "data", "data", "evaluation", "train", "train"]
 
 
+def test_a_file_that_an_option_names_is_part_of_what_depends_on_it(tmp_path: Path) -> None:
+    rubric = tmp_path / "rubric.txt"
+    names = []
+    for text in ("Be kind.", "Be brief.", "Be kind."):
+        rubric.write_text(text)
+        names.append(job(tmp_path, engine={"template": str(rubric)}).data_stage(1).name)
+    assert names[0] == names[2] != names[1]
+
+
+def test_the_held_out_judge_changes_no_data(tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", 0.9)
+    judged = {"models": {"held_out_judge": str(other)}}
+    assert job(tmp_path).data_stage(1).name == job(tmp_path, **judged).data_stage(1).name
+
+
+def test_so_many_workers_train_on_so_many_times_as_large_a_batch(tmp_path: Path) -> None:
+    loops = [job(tmp_path, training={"launcher": "ray", "num_workers": n}) for n in (1, 1, 8)]
+    data = StageStore(tmp_path / "stages").run(
+        Stage("data", {}, lambda folder: {"rows": (folder / "data.jsonl").write_text("{}")})
+    )
+    one, again, eight = (loop.train_stage(1, data, str(tmp_path / "first")).name for loop in loops)
+    assert one == again != eight
+
+
+def test_a_template_is_sampled_and_trained_with(tmp_path: Path) -> None:
+    config = job(tmp_path, template="chatml")._config
+    assert config.train_config(1, "m", ["d.jsonl"], "o").conv_template_name == "chatml"
+    assert config.engine_config("m").template == "chatml"
+
+
 # Promotion.
 
 
@@ -177,6 +208,59 @@ def test_a_round_made_worse_is_kept_aside(tmp_path: Path, on_worse: str, rounds:
     assert not (tmp_path / "out" / PROMOTED).exists()
     assert "the interval does not lie above 0" in ledger.rounds[0].reason
     assert (loop.ledger.folder / "stages" / ledger.rounds[0].stages["train"]).is_dir()
+
+
+def test_what_an_earlier_config_promoted_is_no_longer_called_promoted(tmp_path: Path) -> None:
+    job(tmp_path, promote_when="better").run()
+    assert (tmp_path / "out" / PROMOTED).exists()
+    job(tmp_path, trainer=Spoiled, training={"learning_rate": 1e-3}, on_worse="stop").run()
+    assert not (tmp_path / "out" / PROMOTED).is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("figures", "holds", "why"),
+    [
+        ({"judge_asked": 10, "judge_unread": 5}, True, "the interval reaches 0"),
+        ({"judge_asked": 10, "judge_unread": 6}, False, "6 of the judge's 10 comparisons could not be read"),
+        ({"benchmark_checked": 0}, False, "no answer to the benchmark could be checked"),
+        ({"benchmark_checked": 3}, True, "the interval reaches 0"),
+    ],
+)
+def test_nothing_is_promoted_without_evidence(
+    tmp_path: Path, figures: dict[str, int], holds: bool, why: str
+) -> None:
+    config = job(tmp_path, promote_when="not_worse", max_forgetting=0.1)._config
+    decision = decide(config, {"gain": {"value": 0.0, "low": 0.0, "high": 0.0}, **figures})
+    assert decision.promoted is holds and why in decision.reason
+
+
+def test_a_judge_without_a_single_verdict_ends_the_job(tmp_path: Path) -> None:
+    class Mute(FakeSampler):
+        def _reply(self, skilled: float, ask: Ask) -> Reply:
+            return Reply("Hm.") if ask.model == "judge" else super()._reply(skilled, ask)
+
+    with pytest.raises(JobFailed, match=r"not one of \d+ comparisons by 'judge' could be read"):
+        job(tmp_path, metric="judge", rounds=1, sampler=Mute).run()
+
+
+@pytest.mark.parametrize(("failing", "ends"), [(2, False), (3, True)])
+def test_answers_that_an_engine_fails_to_give_are_not_taken_for_wrong_ones(
+    tmp_path: Path, failing: int, ends: bool
+) -> None:
+    """Of 20 held-out prompts two may fail: they may be too long."""
+
+    class Failing(FakeSampler):
+        def __call__(self, models: Mapping[str, str], asks: Sequence[Ask], store: Path) -> list[Reply]:
+            replies = super().__call__(models, asks, store)
+            is_held_out = asks[0].key.startswith("held_out/")
+            return [Reply("", "error")] * failing + replies[failing:] if is_held_out else replies
+
+    loop = job(tmp_path, rounds=1, sampler=Failing)
+    if ends:
+        with pytest.raises(JobFailed, match="3 of 20 held-out prompts got no answer"):
+            loop.run()
+    else:
+        assert len(loop.run().rounds) == 1
 
 
 def test_a_judge_decides_by_wins_in_both_orders(tmp_path: Path) -> None:

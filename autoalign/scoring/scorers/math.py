@@ -8,7 +8,9 @@ LaTeX and plain expressions are parsed and compared with SymPy: sets, intervals,
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from autoalign.curation.answers import Answer
 from autoalign.errors import MissingDependency
@@ -34,12 +36,8 @@ def create(options: Options, job: Job) -> Checked:
     Raises:
         MissingDependency: Math-Verify is not installed.
     """
-    try:
-        from math_verify import parse, verify
-    except ImportError as error:
-        raise MissingDependency("the math scorer needs: pip install 'math-verify[antlr4_13_2]'") from error
-    in_main = threading.current_thread() is threading.main_thread()
-    seconds = max(1, round(options.timeout)) if in_main else 0
+    parse, verify = _library()
+    seconds = _seconds(options.timeout)
 
     def check(answer: Answer) -> Score:
         text = str(reference(answer, options.reference_key))
@@ -53,3 +51,27 @@ def create(options: Options, job: Job) -> Checked:
         return Score(float(right), {"found": shown, "expected": str(expected[-1])})
 
     return Checked(check)
+
+
+def find_formula(text: str) -> str | None:
+    """What a text comes to, as SymPy writes it; None where it holds no formula.
+
+    Raises:
+        MissingDependency: Math-Verify is not installed.
+    """
+    parse, _ = _library()
+    found = parse(text, parsing_timeout=_seconds(Options.timeout))
+    return str(found[0]) if found else None
+
+
+def _library() -> tuple[Callable[..., Any], Callable[..., bool]]:
+    try:
+        from math_verify import parse, verify
+    except ImportError as error:
+        raise MissingDependency("the math scorer needs: pip install 'math-verify[antlr4_13_2]'") from error
+    return parse, verify
+
+
+def _seconds(timeout: float) -> int:
+    """Math-Verify's timeout: 0, none, where the alarm signal can't be had."""
+    return max(1, round(timeout)) if threading.current_thread() is threading.main_thread() else 0
