@@ -86,8 +86,16 @@ class ModelStore:
         with self._database.turn() as session:
             session.add(PromotionRow(name=name, model_id=model.id, by=by.token_id, created_at=time.time()))
 
-    def rollback(self, name: str) -> ModelRow:
-        """Point the served name back at what it meant before.
+    def promoted(self, name: str) -> Path | None:
+        """The folder that a served name stands for; None where nothing was promoted to it."""
+        model = self.served().get(name)
+        return None if model is None else Path(model.path)
+
+    def rollback(self, name: str, own: bool = False) -> ModelRow | None:
+        """Point the served name back at what it meant before; None where that is the endpoint's own.
+
+        Args:
+            own: whether the endpoint has a model of its own under this name.
 
         Raises:
             NothingBefore: it has meant nothing else.
@@ -95,9 +103,11 @@ class ModelStore:
         valid = select(PromotionRow).where(PromotionRow.name == name, PromotionRow.taken_back_at.is_(None))
         with self._database.turn() as session:
             newest = list(session.scalars(valid.order_by(PromotionRow.number.desc()).limit(2)))
-            if len(newest) < 2:
+            if len(newest) < (1 if own else 2):
                 raise NothingBefore(f"'{name}' has no earlier model to go back to")
             newest[0].taken_back_at = time.time()
+            if len(newest) == 1:
+                return None
             before = session.scalar(select(ModelRow).where(ModelRow.id == newest[1].model_id))
             assert before is not None
             return before

@@ -40,7 +40,8 @@ class UserReferences:
 
     def model(self, name: str) -> str | None:
         """A model that is served, a registered one, a folder below a root, a job's output, or a hub model."""
-        folder = self.served(name) or self.models.find(name, self.principal) or self._below(name)
+        folder = self.models.promoted(name) or self.served(name)
+        folder = folder or self.models.find(name, self.principal) or self._below(name)
         if folder is not None and folder.is_dir():
             return str(folder)
         if self.settings.hub and hub.is_repo_id(name) and ".." not in name:

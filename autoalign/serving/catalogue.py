@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoalign import hub
@@ -29,6 +29,7 @@ class Served:
         created: seconds since 1970.
         template: a chat template in place of the folder's own.
         base: of an adapter, what it was trained on, as its config says.
+        registered: a job has made it; a served name may have meant other weights before.
     """
 
     id: str
@@ -37,10 +38,14 @@ class Served:
     created: int
     template: str | None = None
     base: str | None = None
+    registered: bool = False
 
 
 class Catalogue:
     """Looks the models up on disk each time, so that a job's new one is there at once.
+
+    A name that a model was promoted to means that model, though the operator has named another one, or a
+    folder of a root is called so; rolled back, it means that again.
 
     Args:
         roots: folders whose subfolders are models; a link that leads out of its root is passed over.
@@ -63,25 +68,19 @@ class Catalogue:
 
     def all(self) -> list[Served]:
         """Every model, by id; the operator's first."""
-        found = {name: served for name in self._pinned if (served := self._read_pinned(name))}
-        for root in self._roots:
-            for folder in _candidates(root):
-                name = str(folder.relative_to(root))
-                if name not in found and (served := self._read(name, folder)):
-                    found[name] = served
-        for name in self._registry.served():
-            if name not in found and (served := self._read_registered(name)):
-                found[name] = served
-        return list(found.values())
+        promoted = self._registry.served()
+        below = (str(folder.relative_to(root)) for root in self._roots for folder in _candidates(root))
+        names = dict.fromkeys([*self._pinned, *below, *promoted])
+        found = (self._read_registered(name) if name in promoted else self._own(name) for name in names)
+        return [served for served in found if served is not None]
 
     def find(self, name: str) -> Served | None:
         """The model of that id."""
-        if name in self._pinned:
-            return self._read_pinned(name)
-        if not _is_id(name):
+        if name not in self._pinned and not _is_id(name):
             return None
-        below = (self._read(name, root / name) for root in self._roots)
-        return next((served for served in below if served is not None), None) or self._read_registered(name)
+        if name in self._registry.served():
+            return self._read_registered(name)
+        return self._own(name) or self._read_registered(name)
 
     def base_folder(self, name: str) -> Path | None:
         """The folder of the model of that id; None for an adapter, which is no model by itself."""
@@ -94,16 +93,21 @@ class Catalogue:
         path = Path(wanted).expanduser().resolve()
         bases = [served for served in self.all() if served.base is None]
         same_folder = [served for served in bases if served.folder == path]
-        return next(iter(same_folder + [served for served in bases if served.id == path.name]), None)
+        same_name = [served for served in bases if served.id == path.name and not served.registered]
+        return next(iter(same_folder + same_name), None)
 
     def has_adapters(self, base: Served) -> bool:
         """Whether an adapter of that model lies under the roots."""
         adapters = (served for served in self.all() if served.base is not None)
         return any(self.base_of(each) == base for each in adapters)
 
-    def _read_pinned(self, name: str) -> Served | None:
-        folder, template = self._pinned[name]
-        return _served(name, folder, template)
+    def _own(self, name: str) -> Served | None:
+        """What the operator has named so, or a root's folder of that name."""
+        if name in self._pinned:
+            folder, template = self._pinned[name]
+            return _served(name, folder, template)
+        below = (self._read(name, root / name) for root in self._roots)
+        return next((served for served in below if served is not None), None)
 
     def _read(self, name: str, folder: Path) -> Served | None:
         real = folder.resolve()
@@ -116,7 +120,8 @@ class Catalogue:
             return None
         real = folder.resolve()
         inside = any(real.is_relative_to(root) for root in self._registry_roots)
-        return _served(name, real) if inside else None
+        served = _served(name, real) if inside else None
+        return None if served is None else replace(served, registered=True)
 
 
 def _is_id(name: str) -> bool:

@@ -12,6 +12,7 @@ from autoalign.config.serve import ServeConfig
 from autoalign.errors import JobFailed
 from autoalign.serving.catalogue import Catalogue, Served
 from autoalign.serving.placement import Adapter, Placement, Refusal, unknown_model
+from autoalign.serving.registry import RegistryUnavailable
 from autoalign.serving.spec import EngineSpec, engine_spec
 
 LINGER = 3.0  # seconds that an engine outlives its replacement: gateways remember a placement for one
@@ -63,7 +64,10 @@ class Fleet:
 
     async def place(self, name: str) -> Placement | Refusal:
         """The engine for a model, started if need be."""
-        wanted = await asyncio.to_thread(self._look_up, name)
+        try:
+            wanted = await asyncio.to_thread(self._look_up, name)
+        except RegistryUnavailable as error:
+            return self._while_unknown(name, error)
         if isinstance(wanted, Refusal):
             return wanted
         served, base, lora = wanted
@@ -96,6 +100,11 @@ class Fleet:
             message = f"'{name}' is an adapter of {served.base}, which is not served here."
             return Refusal(404, message, "model_not_found")
         return served, base, served is not base or self._catalogue.has_adapters(base)
+
+    def _while_unknown(self, name: str, error: RegistryUnavailable) -> Placement | Refusal:
+        """What is loaded goes on answering while the database is away."""
+        loaded = self._loaded.get(name)
+        return Refusal(503, str(error), None, 5) if loaded is None else Placement(loaded.spec.app_name)
 
     async def _wait_for(self, spec: EngineSpec) -> Refusal | None:
         reason = self._failure(spec)

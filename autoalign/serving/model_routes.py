@@ -94,12 +94,19 @@ def model_router(platform: Platform) -> APIRouter:
 
     @router.post("/{model_id}/rollback", responses=documented(404, 409))
     def rollback(model_id: ObjectId, request: Request) -> RegisteredModel:
-        """`model_id`: a served name, or a model that has one. The answer is what the name means now."""
+        """`model_id`: a served name, or a model that has one. The answer is what the name means now; for a
+        model of the endpoint's own that is the name itself, with an empty `job_id`."""
         require_admin(request)
         served = platform.models.served()
         names = [name for name, model in served.items() if model_id in (name, model.id)]
         if not names:
             raise ApiError(404, f"nothing is served as '{model_id}'", code="not_found")
-        return shown(platform.models.rollback(names[0]))
+        before = platform.models.rollback(names[0], own=platform.served(names[0]) is not None)
+        return _own(names[0]) if before is None else shown(before)
 
     return router
+
+
+def _own(name: str) -> RegisteredModel:
+    """The endpoint's own model of a name: no job has made it."""
+    return RegisteredModel(id=name, job_id="", parent="", created_at=0, served_as=[name])

@@ -102,7 +102,7 @@ class Registry:
         return self.folders.get(name)
 
     def served(self):
-        return {"default": "a row"}
+        return {name: "a row" for name in self.folders if not name.startswith("ft:")}
 
 
 def test_a_promoted_name_stands_for_its_model(root):
@@ -110,6 +110,27 @@ def test_a_promoted_name_stands_for_its_model(root):
     catalogue = Catalogue([root], None, Registry(default=made), [root.parent / "jobs"])
     assert (catalogue.find("default").id, catalogue.find("default").folder) == ("default", made)
     assert ids(catalogue) == ["default", "one"]
+
+
+def test_a_promotion_wins_over_the_operators_model_and_a_roots_folder_until_it_is_rolled_back(root):
+    out, made = model(root.parent / "out"), model(root.parent / "jobs" / "job-1" / "out")
+    registry = Registry(demo=made, one=made)
+    catalogue = Catalogue([root], {"demo": (out, "chatml")}, registry, [root.parent / "jobs"])
+    for served in (catalogue.find("demo"), catalogue.find("one"), *catalogue.all()):
+        assert (served.folder, served.template) == (made, None)
+    assert ids(catalogue) == ["demo", "one"]
+    registry.folders.clear()
+    assert (catalogue.find("demo").folder, catalogue.find("one").folder) == (out, root / "one")
+
+
+def test_an_adapter_does_not_run_on_what_was_promoted_to_its_bases_name(root):
+    adapter(root / "tuned", "somewhere/one")
+    made = model(root.parent / "jobs" / "job-1" / "out")
+    registry = Registry()
+    catalogue = Catalogue([root], None, registry, [root.parent / "jobs"])
+    assert catalogue.base_of(catalogue.find("tuned")).id == "one"
+    registry.folders["one"] = made
+    assert catalogue.base_of(catalogue.find("tuned")) is None
 
 
 def test_a_model_of_a_job_is_found_by_its_id_but_not_listed_for_everybody(root):

@@ -10,6 +10,7 @@ from autoalign.errors import JobFailed
 from autoalign.serving.catalogue import Catalogue
 from autoalign.serving.fleet import Fleet
 from autoalign.serving.placement import Placement, Refusal
+from autoalign.serving.registry import RegistryUnavailable
 
 
 class Launcher:
@@ -46,9 +47,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def fleet(root, launcher, **values):
+def fleet(root, launcher, registry=None, **values):
     config = ServeConfig.build({"model_roots": [str(root)], "max_loaded_models": 2, **values})
-    return Fleet(config, Catalogue([root]), launcher, use_gpu=False, linger=0)
+    return Fleet(config, Catalogue([root], None, registry, [root]), launcher, use_gpu=False, linger=0)
 
 
 def run(test):
@@ -61,6 +62,51 @@ def test_requests_for_one_model_share_one_start(root):
         placed = await asyncio.gather(*(fleet_of.place("a") for fleet_of in [fleet(root, launcher)] * 5))
         assert launcher.log == ["start a"]
         assert {each.app_name for each in placed} == launcher.running
+
+    run(test)
+
+
+class Registry:
+    """`folders`: what names were promoted to."""
+
+    def __init__(self):
+        self.folders, self.is_away = {}, False
+
+    def served(self):
+        if self.is_away:
+            raise RegistryUnavailable("the database does not answer")
+        return self.folders
+
+    def find(self, name, principal=None):
+        return self.served().get(name)
+
+
+def test_a_promotion_onto_a_running_models_name_is_rolled_in_and_back(root):
+    async def test():
+        launcher, registry = Launcher(), Registry()
+        engines = fleet(root, launcher, registry)
+        own = (await engines.place("a")).app_name
+        registry.folders["a"] = root / "b"
+        while (await engines.place("a")).app_name == own:
+            await asyncio.sleep(0)
+        assert launcher.log.count("start a") == 2
+        registry.folders.clear()
+        while (await engines.place("a")).app_name != own:
+            await asyncio.sleep(0)
+        assert launcher.log.count("start a") == 3
+
+    run(test)
+
+
+def test_while_the_database_is_away_what_is_loaded_goes_on_answering(root):
+    async def test():
+        registry = Registry()
+        engines = fleet(root, Launcher(), registry)
+        known = await engines.place("a")
+        registry.is_away = True
+        assert await engines.place("a") == known
+        refusal = await engines.place("b")
+        assert (refusal.status, refusal.retry_after) == (503, 5)
 
     run(test)
 

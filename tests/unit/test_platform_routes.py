@@ -320,6 +320,28 @@ async def test_promote_and_roll_back(web):
         assert (await admin.post("/api/models/none/rollback")).status_code == 404
 
 
+async def test_the_endpoints_own_name_is_promoted_over_and_rolled_back_to(web):
+    web.platform.served = {"base": web.platform.settings.roots[0] / "base"}.get
+    own = web.platform.references(ADMIN).model("base")
+    async with web.http(name="root", scopes=("admin",)) as admin:
+        made = (await admin.post("/api/jobs", json={"kind": "merge", "config": {"models": ["base"]}})).json()
+        watcher(web.platform).round()
+        end(web.platform, look(web.platform, web.platform.jobs.get(made["id"])), 0)
+        watcher(web.platform).round()
+        model = (await admin.get(f"/api/jobs/{made['id']}")).json()["model"]
+        answer = await admin.post(f"/api/models/{model}/promote", json={"name": "base"})
+        assert answer.json()["served_as"] == ["base"]
+        assert web.platform.references(ADMIN).model("base") == str(web.platform.models.find(model))
+        answer = await admin.post("/api/models/base/rollback")
+        assert (answer.status_code, answer.json()["id"], answer.json()["served_as"]) == (
+            200,
+            "base",
+            ["base"],
+        )
+        assert web.platform.references(ADMIN).model("base") == own
+        assert (await admin.post("/api/models/base/rollback")).status_code == 404
+
+
 async def test_the_list_of_kinds_has_a_form_for_each(web):
     async with web.http() as http:
         kinds = (await http.get("/api/kinds")).json()["data"]
