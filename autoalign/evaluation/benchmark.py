@@ -39,6 +39,7 @@ class Benchmark:
 
     Attributes:
         path: its data.
+        source: the content of the file that describes it, YAML or Python.
         max_new_tokens: of one answer.
         needs: what else the job must have: `judge`, `reward_model`.
         generates: whether the model is asked at all.
@@ -49,6 +50,7 @@ class Benchmark:
     path: Path
     read: Callable[[Path], Iterable[Ask]]
     score: Callable[[Sequence[Answered], Tools], Scored]
+    source: bytes
     max_new_tokens: int = 512
     needs: tuple[str, ...] = ()
     generates: bool = True
@@ -97,7 +99,8 @@ def _load(given: str, config: EvalConfig) -> Benchmark:
     name, _, file = given.partition("=")
     if not file and given.endswith((".yaml", ".yml")):
         own = own_file.load(Path(given).expanduser())
-        return Benchmark(own.name, own.data, own.read, own.score, own.max_new_tokens)
+        source = own.path.read_bytes()
+        return Benchmark(own.name, own.data, own.read, own.score, source, own.max_new_tokens)
     if not file and given.endswith(".py"):
         path = Path(given).expanduser()
         return replace(_of_module(path.stem, own_code.load(path), config, None), code=path)
@@ -106,14 +109,15 @@ def _load(given: str, config: EvalConfig) -> Benchmark:
 
 
 def _of_module(name: str, module: ModuleType, config: EvalConfig, file: str | None) -> Benchmark:
-    default = getattr(module, "FILE", None)
-    beside = config.data_folder / default if default else Path(str(module.__file__))
+    default, source = getattr(module, "FILE", None), Path(str(module.__file__))
+    beside = config.data_folder / default if default else source
     path = Path(file).expanduser() if file else beside
     return Benchmark(
         name,
         path,
         module.read,
         module.score,
+        source.read_bytes(),
         getattr(module, "MAX_NEW_TOKENS", Benchmark.max_new_tokens),
         tuple(getattr(module, "NEEDS", ())),
         getattr(module, "GENERATES", True),

@@ -13,7 +13,7 @@ from autoalign import model_folder
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import AutoAlignError, InputError, StoppedEarly
-from autoalign.evaluation import benchmark, contamination, own_code, pictures, reuse, table
+from autoalign.evaluation import benchmark, contamination, finished, own_code, pictures, reuse, table
 from autoalign.evaluation.answering import Answering
 from autoalign.evaluation.ask import Answered, Scored
 from autoalign.evaluation.benchmark import Benchmark
@@ -21,7 +21,7 @@ from autoalign.evaluation.deployment import Served, served
 from autoalign.evaluation.layout import Layout, layout_of, settle
 from autoalign.evaluation.model_view import make_view
 from autoalign.evaluation.opencompass.run import Plan, Run
-from autoalign.evaluation.results import Result, read_results, write_questions, write_results
+from autoalign.evaluation.results import Result, write_questions, write_results
 from autoalign.evaluation.tools import Tools
 from autoalign.sampling.stopping import stop_signals
 
@@ -124,8 +124,8 @@ class _Job:
 
     def results(self) -> list[Result]:
         """All of them, OpenCompass's first, in the order asked for."""
-        finished = self._finished()
-        todo = [each for each in self.own if each.name not in finished]
+        done = self._finished()
+        todo = [each for each in self.own if each.name not in done]
         answered: dict[str, list[Answered] | str] = {}
         with ExitStack() as stack:
             asked = [each for each in todo if each.generates]
@@ -137,8 +137,8 @@ class _Job:
                 answered |= {each.name: self._answers(each, asking) for each in asked}
         results = objective
         for each in self.own:
-            found = finished.get(each.name) or self._score(each, answered[each.name])
-            results = [*results, *found]
+            known = each.name in done
+            results = [*results, *(done[each.name] if known else self._score(each, answered[each.name]))]
         return results
 
     def _server(self, stack: ExitStack, needed: bool) -> tuple[Served | None, Path | None]:
@@ -193,13 +193,13 @@ class _Job:
         results = [replace(result, benchmark=each.name) for result in scored.results]
         write_questions(self._questions(each.name), scored.questions)
         if all(result.error is None for result in results):
-            write_results(self._result_file(each.name), results)
+            finished.write(self._result_file(each.name), each, results)
         return results
 
     def _finished(self) -> dict[str, list[Result]]:
         """Of our own benchmarks, those that an earlier run finished."""
-        files = {each.name: self._result_file(each.name) for each in self.own}
-        return {name: read_results(file) for name, file in files.items() if file.is_file()}
+        found = {each.name: finished.read(self._result_file(each.name), each) for each in self.own}
+        return {name: results for name, results in found.items() if results is not None}
 
     def _result_file(self, name: str) -> Path:
         return self.layout.answers / f"{name}.result.json"

@@ -103,6 +103,37 @@ def test_what_is_there_is_refused_and_a_finished_evaluation_asks_nothing(tmp_pat
     assert Pupil.asked == []
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "figure"),
+    [
+        # All the answers are 1, of which half of the questions had another reference before.
+        (
+            "quiz.jsonl",
+            "".join(f'{{"question": "question {n}", "answer": 1}}\n' for n in range(ROWS)),
+            "100.00",
+        ),
+        ("quiz.yaml", QUIZ.replace("numeric", "regex\noptions: {pattern: It is 2}"), "0.00"),
+    ],
+)
+def test_a_benchmark_that_was_changed_is_scored_anew_from_the_same_answers(
+    tmp_path, evaluate, file, content, figure
+):
+    assert evaluate() == 0
+    (tmp_path / file).write_text(content)
+    Pupil.asked = []
+    assert evaluate("--reuse") == 0
+    assert table(tmp_path)["quiz"].startswith(f"{figure} [")
+    assert Pupil.asked == []
+
+
+def test_a_prompt_that_was_changed_is_asked_anew(tmp_path, evaluate):
+    assert evaluate() == 0
+    (tmp_path / "quiz.yaml").write_text(QUIZ + 'prompt: "{{ question }}?"\n')
+    Pupil.asked = []
+    assert evaluate("--reuse") == 0
+    assert sorted(Pupil.asked) == sorted(f"question {place}?" for place in range(ROWS))
+
+
 def refused(tmp_path, command):
     """Exit code and message of the command where an evaluation is there already."""
     (tmp_path / "out" / "m_1").mkdir(parents=True)

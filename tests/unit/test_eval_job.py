@@ -110,6 +110,35 @@ def test_reuse_is_of_the_same_model(tmp_path):
         reuse.require_same(layout, given, model)
 
 
+@pytest.mark.parametrize("key", ["template_name", "judge_template", "judge_prompt"])
+def test_reuse_is_of_the_same_templates_and_prompts(tmp_path, key):
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages }}")
+    given, layout = existing(tmp_path, reuse=True, **{key: str(file)})
+    reuse.note(layout, given, None)
+    reuse.require_same(layout, given, None)
+    file.write_text("{{ messages[0] }}")
+    with pytest.raises(ConfigError, match=rf"\(the contents of {key} have changed\)"):
+        reuse.require_same(layout, given, None)
+
+
+def test_reuse_is_of_the_same_tokenizer(tmp_path):
+    given, layout = existing(tmp_path, reuse=True)
+    reuse.note(layout, given, tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(ConfigError, match=r"\(the contents of chat_template\.jinja have changed\)"):
+        reuse.require_same(layout, given, tmp_path)
+
+
+def test_a_model_that_only_an_endpoint_knows_is_known_by_its_name(tmp_path):
+    _, layout = existing(tmp_path)
+    asked = {"model_id": "m_1", "endpoint": "http://h/v1", "model_name": "m"}
+    reuse.note(layout, config(tmp_path, **asked, model_path="a"), None)
+    reuse.require_same(layout, config(tmp_path, **asked, model_path="a"), None)
+    with pytest.raises(ConfigError, match=r"\(model_path was a, is b\)"):
+        reuse.require_same(layout, config(tmp_path, **asked, model_path="b"), None)
+
+
 def test_reuse_goes_on_with_the_latest(tmp_path):
     for time in ("20260101_000000", "20260102_000000"):
         (tmp_path / "outputs" / f"demo_{time}").mkdir(parents=True)
