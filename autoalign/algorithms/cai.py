@@ -5,12 +5,14 @@ principle drawn from the constitution, and rewrites it; then again with another 
 times. The revisions of every step are fine-tuned on, so that the first answer is what is unlearned;
 `keep: last` keeps the final one alone. A step that fails ends the chain, and the revisions before it
 stay. A first answer or a critique that was cut off is read as far as it goes; a revision has to be whole,
-since it is learned.
+since it is learned. The paper mixes answers to helpful prompts into the fine-tuning; here the prompts are
+what `prompt_path` holds, so give it harmless ones beside those that provoke harm.
 
 `stage: feedback` (section 4): the fine-tuned model answers each prompt twice. A feedback model is shown
 both with one principle, drawn for the prompt, and says which is better. The paper takes the
 probabilities of "(A)" and "(B)" as soft labels; here the judge is asked in both orders, and pairs where
-the two verdicts disagree or are ties are dropped.
+the two verdicts disagree or are ties are dropped. The pairs train by DPO, where the paper trains a
+preference model on them and then by RL.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ class PairLogps:
         ref_chosen: log-prob of the chosen answer under the reference; None where no loss needs it.
         ref_rejected: the same of the rejected answer.
         chosen_unweighted: `chosen` as it is without LD-DPO's weights; None where there are none.
+        chosen_collisions: log sum_v p(v)^2 under the policy, summed over the chosen answer's tokens, without
+            a gradient; None where no loss needs it.
+        rejected_collisions: the same of the rejected answer.
         mean_chosen_tokens: scalar, the mean of `chosen_tokens` over the optimizer step's pairs on
             all workers; None takes this batch's. With it, a loss averaged over tokens stays the
             same however a step is cut into micro-batches.
@@ -34,6 +37,8 @@ class PairLogps:
     ref_rejected: Tensor | None = None
     chosen_unweighted: Tensor | None = None
     mean_chosen_tokens: Tensor | None = None
+    chosen_collisions: Tensor | None = None
+    rejected_collisions: Tensor | None = None
 
     @property
     def chosen_ratio(self) -> Tensor:

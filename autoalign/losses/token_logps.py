@@ -45,6 +45,29 @@ def linear_token_logps(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: i
     return logps
 
 
+def log_collisions(logits: Tensor) -> Tensor:
+    """log sum_v p(v)^2 of each position: how likely two draws are to be the same token; in float32.
+
+    Args:
+        logits: (positions, vocab).
+
+    Returns:
+        (positions,) natural logarithms.
+    """
+    return torch.logsumexp(2 * torch.log_softmax(logits.float(), dim=-1), dim=-1)
+
+
+@torch.no_grad()
+def linear_log_collisions(hidden: Tensor, weight: Tensor, chunk: int | None = None) -> Tensor:
+    """`log_collisions(hidden @ weight.T)`, a chunk of positions at a time, without a gradient."""
+    found = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
+    for part in even_chunks(hidden.shape[0], chunk or positions_held(weight)):
+        logits = hidden[part] @ weight.T
+        for block in cached_blocks(logits):
+            found[part][block] = log_collisions(logits[block])
+    return found
+
+
 class _LinearTokenLogps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:

@@ -12,7 +12,12 @@ from autoalign.config.dpo import DPOConfig
 from autoalign.losses import preference
 from autoalign.losses.logps import PairLogps, sum_answers
 from autoalign.losses.reward_metrics import reward_metrics
-from autoalign.losses.token_logps import linear_token_logps, token_logps
+from autoalign.losses.token_logps import (
+    linear_log_collisions,
+    linear_token_logps,
+    log_collisions,
+    token_logps,
+)
 from autoalign.training import reference
 from autoalign.training.acceleration.sequence_parallel import of_this_rank, whole_answers
 from autoalign.training.batches import Batch
@@ -41,12 +46,33 @@ class AnswerLogps(nn.Module):
         """(supervised,) float32 log-probs, of the whole batch where ranks share it."""
         return whole_answers(self._own_logps(batch), batch)
 
+    def with_collisions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and log sum_v p(v)^2 at the same tokens, (supervised,) without a gradient."""
+        head = self._head_inputs(batch)
+        with torch.no_grad():
+            own = log_collisions(head) if self._weight is None else linear_log_collisions(head, self._weight)
+        return whole_answers(self._logps(head, batch), batch), whole_answers(own, batch)
+
     def _own_logps(self, batch: Batch) -> Tensor:
+        return self._logps(self._head_inputs(batch), batch)
+
+    def _head_inputs(self, batch: Batch) -> Tensor:
+        """The answers' logits; where the head is one product and is taken in chunks, its inputs."""
+        whole = answer_logits if self._weight is None else answer_hidden
+        return self._cooled(whole(self.model, batch))
+
+    def _logps(self, head: Tensor, batch: Batch) -> Tensor:
+        if self._weight is None:
+            return token_logps(head, batch.targets)
+        return linear_token_logps(head, self._weight, batch.targets)
+
+    @property
+    def _weight(self) -> Tensor | None:
+        """The head's matrix, where it is all there is to it."""
         if not self._chunked:
-            return token_logps(self._cooled(answer_logits(self.model, batch)), batch.targets)
+            return None
         weight: Tensor = base_model(self.model).get_output_embeddings().weight
-        hidden = self._cooled(answer_hidden(self.model, batch))
-        return linear_token_logps(hidden, weight, batch.targets)
+        return weight
 
     def _cooled(self, values: Tensor) -> Tensor:
         """Logits, or what they are linear in, over the temperature."""
@@ -79,10 +105,13 @@ class PreferenceModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the pairs' losses, a float32 scalar."""
-        logps: Tensor = self._policy(batch)
+        if self._objective.needs_collisions:
+            logps, collisions = self._policy.with_collisions(batch)
+        else:
+            logps, collisions = self._policy(batch), None
         if not len(logps):
             return logps.sum()
-        pairs = self._pair_logps(batch, logps)
+        pairs = self._pair_logps(batch, logps, collisions)
         losses: Tensor = self._objective(pairs).losses
         self._measure(pairs)
         return of_this_rank(losses.sum(), batch)
@@ -94,12 +123,13 @@ class PreferenceModel(nn.Module):
             self._reference.eval()
         return self
 
-    def _pair_logps(self, batch: Batch, logps: Tensor) -> PairLogps:
+    def _pair_logps(self, batch: Batch, logps: Tensor, collisions: Tensor | None) -> PairLogps:
         lengths = batch.answer_lengths
         shared = [min(pair) for pair in zip(lengths[::2], lengths[1::2], strict=True) for _ in range(2)]
         answers = sum_answers(logps, lengths, shared_lengths=shared, ld_alpha=self._ld_alpha)
         tokens = torch.tensor(lengths, dtype=torch.float32, device=logps.device)
         refs = self._reference_logps(batch, shared) if self._objective.needs_reference else None
+        shares = None if collisions is None else sum_answers(collisions, lengths)
         unweighted = None if self._ld_alpha == 1.0 else sum_answers(logps, lengths)[::2]
         return PairLogps(
             chosen=answers[::2],
@@ -110,6 +140,8 @@ class PreferenceModel(nn.Module):
             ref_rejected=None if refs is None else refs[1::2],
             chosen_unweighted=unweighted,
             mean_chosen_tokens=batch.mean_chosen_tokens,
+            chosen_collisions=None if shares is None else shares[::2],
+            rejected_collisions=None if shares is None else shares[1::2],
         )
 
     def _reference_logps(self, batch: Batch, shared: list[int]) -> Tensor:

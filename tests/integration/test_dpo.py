@@ -135,7 +135,7 @@ def test_accumulation_gives_the_same_weights(config, tmp_path: Path):
         torch.testing.assert_close(left[name], right[name], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("loss", ["ipo", "hinge", "simpo", "orpo", "cpo", "apo_zero", "sppo_hard"])
+@pytest.mark.parametrize("loss", ["ipo", "hinge", "simpo", "orpo", "cpo", "apo_zero", "sppo_hard", "wpo"])
 def test_every_kind_of_loss_trains(config, loss: str):
     losses = _losses(config(loss_type=[loss], max_steps=10))
     assert losses[-1] < losses[0]

@@ -25,7 +25,8 @@ def sigmoid(x):
 def pair(chosen=-4.0, rejected=-6.0, ref_chosen=-5.0, ref_rejected=-3.0, tokens=(4, 2)):
     """One pair; log-ratios 1 and -3, margin 4, mean margin 1/4 + 3/2."""
     columns = [torch.tensor([value]) for value in (chosen, rejected, *tokens, ref_chosen, ref_rejected)]
-    return PairLogps(*columns)
+    collisions = {"chosen_collisions": torch.tensor([-2.0]), "rejected_collisions": torch.tensor([-5.0])}
+    return PairLogps(*columns, **collisions)
 
 
 def loss_of(name, batch=None, **options):
@@ -56,8 +57,8 @@ WORKED_OUT = [
     # The shift is the mean reward, (0.5 - 1.5) / 2 = -0.5.
     ("bco_pair", {"reward_shift": True}, -math.log(sigmoid(1.0)) - math.log(sigmoid(1.0))),
     ("sppo_hard", {}, (1 - 1) ** 2 + (-3 + 1) ** 2),
-    # Mean log-probs of a token are -1 and -3.
-    ("wpo", {}, -math.exp(-1 - 3) * LOG_2),
+    # Mean log-probs of a token are -1 and -3, means of log sum p^2 -2/4 and -5/2.
+    ("wpo", {}, -math.exp(-1 + 0.5 - 3 + 2.5) * LOG_2),
     ("apo_zero", {}, 1 - sigmoid(0.5) + sigmoid(-1.5)),
     ("apo_down", {}, sigmoid(0.5) + 1 - sigmoid(2)),
     ("aot", {}, -LOG_2),
@@ -164,7 +165,8 @@ def random_pairs(seed, rows=5):
     torch.manual_seed(seed)
     logps = [-10 * torch.rand(rows) - 0.1 for _ in range(4)]
     lengths = [torch.randint(1, 9, (rows,)) for _ in range(2)]
-    return PairLogps(logps[0], logps[1], *lengths, logps[2], logps[3])
+    collisions = {name: -torch.rand(rows) for name in ("chosen_collisions", "rejected_collisions")}
+    return PairLogps(logps[0], logps[1], *lengths, logps[2], logps[3], **collisions)
 
 
 def swapped(batch):
@@ -197,7 +199,9 @@ def test_labels_that_tell_nothing_make_a_symmetric_loss(name, seed):
 def at_the_reference():
     """A pair of which the policy thinks what the reference does, its log-probs wanting gradients."""
     policy = [torch.tensor([-5.0], requires_grad=True) for _ in range(2)]
-    return PairLogps(*policy, torch.tensor([5]), torch.tensor([5]), *(logp.detach() for logp in policy))
+    lengths, zero = [torch.tensor([5])] * 2, torch.zeros(1)
+    references = (logp.detach() for logp in policy)
+    return PairLogps(*policy, *lengths, *references, chosen_collisions=zero, rejected_collisions=zero)
 
 
 @pytest.mark.parametrize("name", sorted(set(PAIRED) - {"sft", "discopop"}))
@@ -221,7 +225,8 @@ def test_discopops_first_step_goes_the_wrong_way():
 def test_a_rows_loss_does_not_change_with_its_neighbours(name):
     batch, objective = random_pairs(0), build(name)
     columns = ("chosen", "rejected", "chosen_tokens", "rejected_tokens", "ref_chosen", "ref_rejected")
-    alone = PairLogps(*(getattr(batch, column)[:1] for column in columns))
+    columns = (*columns, "chosen_collisions", "rejected_collisions")
+    alone = PairLogps(**{column: getattr(batch, column)[:1] for column in columns})
     assert objective(alone).losses[0] == objective(batch).losses[0]
 
 

@@ -7,6 +7,7 @@ log-probs; nothing of their arithmetic is repeated here.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -59,13 +60,24 @@ def completion_mask(lengths):
     return mask
 
 
-def fake_model(token_logps, mask):
-    """A model whose tokens have the log-probs `token_logps`, (tokens,), answer after answer."""
+def fake_model(token_logps, mask, collisions=None):
+    """A model whose tokens have the log-probs `token_logps`, (tokens,), answer after answer.
+
+    Args:
+        collisions: (tokens,) log sum p^2 of the same tokens.
+    """
 
     def forward(**_):
-        grid = torch.zeros(mask[:, 1:].shape).masked_scatter(mask[:, 1:].bool(), token_logps)
-        zeros = torch.zeros_like(grid)
-        return SimpleNamespace(log_probs=grid, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool())
+        zeros, inside = torch.zeros(mask[:, 1:].shape), mask[:, 1:].bool()
+        grid = zeros.masked_scatter(inside, token_logps)
+        squares = None if collisions is None else zeros.masked_scatter(inside, collisions)
+        return SimpleNamespace(
+            log_probs=grid,
+            entropy=zeros,
+            mean_logits=zeros,
+            is_top1=zeros.bool(),
+            log_sum_sq_probs=squares,
+        )
 
     return forward
 
@@ -101,7 +113,7 @@ def value_and_gradient(loss, leaf):
     return loss.detach(), gradient
 
 
-def trl_dpo(token_logps, reference, loss_types, **options):
+def trl_dpo(token_logps, reference, loss_types, collisions=None, **options):
     """DPOTrainer's loss of the batch, and the trainer's metrics."""
     from trl import DPOTrainer
 
@@ -115,7 +127,7 @@ def trl_dpo(token_logps, reference, loss_types, **options):
         "ref_chosen_logps": reference[:count],
         "ref_rejected_logps": reference[count:],
     }
-    loss = DPOTrainer._compute_loss(trainer, fake_model(token_logps, mask), inputs, False)
+    loss = DPOTrainer._compute_loss(trainer, fake_model(token_logps, mask, collisions), inputs, False)
     return loss, trainer._metrics["train"]
 
 
@@ -159,6 +171,24 @@ def test_length_desensitised_dpo_is_trls(loss_type, ld_alpha):
     ours = build(loss_type)(pairs(token_logps, reference, ld_alpha)).losses.mean()
     torch.testing.assert_close(
         value_and_gradient(ours, token_logps), value_and_gradient(theirs, token_logps), **CLOSE
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_wpo_is_trls_weighting(seed):
+    token_logps, reference = random_batch(seed)
+    collisions = -torch.rand(sum(LENGTHS)) * 2
+    theirs, _ = trl_dpo(token_logps, reference, ["sigmoid"], collisions, use_weighting=True)
+    summed, count = sum_answers(collisions, LENGTHS), len(CHOSEN)
+    batch = replace(
+        pairs(token_logps, reference),
+        chosen_collisions=summed[:count],
+        rejected_collisions=summed[count:],
+    )
+    torch.testing.assert_close(
+        value_and_gradient(build("wpo")(batch).losses.mean(), token_logps),
+        value_and_gradient(theirs, token_logps),
+        **CLOSE,
     )
 
 

@@ -5,6 +5,7 @@ A file holds `Options` (a frozen dataclass, its own options alone), `NEEDS_REFER
 
 - `UNPAIRED = True`: `loss` takes a `KTOBatch`;
 - `NEEDS_KL = True`: of that, it looks at `kl`;
+- `NEEDS_COLLISIONS = True`: it looks at `chosen_collisions` and `rejected_collisions`;
 - `COUPLES_ROWS = True`: a row's loss depends on the other rows of its batch;
 - `PER_TOKEN_REWARDS = True`: its reward is the mean over tokens, not the sum;
 - `initial_state()`: `loss` then takes a state as its third argument and returns `Stateful`.

@@ -77,6 +77,11 @@ class Objective:
         return any(term.has("NEEDS_KL") for term in self.terms)
 
     @property
+    def needs_collisions(self) -> bool:
+        """Whether log sum_v p(v)^2 must be given."""
+        return any(term.has("NEEDS_COLLISIONS") for term in self.terms)
+
+    @property
     def couples_rows(self) -> bool:
         """Whether a row's loss depends on the rest of its batch, so that batches may not be re-cut."""
         return any(term.has("COUPLES_ROWS") for term in self.terms)

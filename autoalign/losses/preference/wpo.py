@@ -1,10 +1,10 @@
-"""WPO (arXiv:2406.11827, eq. 4): DPO with each pair weighed by how likely the policy is to write it.
+"""WPO (arXiv:2406.11827, eq. 2 and 4): DPO with each pair weighed by how likely the policy is to write it.
 
-w(y) = exp(log p(y) / |y|), without a gradient
+w(y) = exp(mean over the tokens of (log p(y_t) - log sum_v p(v)^2)), without a gradient
 loss = -w(y_w) w(y_l) log sigmoid(beta * (log p/p_ref(y_w) - log p/p_ref(y_l)))
 
-The weights are the length-normalised likelihoods of section 3.2 without its alignment (which divides
-each token's by sum_v p(v)^2, so that answers drawn from the policy itself weigh about 1).
+What is subtracted is the "sampled alignment" of section 3.2: answers drawn from the policy itself then
+weigh about 1, however sure it is. The authors' code also cuts the product at 1; the paper does not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from autoalign.losses.logps import PairLogps
 from autoalign.losses.option_checks import require_positive
 
 NEEDS_REFERENCE = True
+NEEDS_COLLISIONS = True
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,9 @@ class Options:
 
 def loss(logps: PairLogps, options: Options) -> Tensor:
     """(batch,) losses."""
-    weight = (logps.chosen_mean + logps.rejected_mean).detach().exp()
-    return -weight * F.logsigmoid(options.beta * logps.margin)
+    losses = F.logsigmoid(options.beta * logps.margin)
+    if logps.chosen_collisions is None or logps.rejected_collisions is None:
+        raise ValueError("wpo: PairLogps has no chosen_collisions, rejected_collisions")
+    chosen = logps.chosen_mean - logps.chosen_collisions / logps.chosen_tokens.clamp(min=1)
+    rejected = logps.rejected_mean - logps.rejected_collisions / logps.rejected_tokens.clamp(min=1)
+    return -(chosen + rejected).detach().exp() * losses
