@@ -88,8 +88,13 @@ def _line(event: Mapping[str, Any]) -> str:
 
 
 def _result(event: Mapping[str, Any]) -> str:
-    """The loss; of answers that are rewarded their reward, since that loss says little."""
-    return f"reward {event['reward']:.4f}" if "reward" in event else f"loss {event['loss']:.4f}"
+    """The loss, and of pairs how they are told apart; of answers that are rewarded their reward alone."""
+    if "reward" in event:
+        return f"reward {event['reward']:.4f}"
+    told = f"loss {event['loss']:.4f}"
+    if "rewards/accuracies" in event:
+        told += f"  accuracy {event['rewards/accuracies']:.2f}  margin {event['rewards/margins']:.3f}"
+    return told
 
 
 class LocalReporter:
