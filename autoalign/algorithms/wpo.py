@@ -3,9 +3,9 @@
 To the `samples` answers of the policy (5; temperature 0.7) come the answers that the data holds, which
 are off-policy. All are scored by one judge or reward model; the best is chosen and the worst rejected.
 What is off-policy then counts less: the loss `wpo` weighs each pair by how likely the policy is to write
-both its answers, next to what it writes itself, so that training comes nearer to on-policy RL. `beta` is 0.01, as in both of the
-authors' training configs (wzhouad/WPO); they take the scores from GPT-4, here a judge or a reward model
-gives them.
+both its answers, next to what it writes itself, so that training comes nearer to on-policy RL. `beta` is
+0.01, as in both of the authors' training configs (wzhouad/WPO); they take the scores from GPT-4, here a judge
+or a reward model gives them.
 """
 
 from __future__ import annotations
