@@ -15,7 +15,16 @@ from autoalign.principals import EVERYBODY, SCOPES, Principal, TokenBook, Tokens
 from autoalign.serving.openai_error import Send, error_body, send_error
 from autoalign.serving.token_cache import TokenCache
 
-__all__ = ["EVERYBODY", "OPEN_PATHS", "SCOPES", "Principal", "RequireToken", "TokenBook", "principal_of"]
+__all__ = [
+    "EVERYBODY",
+    "OPEN_PATHS",
+    "SCOPES",
+    "Principal",
+    "RequireToken",
+    "TokenBook",
+    "principal_of",
+    "refuse",
+]
 
 OPEN_PATHS = ("/healthz", "/readyz")
 PRINCIPAL = "autoalign.principal"  # its key in the ASGI scope
@@ -74,18 +83,18 @@ class RequireToken:
         try:
             principal = await self._principal(scope)
         except TokensUnavailable as error:
-            await _refuse(scope, send, 503, "unavailable", str(error))
+            await refuse(scope, send, 503, "unavailable", str(error))
             return
         if principal is None and self._login is not None and _is_browser_at_the_door(scope):
             await self._login(scope, receive, send)
             return
         if principal is None:
-            await _refuse(scope, send, 401, "invalid_api_key", _NO_TOKEN)
+            await refuse(scope, send, 401, "invalid_api_key", _NO_TOKEN)
             return
         missing = self._missing_scope(scope["path"], principal)
         if missing is not None:
             message = f"This token lacks the scope '{missing}', which {scope['path']} needs."
-            await _refuse(scope, send, 403, "missing_scope", message)
+            await refuse(scope, send, 403, "missing_scope", message)
             return
         scope[PRINCIPAL] = principal
         await self._app(scope, receive, send)
@@ -129,7 +138,8 @@ def _bearer_token(scope: ASGIScope) -> str | None:
     return token.strip() or None if kind.lower() == "bearer" else None
 
 
-async def _refuse(scope: ASGIScope, send: Send, status: int, code: str, message: str) -> None:
+async def refuse(scope: ASGIScope, send: Send, status: int, code: str, message: str) -> None:
+    """The answer to what is not let in; a websocket is closed."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": code})
         return

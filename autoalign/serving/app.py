@@ -22,6 +22,7 @@ from autoalign.serving.console_routes import console_router, page
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.inference_routes import FORWARDED, inference_router
 from autoalign.serving.limits import LimitBody, RateLimit
+from autoalign.serving.local_only import LocalOnly
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.openai_error import error_body
 from autoalign.serving.registry import RegistryUnavailable
@@ -75,6 +76,8 @@ def build_app(parts: Parts) -> ASGIApp:
     inner: Any = RateLimit(routes(parts), config.requests_per_minute)
     inner = LimitBody(inner, config.max_body_bytes, {"/v1/files": config.max_upload_bytes})
     inner = RequireToken(inner, parts.book, scopes=SCOPES, login=page(401))
+    if parts.book is None:
+        inner = LocalOnly(inner, config.host)
     return RequestLog(inner, parts.metrics)
 
 
