@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoalign.scoring.sandbox.run import MEASURES, run
+from autoalign.scoring.sandbox.run import MEASURES, lacking, run
 
 LINUX = pytest.mark.skipif(
     set(run("", ["pass"], 60, 512).held) != set(MEASURES), reason="the kernel lacks Landlock or seccomp"
@@ -77,6 +77,64 @@ def test_nothing_is_written_elsewhere(tmp_path: Path):
     (error,) = errors(f"open({str(tmp_path / 'f')!r}, 'w')")
     assert error.startswith("PermissionError")
     assert list(tmp_path.iterdir()) == []
+
+
+ORDINARY = """\
+import pathlib, shutil, tempfile
+pathlib.Path("f").write_text("four")
+shutil.copyfile("f", "g")
+pathlib.Path("g").touch()
+with open("g", "r+") as file: file.truncate(2)
+with tempfile.TemporaryDirectory(dir=".") as folder: pathlib.Path(folder, "h").touch()
+with tempfile.NamedTemporaryFile("w", dir=".") as file: file.write("x")
+pathlib.Path("f").rename("i")
+"""
+
+
+@LINUX
+def test_ordinary_work_in_the_programs_own_folder():
+    test = "assert (pathlib.Path('g').read_text(), pathlib.Path('i').read_text()) == ('fo', 'four')"
+    assert errors(ORDINARY, test) == (None,)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.chmod(path, 0)",
+        "os.chown(path, os.getuid(), os.getgid())",
+        "os.lchown(path, os.getuid(), os.getgid())",
+        "os.utime(path, (0, 0))",
+        "os.truncate(path, 0)",
+        "open(path, 'r+')",
+        "os.setxattr(path, 'user.a', b'b')",
+        "os.removexattr(path, 'user.a')",
+    ],
+)
+def test_files_elsewhere_stay_as_they_are(tmp_path: Path, change: str):
+    file = tmp_path / "f"
+    file.write_text("x")
+    before = file.stat()
+    (error,) = errors(f"import os; path = {str(file)!r}; {change}")
+    assert error.startswith("PermissionError")
+    after = file.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_mode, before.st_mtime_ns, before.st_ctime_ns
+    )  # fmt: skip
+
+
+@LINUX
+def test_a_file_that_may_be_read_keeps_its_mode():
+    program = "import os; file = os.open(os.__file__, os.O_RDONLY); os.fchmod(file, os.fstat(file).st_mode)"
+    (error,) = errors(program)
+    assert error.startswith("PermissionError")
+
+
+def test_what_a_kernel_lacks_is_told():
+    assert lacking(MEASURES) is None
+    told = lacking(["limits", "system calls"])
+    assert "this kernel lacks files (Landlock of Linux 6.2" in told
+    assert "system calls" not in told
 
 
 @LINUX

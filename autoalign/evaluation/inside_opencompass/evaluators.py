@@ -18,7 +18,7 @@ from opencompass.openicl.icl_evaluator import BaseEvaluator
 from opencompass.registry import ICL_EVALUATORS
 from opencompass.utils import code_execution
 
-from autoalign.scoring.sandbox.run import run
+from autoalign.scoring.sandbox.run import run, warn_of_missing
 
 _MEMORY_MB = 1024
 _HUMANEVAL_SECONDS = 3.0
@@ -32,6 +32,7 @@ class SandboxedHumanEval(BaseEvaluator):  # type: ignore[misc]
         self, predictions: Sequence[str], references: Sequence[str], test_set: Sequence[Any]
     ) -> dict[str, Any]:
         """`humaneval_pass@1` in percent, and what became of each program."""
+        warn_of_missing(_MEMORY_MB)
         pairs = list(zip(predictions, test_set, strict=True))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             errors = list(pool.map(lambda pair: _humaneval_error(*pair), pairs))
@@ -79,6 +80,7 @@ class SandboxedMBPPPassK(mbpp.MBPPPassKEvaluator):  # type: ignore[misc]
 @contextmanager
 def _in_sandbox() -> Iterator[None]:
     """Workers of OpenCompass's process pool are forked, so they have the exchanged function too."""
+    warn_of_missing(_MEMORY_MB)
     before = mbpp.execution
     mbpp.execution = execution
     try:

@@ -26,9 +26,11 @@ from autoalign.evaluation.opencompass.datasets import (
 )
 from autoalign.evaluation.opencompass.environment import Environment, find_environment
 from autoalign.evaluation.opencompass.outcome import Collected, Outcome
+from autoalign.scoring.sandbox.run import warn_of_missing
 
 _LONGEST_CONTEXT = 1 << 20
 _TOGETHER, _APART = 1000, 1
+_SANDBOX_MB = 512  # enough for a look at what holds
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ class Run:
         """
         outcome = Outcome(self._work, self._config.name)
         exit_code = 0
+        runs_programs = any(subset.evaluator in config_file.SANDBOXED for subset in self._plan.subsets)
+        if runs_programs and self.is_open():
+            warn_of_missing(_SANDBOX_MB)  # what the evaluators say of it stands in a log alone
         for together in (_TOGETHER, _APART):
             if len(outcome.missing(self._plan.subsets)) < (1 if together == _TOGETHER else 2):
                 break

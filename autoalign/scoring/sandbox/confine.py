@@ -12,7 +12,8 @@ import struct
 import sys
 from typing import Any
 
-# System calls that are answered with EPERM, by machine: network, processes, other processes, the kernel.
+# System calls that are answered with EPERM, by machine: network, processes, other processes, the kernel, and
+# what changes files without writing to them, which Landlock lets through (truncate until Linux 6.2).
 _DENIED: dict[str, dict[str, Any]] = {
     "x86_64": {
         "arch": 0xC000003E,
@@ -22,6 +23,9 @@ _DENIED: dict[str, dict[str, Any]] = {
             *(62, 200, 234, 129, 297, 424),  # kill tkill tgkill rt_*sigqueueinfo pidfd_send_signal
             *(101, 310, 311, 438, 434),  # ptrace process_vm_* pidfd_getfd pidfd_open
             *(425, 426, 427, 321, 298, 165, 166, 272, 308, 250, 248, 249),  # io_uring bpf perf mount ns keys
+            *(76, 90, 91, 268, 452, 92, 93, 94, 260),  # truncate, chmod and chown in all their forms
+            *(132, 235, 261, 280),  # utime utimes futimesat utimensat
+            *(188, 189, 190, 463, 197, 198, 199, 466, 469),  # *setxattr* *removexattr* file_setattr
         ),
         "clone": 56,
         "clone3": 435,
@@ -34,6 +38,9 @@ _DENIED: dict[str, dict[str, Any]] = {
             *(129, 130, 131, 138, 240, 424),
             *(117, 270, 271, 438, 434),
             *(425, 426, 427, 280, 241, 40, 39, 97, 268, 219, 217, 218),
+            *(45, 52, 53, 452, 54, 55),
+            *(88,),
+            *(5, 6, 7, 463, 14, 15, 16, 466, 469),
         ),
         "clone": 220,
         "clone3": 435,
@@ -45,6 +52,7 @@ _CLONE_THREAD = 0x10000
 _NO_NEW_PRIVS, _SECCOMP, _FILTER = 38, 22, 2
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ, _READ_FILE, _WRITE_V1 = 0b1101, 0b101, 0b1111111110010
+_TRUNCATE_ABI = 3  # before it, a file that may be read can be emptied by opening it
 _X32 = 0x40000000
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -104,11 +112,17 @@ def _filter(machine: dict[str, Any]) -> list[tuple[int, int, int, int]]:
 
 
 def _landlock(folder: str) -> bool:
-    """Read Python and the system's libraries, read and write `folder`, and nothing else."""
+    """Read Python and the system's libraries, read and write `folder`, and nothing else.
+
+    Returns:
+        whether that holds in full.
+    """
     version = libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
-    handled = _READ | _WRITE_V1 | (1 << 13 if version >= 2 else 0) | (1 << 14 if version >= 3 else 0)
+    handled = (
+        _READ | _WRITE_V1 | (1 << 13 if version >= 2 else 0) | (1 << 14 if version >= _TRUNCATE_ABI else 0)
+    )
     attributes = ctypes.create_string_buffer(struct.pack("=Q", handled))
     rules = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(8), 0)
     if rules < 0:
@@ -120,7 +134,7 @@ def _landlock(folder: str) -> bool:
     _allow(rules, folder, handled)
     done = bool(libc.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0)
     os.close(rules)
-    return done
+    return done and version >= _TRUNCATE_ABI
 
 
 def _allow(rules: int, path: str, access: int) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,12 @@ from autoalign.errors import JobFailed
 
 _INSIDE = Path(__file__).with_name("inside.py")
 _FILE_BYTES = 16 << 20
-MEASURES = ("limits", "files", "system calls")
+# What is held, and what the kernel needs for it.
+MEASURES = {
+    "limits": "rlimits",
+    "files": "Landlock of Linux 6.2, before which a program can empty files that it may read",
+    "system calls": "seccomp on x86-64 or aarch64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,23 @@ def run(program: str, tests: Sequence[str], timeout: float, memory_mb: int) -> R
     if not isinstance(told, dict) or told.get("token") != token or len(told["results"]) != len(tests):
         return Ran(("the program ended before its tests: out of memory, or it left",) * len(tests))
     return Ran(tuple(told["results"]), tuple(told["held"]))
+
+
+def warn_of_missing(memory_mb: int) -> None:
+    """Say on stderr which measures this machine's kernel does not have."""
+    if told := lacking(run("", ["pass"], timeout=60.0, memory_mb=memory_mb).held):
+        print(f"warning: {told}", file=sys.stderr, flush=True)
+
+
+def lacking(held: Collection[str]) -> str | None:
+    """What to say where measures are missing."""
+    missing = [f"{measure} ({needs})" for measure, needs in MEASURES.items() if measure not in held]
+    if not missing:
+        return None
+    return (
+        f"the sandbox for programs that models write is not whole: this kernel lacks {'; '.join(missing)}; "
+        "run it in a container (docs/scoring.md)"
+    )
 
 
 def _start(task: str, folder: str, timeout: float) -> str | None:

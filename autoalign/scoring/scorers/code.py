@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from autoalign.curation.answers import Answer, find
-from autoalign.scoring.sandbox.run import MEASURES, Ran, run
+from autoalign.scoring.sandbox.run import run, warn_of_missing
 from autoalign.scoring.scorer import CannotScore, Job, Outcome, Score, Unscorable
 
 TESTS_KEYS = ("tests", "test_list", "test", "extra.tests", "extra.test_list", "extra.test")
@@ -68,14 +66,7 @@ class CodeScorer:
 
 def create(options: Options, job: Job) -> CodeScorer:
     """Says aloud which measures this machine's kernel does not have."""
-    probe: Ran = partial(run, timeout=60.0, memory_mb=options.memory_mb)("", ["pass"])
-    missing = [measure for measure in MEASURES if measure not in probe.held]
-    if missing:
-        print(
-            f"warning: this kernel has no protection of {', '.join(missing)} for the code scorer; run it "
-            "in a container (docs/scoring.md)",
-            file=sys.stderr,
-        )
+    warn_of_missing(options.memory_mb)
     return CodeScorer(options)
 
 
