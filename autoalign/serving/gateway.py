@@ -115,7 +115,10 @@ class Gateway:
             try:
                 answer = await self._fleet.place.remote(self._config.default_model)
                 self._ready = not isinstance(answer, Refusal)
-                self._problem = answer.message if isinstance(answer, Refusal) else None
+                problem = answer.message if isinstance(answer, Refusal) else None
+                if problem not in (None, self._problem):
+                    log.error("%s is not ready: %s", self._config.default_model, problem)
+                self._problem = problem
             except RayError as error:  # Ray Serve starts the fleet anew
                 log.warning("the fleet does not answer: %s", error)
             await asyncio.sleep(_LOOK_AGAIN)

@@ -28,6 +28,7 @@ def run(config: ServeConfig, say: Say = print) -> int:
         JobFailed: the model can't be loaded.
     """
     check(config)
+    _check_port(config)
     config = absolute(config)
     with stopped_by_signals() as stop, endpoint(config):
         say(f"loading {config.default_model or 'models when they are asked for'} ...")
@@ -41,13 +42,20 @@ def run(config: ServeConfig, say: Say = print) -> int:
 
 
 def check(config: ServeConfig) -> None:
-    """Find what is wrong before anything is started."""
-    from autoalign.serving.http_server import bind
+    """Find what is wrong with the folders before anything is started.
 
+    Raises:
+        ModelError: the checkpoint is no whole model folder.
+    """
     if config.checkpoint_path is not None:
         model_folder.find(config.checkpoint_path, fetch=True)
     for root in config.model_roots:
         Path(root).expanduser().mkdir(parents=True, exist_ok=True)  # jobs will fill it
+
+
+def _check_port(config: ServeConfig) -> None:
+    from autoalign.serving.http_server import bind
+
     try:
         bind(config.host, config.port).close()
     except OSError as error:

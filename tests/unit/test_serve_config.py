@@ -1,10 +1,17 @@
 """What `serve` may be asked to do."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from autoalign.config.serve import ServeConfig
-from autoalign.errors import ConfigError
-from autoalign.serving.run import ready_text
+from autoalign.errors import ConfigError, ModelError
+from autoalign.serving.run import absolute, check, ready_text
+from serve.app import inference
+from tests.integration.fake_models import write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MODEL = {"checkpoint_path": "models/demo/"}
 
@@ -57,3 +64,25 @@ def test_what_is_said_once_it_is_ready_can_be_typed():
         """ -d '{"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}'""",
     ]
     assert "token" not in ready_text(ServeConfig.build(MODEL)).lower().replace("tokens", "")
+
+
+def test_whole_paths_come_out_of_relative_ones_and_the_id_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "models", "demo")
+    config = ServeConfig.build({**MODEL, "model_roots": ["outputs"]})
+    check(config)
+    config = absolute(config)
+    assert (config.checkpoint_path, config.default_model) == (str(tmp_path / "models" / "demo"), "demo")
+    assert config.model_roots == [str(tmp_path / "outputs")] and (tmp_path / "outputs").is_dir()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "serve").glob("*.yaml")), ids=lambda path: path.name)
+def test_what_serve_run_reads_is_checked_as_the_command_line_is(path, tmp_path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# serve run serve/{path.name} ")
+    (application,) = yaml.safe_load(text)["applications"]
+    assert ServeConfig.build(application["args"]).default_model == "smollm2-135m-instruct"
+    with pytest.raises(ModelError, match="away: no such model folder"):
+        inference({**application["args"], "checkpoint_path": str(tmp_path / "away")})
+    with pytest.raises(ConfigError, match="checkpoint_pat"):
+        inference({**application["args"], "checkpoint_pat": "x"})
