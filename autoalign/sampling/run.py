@@ -6,15 +6,17 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoalign import cluster
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError, DataError, JobFailed, StoppedEarly
+from autoalign.progress import ProgressBar
 from autoalign.records import Conversation
 from autoalign.sampling import local, output, pipeline
 from autoalign.sampling.collector import Collector
@@ -23,7 +25,7 @@ from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.messages import Message
 from autoalign.sampling.order import arranged
 from autoalign.sampling.progress import SampleProgress, Watch
-from autoalign.sampling.prompts import Renderer, prepare
+from autoalign.sampling.prompts import Prompt, Refused, Renderer, prepare
 from autoalign.sampling.replicas import Replicas, on_cluster, require_room
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.setup import prepare_model
@@ -33,6 +35,7 @@ from autoalign.sampling.turns import turns_of
 from autoalign.sampling.worker import WorkerSpec
 
 _PASSES = 3
+_COUNTED_AT = 1024  # prompts between two looks at the clock
 
 
 def run(config: InferConfig, watch: Watch | None = None) -> SampleReport:
@@ -126,7 +129,7 @@ def _listed(value: float | list[float]) -> list[float]:
 
 def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collector: Collector) -> None:
     conversations = _conversations(config, collector.quarantine)
-    renamed = collector.expect(prepare(conversations, renderer, sweep=sweep))
+    renamed = collector.expect(_counted(prepare(conversations, renderer, sweep=sweep)))
     if not collector.expected:
         raise DataError("no prompts in it", file=", ".join(config.test_file))
     if renamed:
@@ -135,6 +138,15 @@ def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collect
         _warn(f"{collector.failed} answers can't be had; the reasons will be in {output.ERRORS_NAME}")
     if collector.reused:
         _warn(f"{collector.reused} of {collector.expected} answers are there, {collector.missing} to be made")
+
+
+def _counted(prompts: Iterable[Prompt | Refused]) -> Iterator[Prompt | Refused]:
+    """The same; where reading takes long it is told how far it is."""
+    bar = ProgressBar("infer")
+    for number, prompt in enumerate(prompts):
+        if number % _COUNTED_AT == 0:
+            bar.update(number, partial("{:,} prompts read".format, number))
+        yield prompt
 
 
 def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch: Watch | None) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from autoalign import progress
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError, JobFailed, ModelError
 from autoalign.sampling import local
+from autoalign.sampling import run as run_module
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.messages import Answer
 from autoalign.sampling.pipeline import Tasks
@@ -119,3 +121,12 @@ def test_one_engine_where_no_cluster_is_named_needs_no_ray(flags: dict[str, Any]
 def test_what_needs_ray_is_refused_with_launcher_local(flags: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"'{next(iter(flags))}' is for launcher ray"):
         InferConfig.build({"model_path": "m", "test_file": "x.jsonl", "launcher": "local", **flags})
+
+
+def test_a_long_reading_is_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(run_module, "_COUNTED_AT", 2)
+    assert list(run_module._counted(iter("abcde"))) == list("abcde")
+    assert capsys.readouterr().err.splitlines() == [f"infer: {n} prompts read" for n in (0, 2, 4)]
