@@ -14,6 +14,7 @@ from autoalign.evaluation.opencompass.datasets import (
     DatasetConfig,
     Subset,
     find_configs,
+    require_apart,
     require_chat,
     require_data,
 )
@@ -205,6 +206,29 @@ def test_the_config_cuts_and_confines():
     text = rendered(Subset("quiz_gen", "quiz", None, True, evaluator="HumanEvalEvaluator"), limit=64)
     assert '"[:64]"' in text
     assert "SandboxedHumanEval" in text
+
+
+def test_two_configs_with_a_set_of_one_name_are_refused():
+    alike = [Subset("gsm8k_gen", "gsm8k", None, True), Subset("gsm8k_0shot_v2_gen", "gsm8k", None, True)]
+    with pytest.raises(ConfigError, match="gsm8k_gen and gsm8k_0shot_v2_gen both hold a set 'gsm8k'"):
+        require_apart(alike)
+    require_apart([Subset("mmlu_gen", "mmlu_a", None, True), Subset("mmlu_gen", "mmlu_b", None, True)])
+
+
+def test_an_evaluator_keeps_its_arguments_in_the_sandbox():
+    text = rendered(Subset("quiz_gen", "quiz", None, True, evaluator="MBPPEvaluator", metric="MBPP"))
+    start, end = text.index("sandboxed ="), text.index("del dataset")
+    evaluator = {"type": "MBPPEvaluator", "metric": "MBPP"}
+    exec(text[start:end], {"quiz_datasets": [{"abbr": "quiz", "eval_cfg": {"evaluator": evaluator}}]})
+    assert evaluator["type"].endswith("evaluators.SandboxedMBPP")
+    assert evaluator["metric"] == "MBPP"
+
+
+def test_a_metric_that_would_run_programs_outside_the_sandbox_is_refused():
+    plus = Subset("mbpp_plus_gen", "mbpp_plus", None, True, evaluator="MBPPEvaluator", metric="MBPPPlus")
+    with pytest.raises(ConfigError, match="mbpp_plus_gen: its metric MBPPPlus"):
+        config_file.require_confined([plus])
+    config_file.require_confined([Subset("rouge_gen", "rouge", None, True, metric="rouge")])
 
 
 def test_two_kinds_of_sets_have_two_models():

@@ -33,14 +33,15 @@ def main() -> None:
 def _row(name: str, dataset: Any, mapping: dict[str, Any], data_folder: Path) -> dict[str, Any]:
     path = dataset.get("path")
     place = _place(mapping.get(path, {}).get("local", path), data_folder) if isinstance(path, str) else None
-    evaluator = dataset["eval_cfg"].get("evaluator", {}).get("type", "")
+    evaluator = dataset["eval_cfg"].get("evaluator", {})
     return {
         "name": name,
         "abbr": dataset["abbr"],
         "path": None if place is None else str(place),
         "found": place is None or place.exists(),
         "inferencer": _class_name(dataset["infer_cfg"]["inferencer"]["type"]),
-        "evaluator": _class_name(evaluator),
+        "evaluator": _class_name(evaluator.get("type", "")),
+        "metric": evaluator.get("metric"),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pprint import pformat
 from typing import Any
 
+from autoalign.errors import ConfigError
 from autoalign.evaluation.opencompass.datasets import DatasetConfig, Subset
 
 _EVALUATORS = "autoalign.evaluation.inside_opencompass.evaluators"
@@ -16,6 +17,7 @@ SANDBOXED = {
     "MBPPEvaluator": f"{_EVALUATORS}.SandboxedMBPP",
     "MBPPPassKEvaluator": f"{_EVALUATORS}.SandboxedMBPPPassK",
 }
+_METRICS = (None, "MBPP")  # that these count
 _ROUND = [
     {"role": "HUMAN", "api_role": "HUMAN"},
     {"role": "BOT", "api_role": "BOT", "generate": True},
@@ -31,6 +33,16 @@ class Settings:
     num_runs: int = 1
     max_new_tokens: int | None = None
     together: int = 1000
+
+
+def require_confined(subsets: Sequence[Subset]) -> None:
+    """Raises ConfigError for a metric that OpenCompass's own evaluator counts, and without a sandbox."""
+    for subset in subsets:
+        if subset.evaluator in SANDBOXED and subset.metric not in _METRICS:
+            raise ConfigError(
+                f"'datasets': {subset.name}: its metric {subset.metric} can only be counted by running the "
+                "model's programs outside the sandbox; leave it out"
+            )
 
 
 def endpoint_model(
@@ -137,7 +149,7 @@ datasets = [{lists}]
 for dataset in datasets:
 {_changes(settings)}
     if dataset["abbr"] in sandboxed:
-        dataset["eval_cfg"]["evaluator"] = dict(type=sandboxed[dataset["abbr"]])
+        dataset["eval_cfg"]["evaluator"]["type"] = sandboxed[dataset["abbr"]]
 del dataset
 {_runs(settings.num_runs)}
 models = {pformat(used, width=100, sort_dicts=False)}

@@ -38,7 +38,7 @@ class Subset:
     Attributes:
         path: where its data should be; None where it can't be told.
         inferencer: OpenCompass's class that asks the model.
-        evaluator: and the one that scores.
+        evaluator: and the one that scores; `metric` is what its config tells it to count.
         run: which of the set's runs this is; each has an abbreviation of its own.
     """
 
@@ -48,6 +48,7 @@ class Subset:
     found: bool
     inferencer: str = "GenInferencer"
     evaluator: str = ""
+    metric: str | None = None
     run: int = 0
 
     @property
@@ -143,6 +144,18 @@ def require_data(subsets: Sequence[Subset], data_folder: Path) -> None:
             + f"\nput them there, or give --data_root (now {data_folder}); OpenCompass's own data is "
             "OpenCompassData-core, a release file of its repository"
         )
+
+
+def require_apart(subsets: Sequence[Subset]) -> None:
+    """Raises ConfigError for two configs whose sets have one abbreviation, and so one file of answers."""
+    owners: dict[str, str] = {}
+    for subset in subsets:
+        other = owners.setdefault(subset.abbr, subset.name)
+        if other != subset.name:
+            raise ConfigError(
+                f"'datasets': {other} and {subset.name} both hold a set '{subset.abbr}', whose answers "
+                "OpenCompass keeps in one file; evaluate them apart, each with a --model_id of its own"
+            )
 
 
 def require_chat(subsets: Sequence[Subset]) -> None:

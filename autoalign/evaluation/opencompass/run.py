@@ -20,6 +20,7 @@ from autoalign.evaluation.opencompass.datasets import (
     Subset,
     find_configs,
     look_into,
+    require_apart,
     require_chat,
     require_data,
     run_suffix,
@@ -47,14 +48,16 @@ class Plan:
         """Look everything over; nothing is started but the look into the dataset configs.
 
         Raises:
-            InputError: OpenCompass is not there, or a data set is unknown, not on the disk, or one that the
-                backend can't ask.
+            InputError: OpenCompass is not there, or a data set is unknown, not on the disk, one that the
+                backend can't ask or the sandbox can't score, or two have one name.
         """
         environment = find_environment(config)
         configs = find_configs(config.dataset_names, environment.package)
         folder = config.data_folder.absolute()
         subsets = look_into(configs, environment, folder)
         require_data(subsets, folder)
+        require_apart(subsets)
+        config_file.require_confined(subsets)
         if config.endpoint is not None or config.backend != "hf":
             require_chat(subsets)
         each_run = [
