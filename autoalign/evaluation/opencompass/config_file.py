@@ -75,8 +75,9 @@ def endpoint_model(
         "tokenizer_path": tokenizer,
         "meta_template": {"round": _ROUND, "reserved_roles": _RESERVED},
         "query_per_second": 1000,
-        # A batch ends when its last answer is there: several requests for each slot keep the slots busy.
-        "batch_size": 8 * in_flight,
+        # Answers are written when the last of a batch is there: a large one keeps the slots busy, and a small
+        # one loses less when it is killed.
+        "batch_size": 2 * in_flight,
         "max_workers": in_flight,
         "max_out_len": 1024,
         "max_seq_len": context,

@@ -54,10 +54,11 @@ class Outcome:
 
     Args:
         exit_code: of its process, where it ran just now.
+        gone: why the server that it asks is gone.
     """
 
-    def __init__(self, folder: Path, model: str, exit_code: int = 0) -> None:
-        self._folder, self._model, self._exit_code = folder, model, exit_code
+    def __init__(self, folder: Path, model: str, exit_code: int = 0, gone: str | None = None) -> None:
+        self._folder, self._model, self._exit_code, self._gone = folder, model, exit_code, gone
 
     def is_done(self, abbr: str) -> bool:
         """Whether this data set has a number."""
@@ -78,6 +79,8 @@ class Outcome:
         if isinstance(told, Mapping) and told.get("error"):
             return _one_line(str(told["error"]))
         has_answers = self._path("predictions", abbr).is_file()
+        if self._gone and not has_answers:
+            return _one_line(self._gone)
         for stage in ("eval", "infer") if has_answers else ("infer", "eval"):
             for log in self._logs(stage, abbr):
                 if found := last_error(log.read_text(encoding="utf-8", errors="replace")):

@@ -101,10 +101,10 @@ class Run:
         """Run what is not done yet, and read all of it.
 
         Data sets go together first, which loads everything once; where a broken one took others along, those
-        have a second run, each in a process of its own.
+        have a second run, each in a process of its own. There is none where our server is gone.
         """
         outcome = Outcome(self._work, self._config.name)
-        exit_code = 0
+        exit_code, gone = 0, None
         runs_programs = any(subset.evaluator in config_file.SANDBOXED for subset in self._plan.subsets)
         if runs_programs and self.is_open():
             warn_of_missing(_SANDBOX_MB)  # what the evaluators say of it stands in a log alone
@@ -113,7 +113,9 @@ class Run:
                 break
             outcome.discard_failed(self._plan.subsets)
             exit_code = self._run(together)
-        yield from Outcome(self._work, self._config.name, exit_code).collect(self._plan.subsets)
+            if gone := self._server.end() if self._server else None:
+                break
+        yield from Outcome(self._work, self._config.name, exit_code, gone).collect(self._plan.subsets)
 
     def _run(self, together: int) -> int:
         plan, layout = self._plan, self._layout
