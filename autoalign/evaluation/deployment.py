@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed, MissingDependency
@@ -75,7 +75,7 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
         )
         try:
             began = time.monotonic()
-            _wait_until_ready(process, f"http://{_HOST}:{port}/health", log)
+            wait_until_ready(process, f"http://{_HOST}:{port}/health", log)
             seconds = time.monotonic() - began
             print(f"eval: it is up after {seconds:.0f} s", file=sys.stderr, flush=True)
             yield Served(f"http://{_HOST}:{port}/v1", _NAME, seconds, partial(end_of, process, log))
@@ -126,13 +126,19 @@ def _variables() -> dict[str, str]:
     return {**quiet, "VLLM_CPU_KVCACHE_SPACE": space, "VLLM_TARGET_DEVICE": "cpu"}
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Return as soon as the server answers at `url`.
+
+    Raises:
+        JobFailed: it ended, or its time is over.
+    """
     end = time.monotonic() + _START_SECONDS
+    opener = build_opener(ProxyHandler({}))  # a proxy knows nothing of this machine's ports
     while time.monotonic() < end:
         if process.poll() is not None:
             raise JobFailed(f"the vLLM server ended at its start: {_reason(log)}")
         try:
-            with urlopen(url, timeout=5):  # noqa: S310 (a server of our own)
+            with opener.open(url, timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(_LOOK_EVERY)

@@ -21,6 +21,7 @@ from autoalign.evaluation.deployment import Served, served
 from autoalign.evaluation.layout import Layout, layout_of, settle
 from autoalign.evaluation.model_view import make_view
 from autoalign.evaluation.opencompass.run import Plan, Run
+from autoalign.evaluation.proxies import here_past_proxies
 from autoalign.evaluation.results import Result, write_questions, write_results
 from autoalign.evaluation.tools import Tools
 from autoalign.sampling.stopping import stop_signals
@@ -84,7 +85,7 @@ def run(config: EvalConfig) -> EvalReport:
     settle(layout, config)
     reuse.note(layout, config, folder)
     try:
-        with stop_signals():
+        with stop_signals(), here_past_proxies():
             job = _Job(config, layout, own, plan, folder)
             results = job.results()
     except KeyboardInterrupt:

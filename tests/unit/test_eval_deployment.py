@@ -1,7 +1,10 @@
 """A server of our own that dies while it is asked: the job is not held up, and says why."""
 
+import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -9,7 +12,8 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed
 from autoalign.evaluation.answering import Answering
 from autoalign.evaluation.ask import Ask
-from autoalign.evaluation.deployment import Served, end_of, server_lives
+from autoalign.evaluation.deployment import Served, end_of, server_lives, wait_until_ready
+from autoalign.evaluation.proxies import here_past_proxies, past_proxies
 
 
 def test_why_a_server_ended(tmp_path):
@@ -40,3 +44,40 @@ def test_a_server_that_is_gone_is_not_asked(tmp_path):
 def test_nothing_is_known_of_other_servers():
     assert Served("http://host/v1", "m").end is server_lives
     assert server_lives() is None
+
+
+def test_this_machine_is_added_to_the_hosts_without_a_proxy():
+    both = dict.fromkeys(("NO_PROXY", "no_proxy"), ".corp,10.0.0.1,127.0.0.1,localhost")
+    assert past_proxies({"NO_PROXY": ".corp", "no_proxy": "10.0.0.1, .corp"}) == both
+    assert past_proxies({})["no_proxy"] == "127.0.0.1,localhost"
+    assert past_proxies({"no_proxy": "*"})["no_proxy"] == "*"
+
+
+def test_the_process_has_its_own_hosts_again_afterwards(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", ".corp")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with here_past_proxies():
+        assert os.environ["no_proxy"] == ".corp,127.0.0.1,localhost"
+    assert (os.environ["NO_PROXY"], os.environ.get("no_proxy")) == (".corp", None)
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A server that is up."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_of_ours_is_seen_behind_a_proxy(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])  # ends the wait at last
+    wait_until_ready(process, f"http://127.0.0.1:{server.server_port}/health", tmp_path / "log")
+    process.kill()
+    process.wait()
+    server.shutdown()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, MissingDependency
+from autoalign.evaluation.proxies import past_proxies
 
 VERSION = "0.5.4"
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,7 +45,7 @@ class Environment:
             "HF_DATASETS_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            "NO_PROXY": "127.0.0.1,localhost",
+            **past_proxies(os.environ),
         }
 
 
