@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -40,17 +41,27 @@ class EngineSpec:
 
 def engine_spec(config: ServeConfig, served: Served, lora: bool, use_gpu: bool) -> EngineSpec:
     """The engine of a base model, as the config wants it."""
+    flags = tuple(_flags(config, lora, use_gpu))
+    settings = [config.backend, use_gpu, lora, flags, *(getattr(config, key) for key in _DEPLOYED_WITH)]
+    state = repr([served.id, served.digest, *settings])
     return EngineSpec(
         backend=config.backend,
         model=served.id,
         folder=str(served.folder),
-        digest=served.digest if not lora else f"{served.digest[:10]}lo{served.digest[10:]}",
+        digest=hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest(),
         template=served.template,
         use_gpu=use_gpu,
         lora=lora,
         trust_remote_code=config.trust_remote_code,
-        flags=tuple(_flags(config, lora, use_gpu)),
+        flags=flags,
     )
+
+
+# The keys beside the flags that an engine's application is deployed with (serve_launcher.engine_application).
+_DEPLOYED_WITH = (
+    *("min_replicas", "max_replicas", "target_in_flight"),
+    *("max_in_flight", "max_queued", "cpus_per_replica"),
+)
 
 
 def _flags(config: ServeConfig, lora: bool, use_gpu: bool) -> list[str]:
