@@ -8,9 +8,11 @@ from typing import Literal
 Preference = Literal["A", "B", "tie"]
 Reaction = Literal["refused", "complied"]
 
-_BOXED_GRADE = re.compile(r"\[\[\s*(\d{1,2}(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]")
+_OUT_OF = r"(?:\s*/\s*(\d+(?:\.\d+)?))?"
+_BOXED_GRADE = re.compile(rf"\[\[\s*(\d{{1,2}}(?:\.\d+)?){_OUT_OF}\s*\]\]")
 _NAMED_GRADE = re.compile(
-    r"(?:rating|score|grade|评分|得分|分数)\W{0,6}(?:is\s+|为|是)?\W{0,3}(\d{1,2}(?:\.\d+)?)(?![\d.]*\d)",
+    r"(?:rating|score|grade|评分|得分|分数)\W{0,6}(?:is\s+|为|是)?\W{0,3}"
+    rf"(\d{{1,2}}(?:\.\d+)?){_OUT_OF}(?![\d.]*\d)",
     re.IGNORECASE,
 )
 _POINTS = re.compile(
@@ -19,20 +21,22 @@ _POINTS = re.compile(
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
 _BOXED_REACTION = re.compile(r"\[\[\s*(refused|complied)\s*\]\]", re.IGNORECASE)
 _BOXED_STRENGTH = re.compile(r"\[\[\s*([AB])\s*(=|>{1,2}|<{1,2})\s*([AB])\s*\]\]")
+# The letters as they are alone: "a" is an article.
 _NAMED_CHOICE = re.compile(
-    r"(?:verdict|winner|better answer|结论)\W{0,6}(?:is\s+|是)?\W{0,3}(?:assistant |answer )?(A|B|tie)\b",
-    re.IGNORECASE,
+    r"(?i:verdict|winner|better answer|结论)\W{0,6}(?i:is\s+|是)?\W{0,3}"
+    r"(?i:assistant |answer )?((?i:(?:a\s+)?tie)|A|B)\b"
 )
 _LOWEST, _HIGHEST = 1.0, 10.0
 
 
 def read_grade(text: str) -> float | None:
-    """`[[7]]`, `[[7/10]]`, or `Rating: 7`; a grade outside 1 to 10 is none."""
+    """`[[7]]`, `[[7/10]]`, or `Rating: 7`; a grade outside 1 to 10, or out of another number, is none."""
     for pattern in (_BOXED_GRADE, _NAMED_GRADE):
         found = pattern.findall(text)
         if found:
-            grade = float(found[-1])
-            return grade if _LOWEST <= grade <= _HIGHEST else None
+            grade, out_of = found[-1]
+            fits = _LOWEST <= float(grade) <= _HIGHEST and float(out_of or _HIGHEST) == _HIGHEST
+            return float(grade) if fits else None
     return None
 
 

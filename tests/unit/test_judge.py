@@ -38,7 +38,10 @@ from autoalign.scoring.verdict_store import VerdictStore
     ("text", "grade"),
     [
         ("Good. [[7]]", 7), ("[[3]] no, rather [[8.5]]", 8.5), ("[[ 9/10 ]]", 9), ("Rating: 6", 6),
-        ("**Score**: 4/10", 4), ("评分：8", 8), ("[[11]]", None), ("[[0]]", None), ("fine", None), ("", None),
+        ("**Score**: 4/10", 4), ("评分：8", 8), ("[[11]]", None), ("[[0]]", None),
+        ("Rating: 4/5", None), ("[[4/5]]", None), ("Score: 8.5 / 10.", 8.5), ("Score: 7/100", None),
+        ("Rating: 4/5.5", None), ("Score: 3/5, on the usual scale: Rating: 6/10", 6),
+        ("fine", None), ("", None),
     ],
 )  # fmt: skip
 def test_a_grade_is_read(text, grade):
@@ -49,7 +52,10 @@ def test_a_grade_is_read(text, grade):
     ("text", "choice"),
     [
         ("[[A]]", "A"), ("first [[A]], then [[B]]", "B"), ("[[C]]", "tie"), ("[[Tie]]", "tie"),
-        ("Verdict: B", "B"), ("A is fine, B too.", None), ("[[D]]", None),
+        ("Verdict: B", "B"), ("My verdict is a tie.", "tie"), ("Verdict: A tie", "tie"),
+        ("verdict: TIE", "tie"), ("The winner is a bit unclear.", None),
+        ("The better answer is Answer B", "B"), ("WINNER: Assistant A", "A"), ("A is fine, B too.", None),
+        ("[[D]]", None),
     ],
 )  # fmt: skip
 def test_a_preference_is_read(text, choice):
