@@ -37,6 +37,11 @@ class Evaluated:
     keys: Mapping[str, Any] = field(default_factory=dict)
     contaminated: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def failed(self) -> frozenset[str]:
+        """Benchmarks with an error; some of their questions may have scores all the same."""
+        return frozenset(each.benchmark for each in self.results if each.error is not None)
+
 
 @dataclass(frozen=True)
 class Flip:
@@ -137,10 +142,12 @@ def run(config: CompareConfig) -> Comparison:
 
 
 def differences_of(base: Evaluated, model: Evaluated, config: CompareConfig) -> list[Difference]:
-    """One for each benchmark whose questions both were asked."""
-    found = []
+    """One for each benchmark whose questions both were asked, and that failed for neither."""
+    found, failed = [], base.failed | model.failed
     asked = dict.fromkeys(each.benchmark for each in base.results if each.benchmark in base.questions)
     for name in [*asked, *(name for name in base.questions if name not in asked)]:
+        if name in failed:
+            continue
         questions = base.questions[name]
         others = model.questions.get(name, {})
         pairs = [

@@ -121,8 +121,14 @@ def notes(comparison: Comparison) -> list[str]:
     base, *others = comparison.models
     said = cautions(comparison.models)
     for model in others:
-        both = _with_figures(base) & _with_figures(model)
-        lost = sorted(name for name in both if (name, model.name) not in tested)
+        both = _asked(base) & _asked(model)
+        failed = both & (base.failed | model.failed)
+        lost = sorted(name for name in both - failed if (name, model.name) not in tested)
+        if failed:
+            said.append(
+                f"{', '.join(sorted(failed))}: {base.name} or {model.name} has no figure on it, so their "
+                "difference is not tested."
+            )
         if lost:
             said.append(
                 f"{', '.join(lost)}: no question has a score of both {base.name} and {model.name}, so their "
@@ -131,8 +137,8 @@ def notes(comparison: Comparison) -> list[str]:
     return said
 
 
-def _with_figures(model: Evaluated) -> set[str]:
-    return {each.benchmark for each in model.results if each.error is None}
+def _asked(model: Evaluated) -> set[str]:
+    return {each.benchmark for each in model.results}
 
 
 def explained(comparison: Comparison) -> str:
@@ -158,7 +164,7 @@ def reading(comparison: Comparison) -> str:
     level = f"{100 * comparison.level:g}%"
     how = f"(paired bootstrap over the same questions, {level})"
     if not comparison.differences:
-        return "The models were asked no question in common, so nothing can be said about a difference."
+        return "No benchmark has scores of both models, so nothing can be said about a difference."
     if not said:
         return f"No difference is significant {how}: more questions may show one."
     rest = len(comparison.differences) - len(said)

@@ -63,8 +63,9 @@ def _draw(axes: Any, names: Sequence[str], shown: Mapping[str, Mapping[str, Resu
 
 
 def radar(rows: Rows, picture: Path) -> None:
-    """A spoke for each figure that is a share; needs three of them, else bars are drawn."""
-    names, shown = _shares(rows)
+    """A spoke for each share that every model has; needs three of them, else bars are drawn."""
+    every, shown = _shares(rows)
+    names = [name for name in every if all(name in results for results in shown.values())]
     if len(names) < 3:
         bars(rows, picture)
         return
@@ -72,7 +73,7 @@ def radar(rows: Rows, picture: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6.4, 6), layout="constrained", subplot_kw={"polar": True})
     angles = [2 * math.pi * number / len(names) for number in range(len(names))]
     for place, (model, results) in enumerate(shown.items()):
-        values = [(results[name].value or 0.0) if name in results else 0.0 for name in names]
+        values = [results[name].value or 0.0 for name in names]
         colour = _COLOURS[place % len(_COLOURS)]
         axes.plot([*angles, angles[0]], [*values, values[0]], color=colour, label=model)
         axes.fill([*angles, angles[0]], [*values, values[0]], color=colour, alpha=0.1)

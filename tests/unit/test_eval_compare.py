@@ -149,6 +149,19 @@ def test_a_benchmark_without_scores_of_its_questions_is_told(tmp_path):
     assert told in compare(tmp_path, "old", "new").summary()
 
 
+def test_a_benchmark_that_failed_for_one_model_is_not_compared(tmp_path):
+    # One of two subsets failed for the new model: the questions of the other one have scores all the same.
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0, 1.0])
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [0.0, 1.0])
+    broken = [Result("quiz", "", error="1 of 2 subsets, b: no memory")]
+    write_results(tmp_path / "new_20260101_000000" / "results.json", broken)
+    comparison = compare(tmp_path, "old", "new")
+    assert comparison.differences == ()
+    told = "quiz: old or new has no figure on it, so their difference is not tested."
+    assert told in comparison.summary()
+    assert told in (comparison.folder / "report.md").read_text()
+
+
 def test_a_flipped_question_is_titled_by_its_own_part():
     prompts = ["Examples.\n\nQ: one?\nThink.", "Examples.\n\nQ: two?\nThink."]
     assert own_parts(prompts) == ["Q: one?", "Q: two?"]

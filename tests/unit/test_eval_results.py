@@ -106,6 +106,35 @@ def test_figures_with_and_without_a_percentage_are_drawn(draw, tmp_path):
     assert not (tmp_path / "none.png").exists()
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
+    yield figures
+    monkeypatch.undo()
+    pyplot.close("all")
+
+
+def shares_of(*names):
+    return [Result(name, "accuracy", 4, 25.0, 5.0, 70.0) for name in names]
+
+
+def test_a_radar_has_no_spoke_for_what_a_model_has_no_figure_on(drawn, tmp_path):
+    failed = Result("d", "", error="gone")
+    pictures.radar({"old": shares_of(*"abcd"), "new": [*shares_of(*"abc"), failed]}, tmp_path / "radar.png")
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{name} accuracy" for name in "abc"]
+    # The line comes back to where it began.
+    assert [list(line.get_ydata()) for line in axes.get_lines()[:2]] == [[25.0] * 4] * 2
+
+
+def test_two_spokes_are_no_radar(drawn, tmp_path):
+    pictures.radar({"old": shares_of(*"abc"), "new": shares_of(*"ab")}, tmp_path / "radar.png")
+    assert drawn[0].axes[0].name == "rectilinear"
+
+
 def test_files_give_back_what_was_written(tmp_path):
     questions = [Question("a", 0.5, "?", ("x", "y"), "x", {"why": [1]})]
     results = [Result("quiz", "accuracy", 1, 50.0, 0.0, 100.0, notes={"subsets": 2})]
