@@ -15,6 +15,7 @@ from autoalign.sampling.engines.base import (
     Engine,
     GenerationRequest,
     RequestFailed,
+    RequestRefused,
     SamplingParams,
     derive_seed,
 )
@@ -135,9 +136,10 @@ class Judge:
                 try:
                     text = await self._text(question, key, attempt)
                 except (RequestFailed, TemplateError) as error:
-                    failed = failed or isinstance(error, RequestFailed)
                     self.problem = str(error)
-                    self._failed_in_a_row += 1
+                    if not isinstance(error, RequestRefused | TemplateError):
+                        failed = True
+                        self._failed_in_a_row += 1
                     continue
                 self._failed_in_a_row = 0
                 row = {"judge": self._settings.model, "attempt": attempt, **question.about}

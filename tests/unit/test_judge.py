@@ -24,6 +24,7 @@ from autoalign.sampling.engines.base import (
     EngineOptions,
     GenerationRequest,
     RequestFailed,
+    RequestRefused,
     SamplingParams,
 )
 from autoalign.sampling.prompts import PlainRenderer
@@ -180,6 +181,21 @@ def ask_of_tools(path: Path, engine: Scripted) -> list[str]:
 
 def says_a(question: str, attempt: int) -> str:
     return "hm" if question == "q3" else "[[A]]"
+
+
+class TooLong(Scripted):
+    """An endpoint that refuses one question."""
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        if "q1" in request.messages[-1]["content"]:
+            self.asked += 1
+            raise RequestRefused("the endpoint answered 400: too long")
+        return await super().generate(request)
+
+
+def test_a_question_that_the_judge_refuses_has_no_verdict_and_the_others_count(tmp_path):
+    engine = TooLong(says_a)
+    assert ask_of_tools(tmp_path / "v.jsonl", engine) == ["A", None, "A", None]
 
 
 def test_a_judge_that_is_killed_midway_gives_no_figure_until_the_rest_is_asked_for(tmp_path):

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from autoalign.errors import ConfigError, MissingDependency
 from autoalign.sampling.engines._pace import Pace, backoff
 from autoalign.sampling.engines._spread import Place, least_loaded
-from autoalign.sampling.engines.base import EngineDead, EngineOptions, RequestFailed
+from autoalign.sampling.engines.base import EngineDead, EngineOptions, RequestFailed, RequestRefused
 
 DEFAULT_CONCURRENCY = 32
 # 401, 403 and 404 hold for every request alike, but for a server that has answered before.
@@ -130,7 +130,7 @@ class Endpoints:
         if status is None or status in _OVERLOADED or status in _WRONG_ENDPOINT:
             place.failed(now)
         elif not (status in _AGAIN or status >= 500):
-            raise RequestFailed(reason, retry=False) from error
+            raise RequestRefused(reason) from error
         if (told := retry_after(getattr(getattr(error, "response", None), "headers", {}))) is not None:
             place.rest(now, told)
         if last and not any(place.has_answered for place in self._places):

@@ -153,6 +153,13 @@ class RequestFailed(AutoAlignError, RuntimeError):
         return self.message
 
 
+class RequestRefused(RequestFailed):
+    """The engine will never answer this request: it is too long for the model, for example."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry=False)
+
+
 class EngineDead(JobFailed):
     """The engine is gone, and the job with it."""
 

@@ -21,6 +21,7 @@ from autoalign.sampling.engines.base import (
     EngineOptions,
     GenerationRequest,
     RequestFailed,
+    RequestRefused,
     SamplingParams,
 )
 from autoalign.sampling.vllm_process import prepare_environment, root_cause
@@ -115,7 +116,7 @@ class VllmEngine:
         except EngineGenerateError as error:
             raise RequestFailed(f"vLLM failed: {error.__cause__ or error}") from error
         except ValueError as error:
-            raise RequestFailed(f"vLLM refused the request: {error}", retry=False) from error
+            raise RequestRefused(f"vLLM refused the request: {error}") from error
 
 
 def _engine_args(options: EngineOptions) -> dict[str, Any]:
