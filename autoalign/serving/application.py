@@ -26,12 +26,15 @@ _DRAIN = 600.0  # seconds that a gateway that is replaced gets for its requests
 class FleetHost:
     """The one replica that knows which engines run."""
 
-    def __init__(self, config: ServeConfig, use_gpu: bool, where: Settings | None) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, config: ServeConfig, use_gpu: bool, where: Settings | None
+    ) -> None:
         logging.getLogger("autoalign.serving").setLevel(logging.INFO)
         known = None if where is None else registry.open_registry(where)
         roots = [] if where is None else [where.home, *where.roots]
         catalogue = catalogue_of(config, known, roots)
         self._fleet = Fleet(config, catalogue, ServeLauncher(config), use_gpu)
+        await self._fleet.take_over()
 
     async def place(self, name: str) -> Placement | Refusal:
         """The engine for a model, started if need be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +18,13 @@ from autoalign.serving.spec import EngineSpec, engine_spec
 
 LINGER = 3.0  # seconds that an engine outlives its replacement: gateways remember a placement for one
 _FORGIVE = 30.0  # seconds after which a folder that failed to load is tried again
+ADOPT = 60.0  # seconds that an engine of an earlier fleet is kept for a request to it
+_LOOK_AGAIN = 0.2  # seconds
 log = logging.getLogger("autoalign.serving")
+
+
+class NoRoom(JobFailed):
+    """The cluster lacks what an engine takes; the message is for clients too."""
 
 
 class Launcher(Protocol):
@@ -27,11 +34,21 @@ class Launcher(Protocol):
         """Return once it answers.
 
         Raises:
+            NoRoom: it waits for a resource, and has for as long as a request may.
             JobFailed: it never will.
         """
 
     async def stop(self, app_name: str) -> None:
-        """Let the requests in flight finish, and free what it holds."""
+        """Let the requests in flight finish, and free what it holds; returns at once."""
+
+    async def present(self) -> set[str]:
+        """The applications of engines that are there and are not ending, whoever has started them."""
+
+    async def missing(self, spec: EngineSpec) -> str | None:
+        """Which resource is not free for the engine now; None where it fits."""
+
+    async def is_ending(self) -> bool:
+        """Whether an engine is about to free what it holds."""
 
 
 @dataclass
@@ -54,13 +71,25 @@ class Fleet:
         launcher: Launcher,
         use_gpu: bool,
         linger: float = LINGER,
+        adopt: float = ADOPT,
     ) -> None:
         self._config, self._catalogue, self._launcher = config, catalogue, launcher
-        self._use_gpu, self._linger = use_gpu, linger
+        self._use_gpu, self._linger, self._adopt = use_gpu, linger, adopt
         self._loaded: dict[str, _Loaded] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
-        self._failed: dict[str, tuple[float, str]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._failed: dict[str, tuple[float, BaseException]] = {}
+        self._later: set[asyncio.Task[None]] = set()
+        self._lingering: set[str] = set()  # applications
+        self._making_room = asyncio.Lock()
+        self._coming: dict[str, str] = {}  # application to model: there is room for it
+        self._left: set[str] = set()
+
+    async def take_over(self) -> None:
+        """Look for the engines of an earlier fleet: those that are asked for soon go on, the others end."""
+        self._left = await self._launcher.present()
+        if self._left:
+            log.info("%d engines are there already", len(self._left))
+            self._do_later(self._adopt, self._end_left)
 
     async def place(self, name: str) -> Placement | Refusal:
         """The engine for a model, started if need be."""
@@ -81,7 +110,9 @@ class Fleet:
                 return refusal
         elif loaded.spec.digest != spec.digest and self._failure(spec) is None:
             self._start(spec)
-        now = self._loaded[base.id]
+        now = self._loaded.get(base.id)
+        if now is None:
+            return Refusal(503, f"'{name}' made room for another model; try again.", None, 1)
         now.used = time.monotonic()
         adapter = None if served is base else Adapter(served.id, str(served.folder), served.digest)
         return Placement(now.spec.app_name, adapter)
@@ -115,13 +146,13 @@ class Fleet:
         except TimeoutError:
             return Refusal(503, f"'{spec.model}' is still being loaded; try again later.", None, 10)
         except JobFailed as error:
-            return _load_failed(spec, str(error))
+            return _load_failed(spec, error)
         return None
 
-    def _failure(self, spec: EngineSpec) -> str | None:
+    def _failure(self, spec: EngineSpec) -> BaseException | None:
         """Why this state of the folder failed to load, a short while ago."""
-        since, reason = self._failed.get(spec.digest, (0.0, ""))
-        return reason if reason and time.monotonic() - since < _FORGIVE else None
+        failed = self._failed.get(spec.digest)
+        return failed[1] if failed is not None and time.monotonic() - failed[0] < _FORGIVE else None
 
     def _start(self, spec: EngineSpec) -> asyncio.Task[None]:
         """The task that brings the engine up; one for each."""
@@ -133,10 +164,15 @@ class Fleet:
         return task
 
     async def _bring_up(self, spec: EngineSpec) -> None:
-        await self._make_room(spec.model)
-        await self._launcher.start(spec)
-        old = self._loaded.get(spec.model)
-        self._loaded[spec.model] = _Loaded(spec)
+        async with self._making_room:
+            await self._make_room(spec)
+            self._coming[spec.app_name] = spec.model
+        try:
+            await self._launcher.start(spec)
+            old = self._loaded.get(spec.model)
+            self._loaded[spec.model] = _Loaded(spec)
+        finally:
+            del self._coming[spec.app_name]
         if old is not None:
             self._end_later(old.spec.app_name)
 
@@ -144,25 +180,70 @@ class Fleet:
         self._starting.pop(spec.app_name, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._failed[spec.digest] = (time.monotonic(), str(error))
+            self._failed[spec.digest] = (time.monotonic(), error)
             log.error("engine of %s failed to start: %s", spec.model, error)
 
-    async def _make_room(self, model: str) -> None:
-        """Put away the engines longest unused, until one more fits. A replacement is not one more."""
-        while model not in self._loaded and len(self._loaded) >= self._config.max_loaded_models:
-            oldest = min(self._loaded, key=lambda each: self._loaded[each].used)
-            await self._launcher.stop(self._loaded.pop(oldest).spec.app_name)
+    async def _make_room(self, spec: EngineSpec) -> None:
+        """Put away engines until one more fits: into `max_loaded_models`, and into the cluster.
+
+        Where nothing is left to put away the engine is started all the same: the cluster may grow.
+        """
+        while self._is_one_too_many(spec.model):
+            if self._loaded:
+                await self._launcher.stop(self._longest_unused(spec.model))
+            else:
+                await asyncio.sleep(_LOOK_AGAIN)  # one that is coming up can be put away then
+        if spec.app_name in self._left:
+            self._left.discard(spec.app_name)
+            return
+        while (missing := await self._launcher.missing(spec)) is not None:
+            if self._coming or self._lingering or await self._launcher.is_ending():
+                await asyncio.sleep(_LOOK_AGAIN)  # what is free is known only then
+            elif self._left:
+                await self._launcher.stop(self._left.pop())
+            elif self._loaded:
+                log.info("an engine is put away for %s: %s", spec.model, missing)
+                await self._launcher.stop(self._longest_unused(spec.model))
+            else:
+                return
+
+    def _is_one_too_many(self, model: str) -> bool:
+        """Whether a model would be more than may be in memory. A replacement is not one more."""
+        others = {*self._loaded, *self._coming.values()} - {model}
+        return model not in self._loaded and len(others) >= self._config.max_loaded_models
+
+    def _longest_unused(self, wanted: str) -> str:
+        """The application to put away; that of the wanted model, which is replaced, comes last."""
+        names = [name for name in self._loaded if name != wanted] or [wanted]
+        oldest = min(names, key=lambda each: self._loaded[each].used)
+        return self._loaded.pop(oldest).spec.app_name
 
     def _end_later(self, app_name: str) -> None:
         async def end() -> None:
-            await asyncio.sleep(self._linger)
-            await self._launcher.stop(app_name)
+            self._lingering.discard(app_name)
+            names = {*self._starting, *(loaded.spec.app_name for loaded in self._loaded.values())}
+            if app_name not in names:  # a rollback may want it again
+                await self._launcher.stop(app_name)
 
-        task = asyncio.get_running_loop().create_task(end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._lingering.add(app_name)
+        self._do_later(self._linger, end)
+
+    async def _end_left(self) -> None:
+        while self._left:
+            await self._launcher.stop(self._left.pop())
+
+    def _do_later(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+        async def later() -> None:
+            await asyncio.sleep(seconds)
+            await do()
+
+        task = asyncio.get_running_loop().create_task(later())
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
 
 
-def _load_failed(spec: EngineSpec, reason: str) -> Refusal:
+def _load_failed(spec: EngineSpec, reason: BaseException) -> Refusal:
     log.warning("'%s' is not served: %s", spec.model, reason)
+    if isinstance(reason, NoRoom):
+        return Refusal(503, str(reason), None, 30)
     return Refusal(503, f"The model '{spec.model}' can't be loaded; the server's log says why.", None, 30)

@@ -39,6 +39,11 @@ class EngineSpec:
         return f"engine-{re.sub('[^a-z0-9]+', '-', self.model.lower())}-{self.digest[:12]}"
 
 
+def is_engine(app_name: str) -> bool:
+    """Whether a Ray Serve application is called as an engine's is."""
+    return re.fullmatch("engine-[a-z0-9-]+-[0-9a-f]{12}", app_name) is not None
+
+
 def engine_spec(config: ServeConfig, served: Served, lora: bool, use_gpu: bool) -> EngineSpec:
     """The engine of a base model, as the config wants it."""
     flags = tuple(_flags(config, lora, use_gpu))

@@ -8,7 +8,7 @@ import pytest
 from autoalign.config.serve import ServeConfig
 from autoalign.errors import JobFailed
 from autoalign.serving.catalogue import Catalogue
-from autoalign.serving.fleet import Fleet
+from autoalign.serving.fleet import Fleet, NoRoom
 from autoalign.serving.placement import Placement, Refusal
 from autoalign.serving.registry import RegistryUnavailable
 
@@ -16,8 +16,8 @@ from autoalign.serving.registry import RegistryUnavailable
 class Launcher:
     """Engines that start when `gate` is open; those of a name in `broken` never do."""
 
-    def __init__(self):
-        self.running, self.log, self.broken = set(), [], set()
+    def __init__(self, gpus=9):
+        self.running, self.log, self.broken, self.gpus = set(), [], set(), gpus
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -26,11 +26,22 @@ class Launcher:
         await self.gate.wait()
         if spec.model in self.broken:
             raise JobFailed("out of memory at /secret/path")
+        if len(self.running) >= self.gpus:
+            raise NoRoom("1 GPU needed, 0 free of 1")
         self.running.add(spec.app_name)
 
     async def stop(self, app_name):
         self.log.append("stop")
         self.running.discard(app_name)
+
+    async def present(self):
+        return set(self.running)
+
+    async def missing(self, spec):
+        return None if len(self.running) < self.gpus else "a GPU"
+
+    async def is_ending(self):
+        return False
 
 
 def write(root, name, weight="w"):
@@ -49,7 +60,8 @@ def root(tmp_path):
 
 def fleet(root, launcher, registry=None, **values):
     config = ServeConfig.build({"model_roots": [str(root)], "max_loaded_models": 2, **values})
-    return Fleet(config, Catalogue([root], None, registry, [root]), launcher, use_gpu=False, linger=0)
+    catalogue = Catalogue([root], None, registry, [root])
+    return Fleet(config, catalogue, launcher, use_gpu=False, linger=0, adopt=0.01)
 
 
 def run(test):
@@ -62,6 +74,98 @@ def test_requests_for_one_model_share_one_start(root):
         placed = await asyncio.gather(*(fleet_of.place("a") for fleet_of in [fleet(root, launcher)] * 5))
         assert launcher.log == ["start a"]
         assert {each.app_name for each in placed} == launcher.running
+
+    run(test)
+
+
+def test_five_first_requests_at_once_never_load_more_than_may_be_loaded(root):
+    write(root, "d")
+    write(root, "e")
+
+    class Counting(Launcher):
+        most = coming = 0
+
+        async def start(self, spec):
+            self.coming += 1
+            self.most = max(self.most, self.coming + len(self.running))
+            await asyncio.sleep(0)
+            await super().start(spec)
+            self.coming -= 1
+
+    async def test():
+        launcher = Counting()
+        engines = fleet(root, launcher)
+        await asyncio.gather(*(engines.place(name) for name in "abcde"))
+        assert sorted(line for line in launcher.log if line != "stop") == [
+            f"start {name}" for name in "abcde"
+        ]
+        assert (launcher.most, len(launcher.running)) == (2, 2)
+
+    run(test)
+
+
+def test_on_one_gpu_the_model_that_holds_it_makes_room_for_another(root):
+    async def test():
+        launcher = Launcher(gpus=1)
+        engines = fleet(root, launcher)  # two models may be loaded, one fits
+        await engines.place("a")
+        assert isinstance(await engines.place("b"), Placement)
+        assert launcher.log == ["start a", "stop", "start b"]
+
+    run(test)
+
+
+def test_on_one_gpu_a_changed_folder_takes_the_place_of_its_old_engine(root):
+    async def test():
+        launcher = Launcher(gpus=1)
+        engines = fleet(root, launcher, max_loaded_models=1)
+        old = await engines.place("a")
+        write(root, "a", "new weights")
+        new = await engines.place("a")
+        while new == old:
+            await asyncio.sleep(0)
+            new = await engines.place("a")
+        assert (launcher.log, launcher.running) == (["start a", "stop", "start a"], {new.app_name})
+
+    run(test)
+
+
+def test_where_nothing_can_be_put_away_the_answer_names_what_is_missing(root):
+    async def test():
+        refusal = await fleet(root, Launcher(gpus=0)).place("a")
+        assert (refusal.status, refusal.message, refusal.retry_after) == (
+            503,
+            "1 GPU needed, 0 free of 1",
+            30,
+        )
+
+    run(test)
+
+
+def test_engines_of_an_earlier_fleet_go_on_where_they_are_asked_for_and_end_where_not(root):
+    async def test():
+        launcher = Launcher()
+        first = fleet(root, launcher)
+        kept = await first.place("a")
+        await first.place("b")
+        later = fleet(root, launcher)
+        await later.take_over()
+        assert await later.place("a") == kept
+        while len(launcher.running) > 1:
+            await asyncio.sleep(0.001)
+        assert launcher.running == {kept.app_name}
+
+    run(test)
+
+
+def test_an_engine_of_an_earlier_fleet_ends_at_once_where_its_room_is_needed(root):
+    async def test():
+        launcher = Launcher(gpus=1)
+        await fleet(root, launcher, max_in_flight=1).place("a")
+        later = fleet(root, launcher)  # another setting, so another engine
+        await later.take_over()
+        assert (await later.place("a")).app_name in launcher.running
+        assert launcher.log == ["start a", "stop", "start a"]
 
     run(test)
 
