@@ -52,8 +52,8 @@ def start_platform(settings: Settings, served: Served, ray_jobs_address: str | N
 
     Args:
         served: the folder of a model that is served to everybody, by its id: jobs may begin from it.
-        ray_jobs_address: a head's dashboard, such as http://127.0.0.1:8265; None: jobs are
-            processes of this machine.
+        ray_jobs_address: a head's dashboard, such as http://127.0.0.1:8265; `auto`: of the cluster
+            that this process has joined; None: jobs are processes of this machine.
     """
     platform = Platform.open(settings, _runner(ray_jobs_address), served)
     watcher = Watcher(platform)
@@ -81,4 +81,11 @@ def _runner(address: str | None) -> Runner:
         return LocalRunner()
     from autoalign.jobs.runners.ray import RayRunner
 
-    return RayRunner(address)
+    return RayRunner(_joined() if address == "auto" else address)
+
+
+def _joined() -> str:
+    """The Ray cluster of this process; Ray's own client finds its dashboard."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)

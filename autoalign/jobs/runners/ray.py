@@ -26,6 +26,7 @@ class RayRunner:
     """Ray Jobs at a head's dashboard address, such as http://127.0.0.1:8265.
 
     Args:
+        address: that, or the cluster's own HOST:PORT, from which Ray finds it.
         headers: sent with every request. Ray's client adds the token of its environment by itself, but
             reads it once in a process: a process that has been in another cluster gives its own here.
     """
@@ -72,8 +73,8 @@ class RayRunner:
     def _ask(self, question: Callable[[Any], T]) -> T:
         try:
             return question(self._connected())
-        except (ConnectionError, RuntimeError, OSError) as error:
-            # Ray's client raises RuntimeError for any answer it did not expect.
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            # Ray's client raises RuntimeError for what it did not expect, ValueError without a dashboard.
             with self._lock:
                 self._client = None
             raise RunnerUnreachable(f"the Ray cluster at {self._address} does not answer: {error}") from None
