@@ -38,7 +38,9 @@ class ServeConfig(JobConfig):
         description="jobs, files, fine-tuning and batches too, as 'autoalign-cli serve platform' has them",
     )
     ray_jobs_address: str | None = Field(
-        None, description="jobs: dashboard of the Ray cluster they run on; none: processes of this machine"
+        None,
+        description="jobs: dashboard of the Ray cluster they run on; auto: of the cluster that this joined; "
+        "none: processes of this machine",
     )
 
     max_loaded_models: int = Field(
