@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,7 +120,6 @@ class DataOrder:
     capacity: int | None = None
     group_by_length: bool = True
     budget: Budget | None = None
-    _packed: list[Bin] | None = field(default=None, init=False, repr=False)
     _epoch: tuple[int, list[Bin]] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -130,7 +130,8 @@ class DataOrder:
     @property
     def steps_per_epoch(self) -> int:
         """Global steps in a pass over the data; the last one may be smaller."""
-        return math.ceil(len(self._epoch_bins(0)) / self.batch_size)
+        bins = len(self.lengths if self.capacity is None else self._packed)
+        return math.ceil(bins / self.batch_size)
 
     def step(self, step: int) -> list[list[int]]:
         """Row indices of each of the step's micro-batches (some empty, so that workers have as many)."""
@@ -169,12 +170,15 @@ class DataOrder:
         partial = [row for batch in batches if len(batch) < self.batch_size for row in batch]
         return [row for index in rng.permutation(len(whole)) for row in whole[index]] + partial
 
+    @cached_property
+    def _packed(self) -> list[Bin]:
+        """Bins whose lengths every epoch keeps, by the seed alone."""
+        assert self.capacity is not None
+        order = np.random.default_rng(self.seed).permutation(len(self.lengths)).tolist()
+        return pack(order, self.lengths, self.capacity)
+
     def _packed_bins(self, rows: list[int]) -> list[Bin]:
         """Bins of the same lengths in every epoch, so that epochs have as many steps; rows change places."""
-        assert self.capacity is not None
-        if self._packed is None:
-            order = np.random.default_rng(self.seed).permutation(len(self.lengths)).tolist()
-            self._packed = pack(order, self.lengths, self.capacity)
         by_length: dict[int, list[int]] = {}
         for row in rows:
             by_length.setdefault(self.lengths[row], []).append(row)

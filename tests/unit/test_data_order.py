@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoalign.training.order import Budget, DataOrder, balance
-from autoalign.training.packing import cut, pack
+from autoalign.training.packing import Bin, cut, pack
 
 LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=200)
 
@@ -36,6 +37,23 @@ def test_a_step_does_not_depend_on_those_before():
     for step in range(20):
         order.step(step)
     assert order.step(20) == fresh.step(20)
+
+
+@pytest.mark.parametrize("capacity", [None, 4])
+def test_the_rows_are_arranged_once_an_epoch(capacity):
+    arranged = []
+
+    class Watched(DataOrder):
+        def _arrange(self, epoch: int) -> list[Bin]:
+            arranged.append(epoch)
+            return super()._arrange(epoch)
+
+    # 12 rows, two steps of 6 an epoch; or, as two rows of 2 fill 4 tokens, 6 bins and one step.
+    order = Watched([2] * 12, micro_batch_size=3, micro_batches=2, seed=0, capacity=capacity)
+    for step in range(3 * order.steps_per_epoch):
+        order.step(step)
+        assert order.steps_per_epoch == (2 if capacity is None else 1)  # as the loop asks in each step
+    assert arranged == [0, 1, 2]
 
 
 def test_epochs_differ_and_seeds_differ():
