@@ -25,7 +25,7 @@ from autoalign.sampling.engines.base import (
     create_engine,
     derive_seed,
 )
-from autoalign.sampling.setup import Setup, prepare_model
+from autoalign.sampling.setup import Setup, has_gpu, prepare_model
 
 _HISTORY = Path("~/.autoalign_chat_history").expanduser()
 _HISTORY_LINES = 1000
@@ -144,7 +144,7 @@ class _Model:
 
     def __enter__(self) -> _Model:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        options = replace(self._setup.options, use_gpu=_has_gpu(self._config.backend))
+        options = replace(self._setup.options, use_gpu=self._config.backend in ("hf", "vllm") and has_gpu())
         self._engine: Engine = self._wait(create_engine(self._config.backend, options))
         return self
 
@@ -190,14 +190,6 @@ class _Model:
             return await coroutine
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
-
-
-def _has_gpu(backend: str) -> bool:
-    if backend not in ("hf", "vllm"):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 @contextlib.contextmanager

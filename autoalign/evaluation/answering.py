@@ -14,7 +14,6 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed, TemplateError
 from autoalign.evaluation.ask import Answered, Ask
 from autoalign.evaluation.deployment import Served, server_lives
-from autoalign.evaluation.tools import has_gpu
 from autoalign.keyed_lines import KeyedLines
 from autoalign.progress import ProgressBar
 from autoalign.records import Message
@@ -27,7 +26,7 @@ from autoalign.sampling.engines.base import (
     create_engine,
     derive_seed,
 )
-from autoalign.sampling.setup import Setup, prepare_model
+from autoalign.sampling.setup import Setup, has_gpu, prepare_model
 
 _TRIES = 2
 

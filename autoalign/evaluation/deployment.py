@@ -20,6 +20,7 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed, MissingDependency
 from autoalign.evaluation.process_group import end_group
 from autoalign.orphans import dismiss, guard_children
+from autoalign.sampling.setup import has_gpu
 
 _HOST = "127.0.0.1"
 _NAME = "model"  # OpenCompass treats names with o1, o3, o4 or gpt-5 in them in a way of their own
@@ -107,7 +108,7 @@ def server_command(config: EvalConfig, view: Path, port: int) -> list[str]:
         "max-model-len": config.max_model_len,
     }
     flags = ["--trust-remote-code"] if config.trust_remote_code else []
-    if _has_gpu():
+    if has_gpu():
         given |= {
             "tensor-parallel-size": str(max(1, config.per_model_gpu)),
             "gpu-memory-utilization": str(config.gpu_memory_utilization),
@@ -120,7 +121,7 @@ def server_command(config: EvalConfig, view: Path, port: int) -> list[str]:
 
 def _variables() -> dict[str, str]:
     quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
-    if _has_gpu():
+    if has_gpu():
         return quiet
     space = os.environ.get("VLLM_CPU_KVCACHE_SPACE", "2")
     return {**quiet, "VLLM_CPU_KVCACHE_SPACE": space, "VLLM_TARGET_DEVICE": "cpu"}
@@ -149,12 +150,6 @@ def _reason(log: Path) -> str:
     found = _ERROR_LINE.findall(log.read_text(encoding="utf-8", errors="replace"))
     causes = [line for line in found if "Engine core initialization failed" not in line]
     return f"{(causes or found or ['no reason given'])[-1].strip()} (its log: {log})"
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _require_vllm() -> None:

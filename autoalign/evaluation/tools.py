@@ -20,7 +20,7 @@ from autoalign.evaluation.results import Question
 from autoalign.judging.forms import Form
 from autoalign.records import Conversation
 from autoalign.sampling.engines.base import Engine, create_engine
-from autoalign.sampling.setup import Setup, prepare_model
+from autoalign.sampling.setup import Setup, has_gpu, prepare_model
 from autoalign.scoring import scorer
 from autoalign.scoring.judge import Judge, JudgeSettings
 from autoalign.scoring.judge import Question as Asked
@@ -141,13 +141,6 @@ class Judges:
         for model in self.models:
             with closing(self.start(model)) as judge:
                 yield model, judge
-
-
-def has_gpu() -> bool:
-    """Whether PyTorch finds one."""
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _as_answer(answered: Answered, run: int, text: str) -> Answer:

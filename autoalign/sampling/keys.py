@@ -22,6 +22,7 @@ import orjson
 from autoalign import manifest
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams, derive_seed
 from autoalign.sampling.prompts import Prompt
+from autoalign.sampling.simulator import UserSimulator
 from autoalign.sampling.worker import WorkerSpec
 
 SIZE = 16  # bytes
@@ -33,6 +34,8 @@ _HOW = {
     "api_key_env", "max_retries", "timeout",
     "requests_per_minute", "tokens_per_minute", "serve_app", "served_model", "extra",
 }  # fmt: skip
+# A dataclass is what its repr tells: orjson would look into it, at what is no part of an answer too.
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _LENGTH = struct.Struct("<Q").pack
 _OF_EACH = {"options", "params", "seed", "sweep"}
 
@@ -63,6 +66,8 @@ class AnswerKeys:
         what: dict[str, Any] = {"model": _model(spec), "split_reasoning": split_reasoning}
         what |= {f.name: getattr(spec.options, f.name) for f in fields(EngineOptions) if f.name not in _HOW}
         what |= {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _OF_EACH}
+        if spec.turns is not None:
+            what["user_model"] = _user_model(spec.turns.user)
         return cls(
             _digest([_canonical(what)], 32), spec.sweep or (spec.params,), spec.seed, spec.turns is not None
         )
@@ -100,6 +105,13 @@ def _model(spec: WorkerSpec) -> list[str | None]:
     return [manifest.model_digest(Path(spec.options.model)), *served]
 
 
+def _user_model(user: UserSimulator) -> str | None:
+    """The same of the model that speaks as the user; None: the answers' own."""
+    if user.model is None or user.backend == "openai":
+        return user.model
+    return manifest.model_digest(Path(user.model))
+
+
 def _content(prompt: Prompt) -> bytes:
     """What the engine is fed: token ids; messages where the endpoint renders them."""
     if prompt.token_ids:
@@ -109,7 +121,7 @@ def _content(prompt: Prompt) -> bytes:
 
 def _canonical(value: Any) -> bytes:
     try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(value, default=str, option=_OPTIONS)
     except TypeError:  # it is strict about surrogates, and about integers beyond 64 bits
         return json.dumps(value, sort_keys=True, default=str).encode()
 

@@ -27,6 +27,13 @@ class Setup(NamedTuple):
     renderer: Renderer
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch finds one in this machine."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def prepare_model(config: EngineConfig | ChatConfig) -> Setup:
     """Check the model folder, load its tokenizer, find its template; nothing is started.
 

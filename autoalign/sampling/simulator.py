@@ -36,7 +36,7 @@ class UserSimulator:
         system_message: in front of it.
         backend, model, options: its engine; none: the answers' own.
 
-    What `repr` tells is what its words depend on: it goes into the keys of the ledger.
+    What `repr` tells is what its words depend on: it goes into the ledger's keys, with the model's digest.
     """
 
     renderer: Renderer = field(repr=False)
@@ -44,7 +44,7 @@ class UserSimulator:
     prompt: str
     system_message: str | None = None
     backend: str | None = None
-    model: str | None = None
+    model: str | None = field(default=None, repr=False)
     options: EngineOptions | None = field(default=None, repr=False)
 
     def ask(self, messages: Sequence[Mapping[str, Any]], turn: int) -> list[Message]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from autoalign import manifest
 from autoalign.errors import TemplateError
 from autoalign.records import Message
 from autoalign.sampling.engines.base import (
@@ -83,6 +84,7 @@ class Judge:
         store: VerdictStore,
     ) -> None:
         self._setup, self._settings, self._store = setup, settings, store
+        self._identity = _identity(setup.options.model)
         self._loop = asyncio.new_event_loop()
         self._failed_in_a_row, self.problem, self.lost = 0, "", 0
         try:
@@ -175,6 +177,17 @@ class Judge:
             return question.merged, tuple(self._setup.renderer.encode(question.merged))
 
     def _key(self, question: Question, attempt: int) -> str:
+        """What a verdict follows from: the judge's weights, its template, what it is asked and how."""
         text = (question.system, question.text) if question.system else question.text
-        given = (self._settings.model, self._settings.seed, self._params(question), attempt, text)
+        try:
+            _, token_ids = self._rendered(question)
+        except TemplateError:
+            token_ids = ()
+        given = (self._identity, self._settings.seed, self._params(question), attempt, text, token_ids)
         return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def _identity(model: str) -> str:
+    """A folder's weights, which may change under its name; the name of what runs elsewhere."""
+    folder = Path(model)
+    return manifest.model_digest(folder) if (folder / "config.json").is_file() else model

@@ -7,7 +7,7 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
     rf"""
@@ -26,6 +26,8 @@ _NUMBER = re.compile(
 _LATEX_NOISE = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}|\\[!,;: ]|\\(?=[$%])|\{,\}(?=\d)")
 _LONGEST = 1000  # characters; Python refuses to read integers of more than 4,300 digits
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
+# No heading, such as `#### Step 3` or `#### 3. Add up`.
+_RESULT = re.compile(r"(?i:\W*(?:the )?(?:final )?answer\b(?: is)?)?\W*\.?\d(?!\d*[.)]\s+[^\W\d])")
 
 
 class Number(NamedTuple):
@@ -44,9 +46,12 @@ def find_number(text: str, extract: str = "auto") -> Number | None:
 
     Args:
         extract: `boxed` looks into the last `\\boxed{}`, `hashes` behind the last `####`, `last` takes
-            the text's last number; `auto` tries the three in this order.
+            the text's last number; `auto` tries the three in this order, and takes no heading for a result.
     """
-    places = {"boxed": boxed(text), "hashes": _behind_hashes(text), "last": text}
+    hashes = _behind_hashes(text)
+    if extract == "auto" and hashes is not None and not _RESULT.match(hashes):
+        hashes = None
+    places = {"boxed": boxed(text), "hashes": hashes, "last": text}
     parts = [part for name, part in places.items() if part is not None and extract in ("auto", name)]
     return next((found for part in parts if (found := last_number(part)) is not None), None)
 

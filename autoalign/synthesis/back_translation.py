@@ -18,7 +18,7 @@ from autoalign.synthesis._job import Job, Reply, Row, Seed, conversation
 
 SEEDS = "texts"
 ENDLESS = False
-_SCORE = re.compile(r"score\W{0,4}\s*([1-5])(?![\d.])", re.IGNORECASE)
+_SCORE = re.compile(r"score\W{0,4}\s*([1-5])(?!\d|\.\d)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def session(config: SynthesizeConfig, models: int) -> AbstractContextManager[Clu
 
 
 def identity(config: SynthesizeConfig, setup: Setup) -> str:
-    """What the texts depend on apart from the prompts and the sampling parameters."""
+    """What the texts depend on apart from the prompts and the sampling parameters; not on where it runs."""
     if config.backend == "openai":
-        return f"openai {' '.join(setup.options.base_url) or None} {setup.options.model}"
+        return f"openai {setup.options.model}"
     return f"{config.backend} {setup.options.dtype} {manifest.model_digest(Path(setup.options.model))}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
 from autoalign.config.sample import InferConfig
 from autoalign.errors import ConfigError
-from autoalign.sampling.engines._endpoints import retry_after
+from autoalign.sampling.engines import _endpoints
+from autoalign.sampling.engines._endpoints import Endpoints, retry_after
 from autoalign.sampling.engines._pace import Pace, backoff
 from autoalign.sampling.engines._serve_app import urls_in
 from autoalign.sampling.engines._spread import Place, least_loaded
+from autoalign.sampling.engines.base import EngineDead, EngineOptions
 from autoalign.sampling.setup import prepare_model
 
 
@@ -43,6 +47,35 @@ def test_without_a_limit_nothing_waits() -> None:
 def test_waits_double_up_to_a_minute_and_half_of_each_is_chance() -> None:
     assert [backoff(n, lambda: 1.0) for n in (0, 1, 2, 20)] == [0.5, 1.0, 2.0, 60.0]
     assert backoff(2, lambda: 0.0) == 1.0
+
+
+@pytest.mark.parametrize(("urls", "waits"), [(1, [0, 1, 2]), (2, [0, 1]), (3, [0])])
+def test_after_every_url_was_tried_all_get_time(
+    monkeypatch: pytest.MonkeyPatch, urls: int, waits: list[int]
+) -> None:
+    """Four tries that are answered 429 without `Retry-After`."""
+    openai, httpx = pytest.importorskip("openai"), pytest.importorskip("httpx")
+    waited: list[int] = []
+
+    def wait(number: int) -> float:
+        waited.append(number)
+        return 0.0
+
+    async def refuse(client: Any) -> Any:
+        response = httpx.Response(429, request=httpx.Request("POST", "http://here/v1"))
+        raise openai.RateLimitError("slow down", response=response, body=None)
+
+    async def ask() -> None:
+        endpoints = Endpoints(EngineOptions("m", max_retries=3), [f"http://h{n}/v1" for n in range(urls)])
+        try:
+            await endpoints.call(refuse, booked=0)
+        finally:
+            await endpoints.close()
+
+    monkeypatch.setattr(_endpoints, "backoff", wait)
+    with pytest.raises(EngineDead, match="429"):
+        asyncio.run(ask())
+    assert waited == waits
 
 
 def test_the_place_with_the_fewest_requests_in_flight_is_next() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ from autoalign.sampling.engines.base import (
     RequestRefused,
     SamplingParams,
 )
-from autoalign.sampling.prompts import PlainRenderer
+from autoalign.sampling.prompts import PlainRenderer, Renderer
 from autoalign.sampling.setup import Setup
 from autoalign.scoring.judge import Judge, JudgeSettings, Question
 from autoalign.scoring.scorer import Score, Unscorable
@@ -91,11 +92,11 @@ class Scripted:
         """Nothing is held."""
 
 
-def judge_of(path: Path, engine: Scripted) -> Judge:
+def judge_of(path: Path, engine: Scripted, model: str = "m", renderer: Renderer | None = None) -> Judge:
     async def start():
         return engine
 
-    setup = Setup(EngineOptions("m"), SamplingParams(), PlainRenderer())
+    setup = Setup(EngineOptions(model), SamplingParams(), renderer or PlainRenderer())
     return Judge(start, setup, JudgeSettings("m"), VerdictStore(path))
 
 
@@ -140,6 +141,31 @@ def test_no_verdict_at_all_leaves_the_answer_unscored(tmp_path):
         Unscorable("no verdict could be had or read in 3 tries; what the judge said is in v.jsonl")
     ]
     judge.close()
+
+
+class Rendered(PlainRenderer):
+    """A template of so many tokens."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+
+    def encode(self, messages: Sequence[Message], tools: Any = ()) -> list[int]:
+        return [0] * self._tokens
+
+
+def test_verdicts_are_kept_for_the_same_weights_and_template(tmp_path):
+    folder = tmp_path / "judge"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    engine, question = Scripted(lambda question, attempt: "[[A]]"), [Question("q", {})]
+
+    def asked(weights: bytes, tokens: int) -> int:
+        (folder / "model.safetensors").write_bytes(weights)
+        with closing(judge_of(tmp_path / "v.jsonl", engine, str(folder), Rendered(tokens))) as judge:
+            assert judge.ask(question, read_preference) == ["A"]
+        return engine.asked
+
+    assert [asked(b"1", 3), asked(b"1", 3), asked(b"2", 3), asked(b"2", 4)] == [1, 1, 2, 3]
 
 
 class Gone(Scripted):

@@ -45,6 +45,24 @@ def test_what_is_no_number(text):
     assert find_number(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("She pays $1,234, in total.", 1234),
+        ("10,000, so that is it", 10_000),
+        ("12,34,567 and 1,2345", 2345),  # no groups of three
+        ("#### Step 3: add up\nSo it is 7.", 7),
+        ("#### 3. Add up\nSo it is 7.", 7),
+        ("#### 18 dollars\nSince 9 * 2 is that.", 18),
+        ("#### $1,200.50\nOf 3 people.", Fraction("1200.5")),
+        ("#### The answer is 42\nSince 6 times 7.", 42),
+        ("#### -.5\nbelow 0", Fraction("-0.5")),
+    ],
+)
+def test_thousands_end_at_a_comma_and_a_heading_is_no_result(text, value):
+    assert find_number(text) == Number(Fraction(value))
+
+
 def test_a_box_comes_before_hashes_and_these_before_the_last_number():
     text = "\\boxed{4}\n#### 5\n6"
     assert find_number(text) == Number(Fraction(4))

@@ -24,6 +24,8 @@ from autoalign.sampling.places import NameSet, Places
 from autoalign.sampling.progress import SampleProgress
 from autoalign.sampling.prompts import PlainRenderer, Prompt, prepare
 from autoalign.sampling.report import SampleReport
+from autoalign.sampling.simulator import UserSimulator
+from autoalign.sampling.turns import Turns
 from autoalign.sampling.worker import WorkerSpec
 
 PROMPT = Prompt(0, "q", ({"role": "user", "content": "a"},), (1, 2, 3))
@@ -53,6 +55,17 @@ def key(prompt: Prompt = PROMPT, index: int = 0, **values: Any) -> bytes:
 )
 def test_another_answer_has_another_key(other: dict[str, Any]) -> None:
     assert key(**other) != key()
+
+
+def test_conversations_of_several_turns_have_the_same_keys_in_the_next_process() -> None:
+    """Renderers are objects: where one lies in memory is no part of a key; what the user is told is."""
+
+    def turns_key(prompt: str) -> bytes:
+        user = UserSimulator(PlainRenderer(), SamplingParams(), prompt)
+        turns = Turns(2, PlainRenderer(), user)
+        return AnswerKeys.of_job(replace(spec(), turns=turns)).key(PROMPT, 0)
+
+    assert turns_key("Ask on.") == turns_key("Ask on.") != turns_key("Object.")
 
 
 def test_how_an_answer_is_made_and_where_its_prompt_stands_is_no_part_of_its_key() -> None:

@@ -232,3 +232,16 @@ def test_code_without_tests_gives_no_score():
     outcome = judged("code", PROGRAM, {}, timeout=60)
     assert isinstance(outcome, Unscorable)
     assert "no tests in the row" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Answer: B\n\nExplanation: option C is wrong.", 1),
+        ("ANSWER IS (b)", 0),  # a letter is a capital: `answer is a cat` is none
+        ("The answer is (B).", 1),
+        ("A.", 0),
+    ],
+)
+def test_choice_is_read_where_the_answer_is_named(text, right):
+    assert value(judged("choice", text, {"reference": "B"})) == right

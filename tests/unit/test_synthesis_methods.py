@@ -73,6 +73,7 @@ def test_back_translation_rates_nothing_that_was_cut_off() -> None:
         ("score 2 at first\nScore: **3**", 3),
         ("Score: 7", None),
         ("Score: 4.5", None),
+        ("Score: 5.", 5),
         ("4", None),
     ],
 )

@@ -27,6 +27,7 @@ from autoalign.evaluation.opencompass.datasets import (
 )
 from autoalign.evaluation.opencompass.environment import Environment, find_environment
 from autoalign.evaluation.opencompass.outcome import Collected, Outcome
+from autoalign.sampling.setup import has_gpu
 from autoalign.scoring.sandbox.run import warn_of_missing
 
 _LONGEST_CONTEXT = 1 << 20
@@ -143,7 +144,7 @@ class Run:
                 batch_size=config.batch_size,
                 temperature=config.temperature or 0.0,
                 dtype="auto" if config.dtype == "auto" else f"torch.{config.dtype}",
-                num_gpus=config.per_model_gpu if _has_gpu() else 0,
+                num_gpus=config.per_model_gpu if has_gpu() else 0,
                 trust_remote_code=config.trust_remote_code,
                 generates=generates,
             )
@@ -180,9 +181,3 @@ def _work_folder(layout: Layout, reuse: bool) -> Path:
     if reuse and known:
         return known[-1]
     return layout.opencompass_log / time.strftime("%Y%m%d_%H%M%S")
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

@@ -107,9 +107,9 @@ class Endpoints:
         )
 
     async def _free_place(self, failed: Place | None, attempt: int) -> Place:
-        """Waits while every URL rests; the place that failed before gets time too."""
-        if failed is not None and len(self._places) == 1:
-            await asyncio.sleep(backoff(attempt - 1))
+        """Waits while every URL rests; once each of them has been tried, all get time."""
+        if failed is not None and attempt >= len(self._places):
+            await asyncio.sleep(backoff(attempt - len(self._places)))
         while (place := least_loaded(self._places, time.monotonic(), failed)) is None:
             wait = min(place.rests_until for place in self._places) - time.monotonic()
             await asyncio.sleep(max(wait, 0) + 0.1 * backoff(0))

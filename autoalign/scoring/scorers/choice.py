@@ -15,7 +15,7 @@ from autoalign.scoring.scorer import CannotScore, Checked, Job, Score, reference
 _LETTER = r"\(?\**([A-J])\b\**\)?"
 _PLACES = (
     re.compile(
-        rf"(?:answer|choice|option|答案|选项?)\s*(?:is|are|:|：|是|为)+\s*(?:option\s*)?[\"'`*$]*{_LETTER}"
+        rf"(?i:answer|choice|option|答案|选项?)\s*(?i:is|are|:|：|是|为)+\s*(?i:option\s*)?[\"'`*$]*{_LETTER}"
     ),
     re.compile(r"\\boxed\{\s*(?:\\text\{)?\s*\(?([A-J])\)?\s*\}"),
     re.compile(rf"\A\s*[\"'`*]*{_LETTER}(?=\s*(?:[.):,\n]|\Z|[\"'`*]))"),

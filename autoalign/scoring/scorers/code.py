@@ -7,17 +7,17 @@ does not is in docs/scoring.md.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from autoalign.curation.answers import Answer, find
+from autoalign.scoring.fences import last_block
 from autoalign.scoring.sandbox.run import run, warn_of_missing
 from autoalign.scoring.scorer import CannotScore, Job, Outcome, Score, Unscorable
 
 TESTS_KEYS = ("tests", "test_list", "test", "extra.tests", "extra.test_list", "extra.test")
-_FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+_PYTHON = ("python", "py", "python3", "py3")
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def create(options: Options, job: Job) -> CodeScorer:
 
 
 def program_in(text: str) -> str:
-    """The last fenced block, also one that was cut off; else the whole text."""
-    blocks = _FENCED.findall(text)
-    return str(blocks[-1]) if blocks else text
+    """The last fenced block of Python, also one that was cut off; else the whole text."""
+    block = last_block(text, _PYTHON)
+    return text if block is None else block
 
 
 def tests_of(answer: Answer, key: str | None) -> list[str]:

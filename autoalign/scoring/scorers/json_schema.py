@@ -6,16 +6,14 @@ The JSON is the whole answer, or the content of its last fenced code block.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoalign.curation.answers import Answer
 from autoalign.errors import ConfigError
+from autoalign.scoring.fences import last_block
 from autoalign.scoring.scorer import Checked, Job, Score
-
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,9 @@ def json_in(text: str) -> Any:
     Raises:
         ValueError: it is no JSON.
     """
-    blocks = _FENCED.findall(text)
+    block = last_block(text, ("json", "jsonc", "json5"))
     try:
-        return json.loads(blocks[-1] if blocks else text)
+        return json.loads(text if block is None else block)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

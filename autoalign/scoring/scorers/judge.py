@@ -17,7 +17,7 @@ from autoalign.errors import ConfigError
 from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.verdicts import Preference, agreed, read_grade, read_preference
 from autoalign.sampling.engines.base import Engine, create_engine
-from autoalign.sampling.setup import Setup, prepare_model
+from autoalign.sampling.setup import Setup, has_gpu, prepare_model
 from autoalign.scoring.judge import Judge, JudgeSettings, Question
 from autoalign.scoring.scorer import CannotScore, Job, Outcome, Score, Unscorable, reference
 from autoalign.scoring.verdict_store import VerdictStore
@@ -178,7 +178,7 @@ def _setup(options: Options, job: Job) -> Setup:
     params = replace(
         setup.params, temperature=options.judge_temperature, max_new_tokens=options.judge_max_new_tokens
     )
-    return setup._replace(params=params)
+    return setup._replace(params=params, options=replace(setup.options, use_gpu=has_gpu()))
 
 
 def _share(points: Sequence[float]) -> Score:
