@@ -31,12 +31,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The manifest of a model folder; empty where there is none."""
+    """The manifest of a model folder; empty where there is none, or a damaged one."""
     path = folder / MANIFEST_NAME
     if not path.is_file():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # torn JSON, or bytes that are no UTF-8
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -54,13 +57,13 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Files that are missing or differ from the manifest's hashes; a missing manifest counts."""
-    manifest = read(folder)
-    if "files" not in manifest:
+    """Files that are missing or differ from the manifest's hashes; so does a missing or torn manifest."""
+    files = read(folder).get("files")
+    if not isinstance(files, dict):
         return [MANIFEST_NAME]
     return [
         name
-        for name, digest in manifest["files"].items()
+        for name, digest in files.items()
         if not (folder / name).is_file() or file_sha256(folder / name) != digest
     ]
 

@@ -11,6 +11,7 @@ OUTPUT_DIR/
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -128,8 +129,23 @@ def commit(temporary: Path, progress: Progress, made_by: Mapping[str, Any], best
     final = temporary.with_name(temporary.name.removeprefix(".").removesuffix(".tmp"))
     if final.exists():
         drop(final)
+    for path in (*temporary.rglob("*"), temporary):
+        _sync(path)
     temporary.rename(final)
+    _sync(final.parent)
     return final
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder's names, on the disk: else a power loss leaves a name without its content."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError:
+        if not path.is_dir():  # network file systems may refuse it for folders
+            raise
+    finally:
+        os.close(opened)
 
 
 def drop(checkpoint: Path) -> None:

@@ -47,6 +47,8 @@ def send(storage: Storage, folder: Path, name: str, moved: Callable[[], None], d
     prefix = f"{name}/" if name else ""
     files = manifest.read(folder).get("files")
     if files is None:
+        if (folder / manifest.MANIFEST_NAME).is_file():
+            raise ValueError(f"{folder / manifest.MANIFEST_NAME} is damaged")
         raise FileNotFoundError(f"{folder} has no {manifest.MANIFEST_NAME}")
     if not done:
         storage.remove(f"{prefix}{manifest.MANIFEST_NAME}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,26 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path):
     said: list[str] = []
     assert checkpoint.newest_whole(tmp_path, said.append) == tmp_path / "checkpoint-2"
     assert "checkpoint-10 is damaged (weights)" in said[0]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"files": {', b'{"files": "\xff"}', b"[]", b'{"files": []}'])
+def test_a_checkpoint_with_a_damaged_manifest_is_passed_over(tmp_path: Path, content: bytes):
+    _checkpoint(tmp_path, 2)
+    (_checkpoint(tmp_path, 10) / "autoalign.json").write_bytes(content)
+    said: list[str] = []
+    assert checkpoint.newest_whole(tmp_path, said.append) == tmp_path / "checkpoint-2"
+    assert "checkpoint-10 is damaged (autoalign.json)" in said[0]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda opened: synced.append(Path(f"/proc/self/fd/{opened}").readlink()))
+    _checkpoint(tmp_path, 3)
+    *inside, last = synced
+    folder = tmp_path / ".checkpoint-3.tmp"
+    names = ("autoalign.json", "trainer", "trainer/state.json", "weights")
+    assert set(inside) == {folder, *(folder / name for name in names)}
+    assert last == tmp_path
 
 
 def test_a_half_written_checkpoint_does_not_count(tmp_path: Path):

@@ -149,6 +149,14 @@ def test_a_file_damaged_here_is_never_sent_as_whole(storage: Storage, output_dir
     assert mirror.whole_steps(storage) == []
 
 
+def test_a_manifest_damaged_here_is_said_and_not_sent(storage: Storage, output_dir: Path):
+    name = _checkpoint(output_dir, 4)
+    (output_dir / name / "autoalign.json").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"autoalign\.json is damaged"):
+        mirror.send(storage, output_dir / name, name, lambda: None, set())
+    assert mirror.whole_steps(storage) == []
+
+
 def test_only_the_newest_and_the_best_are_kept_there(storage: Storage, output_dir: Path):
     _send(storage, output_dir, 2, 4, 6, 8)
     mirror.prune(storage, 2, best=2)
