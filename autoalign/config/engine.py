@@ -57,6 +57,11 @@ class EngineConfig(JobConfig):
     enforce_eager: bool | None = Field(
         None, description="start vLLM without compiling; none: true on a CPU, false on a GPU"
     )
+    batch_invariant: bool = Field(
+        False,
+        description="vllm on GPUs: a text does not depend on what else is in its batch, nor on the number of "
+        "replicas; slower, from compute capability 9.0 on (on a CPU: dtype float32)",
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model folder")
 
     base_url: str | list[str] | None = Field(

@@ -30,7 +30,7 @@ _JOB_SIZE = 4
 # Fields of EngineOptions that change how an answer is made, not which one.
 _HOW = {
     "model", "tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "enforce_eager",
-    "trust_remote_code", "use_gpu", "threads", "seeded", "concurrency", "base_url",
+    "batch_invariant", "trust_remote_code", "use_gpu", "threads", "seeded", "concurrency", "base_url",
     "api_key_env", "max_retries", "timeout",
     "requests_per_minute", "tokens_per_minute", "serve_app", "served_model", "extra",
 }  # fmt: skip
@@ -66,6 +66,8 @@ class AnswerKeys:
         what: dict[str, Any] = {"model": _model(spec), "split_reasoning": split_reasoning}
         what |= {f.name: getattr(spec.options, f.name) for f in fields(EngineOptions) if f.name not in _HOW}
         what |= {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _OF_EACH}
+        if spec.options.batch_invariant:
+            what["batch_invariant"] = True  # named where it is set alone: keys of before stay
         if spec.turns is not None:
             what["user_model"] = _user_model(spec.turns.user)
         return cls(

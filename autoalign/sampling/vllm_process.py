@@ -17,10 +17,16 @@ _LOG_TAIL = 1 << 17
 _ERROR_LINE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
 
 
-def prepare_environment(use_gpu: bool) -> None:
-    """Set what vLLM reads from the environment; what the user has set stays."""
+def prepare_environment(use_gpu: bool, batch_invariant: bool = False) -> None:
+    """Set what vLLM reads from the environment; what the user has set stays.
+
+    Args:
+        batch_invariant: a text must not depend on which others are made at the same time; of use on a GPU.
+    """
     for key, value in {**_QUIET, **({} if use_gpu else _CPU_DEFAULTS)}.items():
         os.environ.setdefault(key, value)
+    if use_gpu and batch_invariant:
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
     # A forked engine core would share this process's memory map and the guard's pipe.
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
 

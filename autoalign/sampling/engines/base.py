@@ -83,6 +83,7 @@ class EngineOptions:
     pipeline_parallel_size: int = 1
     gpu_memory_utilization: float = 0.9
     enforce_eager: bool | None = None
+    batch_invariant: bool = False
     trust_remote_code: bool = False
     use_gpu: bool = False
     threads: int | None = None

@@ -27,6 +27,7 @@ from autoalign.sampling.engines.base import (
 from autoalign.sampling.vllm_process import prepare_environment, root_cause
 
 _SEQUENCES = 256  # in one batch; as `replicas.DEFAULT_CONCURRENCY`
+_INVARIANT_FROM = (9, 0)  # compute capability
 _BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
 SUPPORTS = frozenset({"json_schema", "logprobs"})
 _WORKER_EXTENSION = "autoalign.sampling.engines._vllm_weights.WeightLoading"
@@ -36,7 +37,9 @@ class VllmEngine:
     """Many requests in flight at a time; vLLM batches them token by token."""
 
     def __init__(self, options: EngineOptions) -> None:
-        prepare_environment(options.use_gpu)
+        if options.batch_invariant:
+            _require_batch_invariance(options.use_gpu)
+        prepare_environment(options.use_gpu, options.batch_invariant)
         self._cores = None if options.use_gpu else Cores(options.threads)
         self._guard = guard_children()
         self._is_asleep = False
@@ -117,6 +120,20 @@ class VllmEngine:
             raise RequestFailed(f"vLLM failed: {error.__cause__ or error}") from error
         except ValueError as error:
             raise RequestRefused(f"vLLM refused the request: {error}") from error
+
+
+def _require_batch_invariance(use_gpu: bool) -> None:
+    """Raises JobFailed where vLLM's batch-invariant mode can't be had."""
+    if not use_gpu:
+        raise JobFailed("--batch_invariant is for GPUs; on a CPU --dtype float32 does the same")
+    from torch import cuda
+
+    capability = cuda.get_device_capability()
+    if capability < _INVARIANT_FROM:
+        raise JobFailed(
+            f"--batch_invariant needs a GPU of compute capability 9.0 (H100, B200); this one has "
+            f"{capability[0]}.{capability[1]}"
+        )
 
 
 def _engine_args(options: EngineOptions) -> dict[str, Any]:
