@@ -42,6 +42,11 @@ def read(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def now() -> str:
+    """The time in UTC, as a manifest's `created` has it; later ones sort behind."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the manifest last: code version, time, `content`, and every file's SHA-256."""
     files = {
@@ -49,10 +54,9 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST_NAME
     }
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(
         folder / MANIFEST_NAME,
-        {"autoalign_version": __version__, "created": stamp, **content, "files": files},
+        {"autoalign_version": __version__, "created": now(), **content, "files": files},
     )
 
 

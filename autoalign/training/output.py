@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,9 @@ def finished(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
     folder = Path(config.output_dir)
     if config.resume not in ("auto", "never"):
         compare(manifest.read(Path(config.resume)).get("fingerprint", {}), mine, config.resume)
-    path = folder / RUN_NAME
-    if not path.is_file() or config.overwrite_output_dir:
+    before = _read_run(folder)
+    if not before or config.overwrite_output_dir:
         return None
-    before = json.loads(path.read_text(encoding="utf-8"))
     if config.resume == "never":
         raise ConfigError(
             f"output_dir {folder} holds a run already, and resume is never; give --resume auto to go "
@@ -176,8 +176,14 @@ def finished(config: TrainConfig, mine: dict[str, Any]) -> TrainReport | None:
     return None
 
 
-def claim(config: TrainConfig, mine: dict[str, Any]) -> None:
+def claim(config: TrainConfig, mine: dict[str, Any], there: Mapping[str, Any] | None = None) -> str | None:
     """Make `output_dir` this run's: the first thing that a job writes.
+
+    Args:
+        there: the `run.json` in storage_path, which stands for one that is not here.
+
+    Returns:
+        When this run first went on from the checkpoint that `resume` names; None: it does so now.
 
     Raises:
         ConfigError: the folder can't be made.
@@ -186,13 +192,28 @@ def claim(config: TrainConfig, mine: dict[str, Any]) -> None:
     if config.overwrite_output_dir:
         for path in stale_paths(folder):
             _delete(path)
+    content = {"fingerprint": mine, "config": config.model_dump(mode="json")}
+    resumed, began = (_read_run(folder) or there or {}).get("resumed"), None
+    if config.resume not in ("auto", "never"):
+        if resumed and resumed["path"] == config.resume:
+            began = resumed["began"]
+        else:
+            resumed = {"path": config.resume, "began": manifest.now()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest.write_json(
-            folder / RUN_NAME, {"fingerprint": mine, "config": config.model_dump(mode="json")}
-        )
+        manifest.write_json(folder / RUN_NAME, {**content, "resumed": resumed} if resumed else content)
     except OSError as error:
         raise ConfigError(f"output_dir {folder} can't be written: {error.strerror}") from None
+    return began
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    """A folder's `run.json`; empty where there is none."""
+    path = folder / RUN_NAME
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def release(folder: Path, was_there: bool) -> None:
@@ -222,7 +243,7 @@ def keep_bad_rows(folder: Path, bad_rows: Path) -> None:
 
 def mark_done(folder: Path, report: TrainReport) -> None:
     """Note in run.json that the job is done, with its figures."""
-    content = json.loads((folder / RUN_NAME).read_text(encoding="utf-8"))
+    content = _read_run(folder)
     figures = {**asdict(report), "output_dir": str(report.output_dir)}
     del figures["storage_problem"]
     manifest.write_json(folder / RUN_NAME, {**content, "report": figures})

@@ -18,19 +18,32 @@ Note = Callable[[str], None]
 def find_start(task: TrainTask, world: World, storage: Storage | None, note: Note) -> Path | None:
     """A whole checkpoint in a local folder; None: start anew. All ranks take part.
 
+    A run that went on from `resume_from` before goes on from what it has saved since.
+
     Raises:
         JobFailed: nothing is here and storage_path can't be looked into, or this rank sees no such folder.
     """
-    if task.resume_from is not None:
-        return Path(task.resume_from)
-    found = _newest(task.output_dir, storage, note) if world.is_main else None
+    found = _own(task, storage, note) if world.is_main else None
     (step,) = world.sum(checkpoint.step_of(found) if found is not None else 0)
     if not step:
-        return None
+        return None if task.resume_from is None else Path(task.resume_from)
     start = task.output_dir / f"checkpoint-{int(step)}"
     if not world.is_main:
         _bring_here(start, storage)
     return start
+
+
+def _own(task: TrainTask, storage: Storage | None, note: Note) -> Path | None:
+    """The newest checkpoint of this run itself."""
+    if task.resume_from is None:
+        return _newest(task.output_dir, storage, note)
+    if task.began is None:
+        return None
+    found = _newest(task.output_dir, storage, note)
+    if found is None or manifest.read(found).get("created", "") < task.began:
+        return None  # one of before: the run was sent back to `resume_from`
+    note(f"this run went on from {task.resume_from} at {task.began}; it has saved {found} since")
+    return found
 
 
 def _newest(output_dir: Path, storage: Storage | None, note: Note) -> Path | None:

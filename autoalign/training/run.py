@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from autoalign import model_folder
 from autoalign.config import deepspeed
@@ -48,14 +49,14 @@ def run(config: TrainConfig, prepare: Prepare = prepare) -> TrainReport:
         with tempfile.TemporaryDirectory(prefix="autoalign-") as scratch:
             bad_rows = Path(scratch) / "errors.jsonl"
             task, tables = prepare(config, model_path, bad_rows, display)
-            report = _claim(task, bad_rows)
-        if report is not None:
+            claimed = _claim(task, bad_rows)
+        if isinstance(claimed, TrainReport):
             display.note(f"{config.output_dir} holds this job's finished model; nothing to do")
-            return report
+            return claimed
         storage = stored_run.storage_of(config) if is_first_process() else None
         try:
             with space.full_disk_ends_the_job(task.output_dir), _tracked(config, display):
-                report = _start(task, tables, display)
+                report = _start(claimed, tables, display)
         except (InputError, ResourcesMissing):
             if is_first_process():
                 output.release(task.output_dir, was_there)
@@ -76,13 +77,14 @@ def _check_deepspeed(config: TrainConfig) -> None:
             deepspeed.settings(config, workers)
 
 
-def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
-    """Check what can be checked, then write the job's first files; a finished job's report instead."""
+def _claim(task: TrainTask, bad_rows: Path) -> TrainTask | TrainReport:
+    """Check what can be checked, then write the job's first files; of a finished job, give its report."""
     config, mine = task.config, task.made_by["fingerprint"]
     if not is_first_process():
         # Rank 0 claims the folder for all, and its claim is nothing to refuse.
-        return output.finished(config.model_copy(update={"resume": "auto"}), mine)
+        return output.finished(config.model_copy(update={"resume": "auto"}), mine) or task
     report, storage = output.finished(config, mine), stored_run.storage_of(config)
+    there: dict[str, Any] = {}
     if storage is not None:
         there = stored_run.read(config, mine, storage)
         if report is None:
@@ -90,19 +92,20 @@ def _claim(task: TrainTask, bad_rows: Path) -> TrainReport | None:
         else:
             problem = stored_run.copy_missing(config, storage)
             stored_run.mark_done(storage, replace(report, storage_problem=problem))
-    if report is None:
-        stale = output.stale_paths(task.output_dir) if config.overwrite_output_dir else []
-        space.require(config, task.model_path, reclaimed=sum(map(space.size_of, stale)))
-        was_there = task.output_dir.is_dir()
-        output.claim(config, mine)
-        try:
-            if storage is not None:
-                stored_run.claim(config, storage)
-        except InputError:
-            output.release(task.output_dir, was_there)
-            raise
-        output.keep_bad_rows(task.output_dir, bad_rows)
-    return report
+    if report is not None:
+        return report
+    stale = output.stale_paths(task.output_dir) if config.overwrite_output_dir else []
+    space.require(config, task.model_path, reclaimed=sum(map(space.size_of, stale)))
+    was_there = task.output_dir.is_dir()
+    began = output.claim(config, mine, there)
+    try:
+        if storage is not None:
+            stored_run.claim(config, storage)
+    except InputError:
+        output.release(task.output_dir, was_there)
+        raise
+    output.keep_bad_rows(task.output_dir, bad_rows)
+    return replace(task, began=began)
 
 
 def is_first_process() -> bool:

@@ -28,6 +28,8 @@ class TrainTask:
     """A checkpoint folder; None: the newest whole one in output_dir, if any."""
     objective: Callable[[], Objective] | None = None
     """Makes what the job minimises; None: the config's class says it."""
+    began: str | None = None
+    """When this run first went on from `resume_from`; None: now. The first process alone knows it."""
 
     @property
     def output_dir(self) -> Path:

@@ -227,13 +227,19 @@ def test_save_total_limit_keeps_the_newest(sft: Runner):
     assert run.checkpoints == ["checkpoint-3", "checkpoint-4"]
 
 
+def _without_its_end(folder: Path) -> None:
+    """Have a run as if it had been stopped after its last checkpoint."""
+    state = json.loads((folder / "run.json").read_text())
+    del state["report"]
+    (folder / "run.json").write_text(json.dumps(state))
+
+
 def _interrupted(run: Run, folder: Path) -> Path:
     """The output folder as it was after step 2, before the end."""
     folder.mkdir()
-    state = json.loads((run.folder / "run.json").read_text())
-    del state["report"]
-    (folder / "run.json").write_text(json.dumps(state))
-    shutil.copy(run.folder / "metrics.jsonl", folder)
+    for name in ("run.json", "metrics.jsonl"):
+        shutil.copy(run.folder / name, folder)
+    _without_its_end(folder)
     shutil.copytree(run.folder / "checkpoint-2", folder / "checkpoint-2")
     return folder
 
@@ -254,6 +260,24 @@ def test_resume_from_a_path_goes_on_elsewhere(sft: Runner, tmp_path: Path):
     rest = sft.fresh(**flags, resume=start, output_dir=str(tmp_path / "out"))
     assert rest.column("step") == [3, 4]
     assert distance(rest.weights, whole.weights) == 0.0
+
+
+def test_resume_from_a_path_twice_goes_on_from_what_was_saved_since(
+    sft: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    flags = {"max_steps": 5, "save_steps": 1}
+    whole = sft(**flags)
+    start = str(whole.folder / "checkpoint-2")
+    rest = sft.fresh(**flags, resume=start, output_dir=str(tmp_path / "out"))
+    _without_its_end(rest.folder)
+    again = sft.fresh(**flags, resume=start, output_dir=str(tmp_path / "out"))
+    assert f"going on from {again.folder / 'checkpoint-4'} (step 4 of 5)" in capsys.readouterr().err
+    assert distance(again.weights, whole.weights) == 0.0
+    # Another checkpoint is another wish.
+    _without_its_end(again.folder)
+    third = str(whole.folder / "checkpoint-3")
+    sft.fresh(**flags, resume=third, output_dir=str(tmp_path / "out"))
+    assert f"going on from {third} (step 3 of 5)" in capsys.readouterr().err
 
 
 def test_resume_refuses_another_jobs_checkpoint(sft: Runner, tmp_path: Path):

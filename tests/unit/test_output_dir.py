@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ import pytest
 
 pytest.importorskip("torch")
 
-from autoalign import manifest
+import torch
+
+from autoalign import chat, manifest
 from autoalign.config.sft import SFTConfig
 from autoalign.errors import ConfigError
-from autoalign.training import checkpoint, output, space
+from autoalign.training import checkpoint, output, resuming, space
 from autoalign.training.checkpoint import Progress
 from autoalign.training.loop import TrainReport
+from autoalign.training.task import TrainTask
+from autoalign.training.world import World
 
 
 def _config(folder: Path, **values: Any) -> SFTConfig:
@@ -128,6 +133,32 @@ def test_only_the_newest_are_kept(tmp_path: Path):
         _checkpoint(tmp_path, step)
     checkpoint.prune(tmp_path, 2)
     assert [path.name for path in checkpoint.find_checkpoints(tmp_path)] == ["checkpoint-10", "checkpoint-15"]
+
+
+def test_when_a_run_first_went_on_from_a_path_is_remembered(tmp_path: Path):
+    start, folder = str(_checkpoint(tmp_path, 100)), tmp_path / "o"
+    assert output.claim(_config(folder, resume=start), {}) is None
+    began = json.loads((folder / "run.json").read_text())["resumed"]["began"]
+    assert output.claim(_config(folder), {}) is None
+    assert output.claim(_config(folder, resume=start), {}) == began
+    there = {"resumed": {"path": start, "began": "2026-01-02T03:04:05Z"}}
+    assert output.claim(_config(tmp_path / "fresh", resume=start), {}, there) == "2026-01-02T03:04:05Z"
+    assert output.claim(_config(folder, resume=str(_checkpoint(tmp_path, 200))), {}) is None
+
+
+@pytest.mark.parametrize(("began", "at"), [(None, 100), ("2026-01-01T00:00:00Z", 200), ("9999", 100)])
+def test_a_run_goes_on_from_what_it_saved_since_it_began_at_a_path(
+    tmp_path: Path, began: str | None, at: int
+):
+    """Checkpoint 200 is of now; a run that begins later was sent back to 100."""
+    start, folder = _checkpoint(tmp_path / "a", 100), tmp_path / "b"
+    _checkpoint(folder, 200)
+    template = chat.get_template("chatml")
+    task = TrainTask(_config(folder), "m", template, {}, resume_from=str(start), began=began)
+    notes: list[str] = []
+    found = resuming.find_start(task, World(0, 1, torch.device("cpu")), None, notes.append)
+    assert found == (folder / "checkpoint-200" if at == 200 else start)
+    assert len(notes) == (at == 200)
 
 
 def test_a_path_that_is_no_checkpoint_is_refused(tmp_path: Path):
