@@ -113,6 +113,10 @@ class Collector:
         """How many answers are neither there nor failed."""
         return self._store.missing
 
+    def lacks(self, prompt: int, index: int) -> bool:
+        """Whether answer `index` of a prompt is missing."""
+        return self._store.is_missing(prompt * self._config.n + index)
+
     def open_tasks(self) -> Iterator[tuple[Prompt, list[int]]]:
         """Prompts, each with the indices of its answers that are missing."""
         n = self._config.n

@@ -21,7 +21,7 @@ from autoalign.sampling.pipeline import Tasks
 from autoalign.sampling.replicas import in_flight
 from autoalign.sampling.worker import EngineWorker, WorkerSpec
 
-_AHEAD = 2  # times what the engine works on together: the next ones wait inside it
+AHEAD = 2  # times what the engine works on together: the next ones wait inside it
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def reports(tasks: Tasks, spec: WorkerSpec) -> Generator[Message, None, None]:
         JobFailed: it can't start, or died.
     """
     wanted = ((prompt, index) for prompt, indices in tasks.prompts for index in indices)
-    at_work, most = 0, _AHEAD * in_flight(spec)
+    at_work, most = 0, AHEAD * in_flight(spec)
     with closing(EngineWorker(spec)) as worker, _errors_told():
         worker.wait_until_ready()
         box = worker.mailbox()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from autoalign import errors
 from autoalign.errors import JobFailed
 from autoalign.sampling import messages, replicas
+from autoalign.sampling.engines.base import EngineDead
 from autoalign.sampling.feed import Feed
 from autoalign.sampling.messages import Answer, Message
 from autoalign.sampling.prompts import Prompt
@@ -170,6 +171,8 @@ def _last_line(error: BaseException) -> str:
 
 def failure(name: str, message: str) -> errors.AutoAlignError:
     """The error that a worker has named, as the class it had there where that is one of ours."""
+    if name == EngineDead.__name__:
+        return EngineDead(message)
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.InputError):
         return kind(message)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +21,10 @@ from autoalign.sampling.collector import Collector
 from autoalign.sampling.engines.base import require_support
 from autoalign.sampling.keys import AnswerKeys
 from autoalign.sampling.messages import Message
-from autoalign.sampling.order import arranged
+from autoalign.sampling.passes import Passes, warn
 from autoalign.sampling.progress import SampleProgress, Watch
 from autoalign.sampling.prompts import Prompt, Refused, Renderer, prepare
-from autoalign.sampling.replicas import Replicas, on_cluster, require_room
+from autoalign.sampling.replicas import Replicas, in_flight, on_cluster, require_room
 from autoalign.sampling.report import SampleReport
 from autoalign.sampling.setup import prepare_model
 from autoalign.sampling.stopping import stop_signals
@@ -34,7 +32,6 @@ from autoalign.sampling.sweep import Sweep
 from autoalign.sampling.turns import turns_of
 from autoalign.sampling.worker import WorkerSpec
 
-_PASSES = 3
 _COUNTED_AT = 1024  # prompts between two looks at the clock
 
 
@@ -57,7 +54,7 @@ def run(config: InferConfig, watch: Watch | None = None) -> SampleReport:
     if config.models:
         raise ConfigError("'models': several models are for run_each")
     if config.n > 1 and 0 in _listed(config.temperature):
-        _warn(f"temperature 0 gives the same answer {config.n} times; give --temperature to vary them")
+        warn(f"temperature 0 gives the same answer {config.n} times; give --temperature to vary them")
     setup = prepare_model(config)
     options, params, renderer = setup
     require_support(config.backend, params)
@@ -133,11 +130,11 @@ def _read_prompts(config: InferConfig, renderer: Renderer, sweep: Sweep, collect
     if not collector.expected:
         raise DataError("no prompts in it", file=", ".join(config.test_file))
     if renamed:
-        _warn(f"{renamed} prompts repeat the id of another; they are named '#2', '#3', ... in the output")
+        warn(f"{renamed} prompts repeat the id of another; they are named '#2', '#3', ... in the output")
     if collector.failed:
-        _warn(f"{collector.failed} answers can't be had; the reasons will be in {output.ERRORS_NAME}")
+        warn(f"{collector.failed} answers can't be had; the reasons will be in {output.ERRORS_NAME}")
     if collector.reused:
-        _warn(f"{collector.reused} of {collector.expected} answers are there, {collector.missing} to be made")
+        warn(f"{collector.reused} of {collector.expected} answers are there, {collector.missing} to be made")
 
 
 def _counted(prompts: Iterable[Prompt | Refused]) -> Iterator[Prompt | Refused]:
@@ -169,38 +166,10 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch
             def reports(tasks: pipeline.Tasks) -> Generator[Message, None, None]:
                 return local.reports(tasks, spec) if here else pipeline.reports(tasks, spec, pool, hush)
 
-            for _ in range(_PASSES):
-                _one_pass(config, reports, collector, progress)
-                if not collector.missing:
-                    return
+            at_work = local.AHEAD * in_flight(spec) * (1 if here else config.max_replicas)
+            Passes(reports, collector, progress, config.n, at_work).run()
     except KeyboardInterrupt:
         raise StoppedEarly(f"stopped: {collector.what_is_kept()}") from None
-    raise JobFailed(f"{collector.missing} answers are missing; {collector.what_is_kept()}")
-
-
-def _one_pass(
-    config: InferConfig,
-    reports: Callable[[pipeline.Tasks], Generator[Message, None, None]],
-    collector: Collector,
-    progress: SampleProgress,
-) -> None:
-    """Ask for what is missing; an engine that dies on the way leaves the rest to the next pass.
-
-    Raises:
-        JobFailed: the engine did not start, or gave no answer, which it won't the next time either.
-    """
-    before = collector.missing
-    tasks = pipeline.Tasks(arranged(collector.open_tasks()), config.n, before)
-    try:
-        # An engine in this process ends with its generator, whatever becomes of the answers.
-        with closing(reports(tasks)) as messages:
-            for message in messages:
-                progress.heard(message.replica, message.in_flight)
-                collector.take(message.answers, progress)
-    except JobFailed as error:
-        if collector.missing == before:
-            raise JobFailed(f"{error}; {collector.what_is_kept()}") from error
-        _warn(f"{error}; {collector.missing} answers are missing")
 
 
 def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversation]:
@@ -221,7 +190,3 @@ def _conversations(config: InferConfig, quarantine: Path) -> Iterator[Conversati
         # A stream knows only its first bad row; reading on to the end finds the others.
         formats.refuse_bad_rows(config.test_file, purpose="prompts", limit=config.limit)
         raise
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)

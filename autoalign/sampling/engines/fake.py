@@ -1,7 +1,8 @@
 """An engine without a model: answers are computed from the request. For tests and dry runs.
 
 Settings in `EngineOptions.extra`: `latency` (seconds an answer), `fail_ids` (requests that
-always fail), `fail_once_ids` (that fail on the first try), `reverse` (later prompts finish first),
+always fail), `fail_once_ids` (that fail on the first try), `kill_ids` (that the engine dies of), `reverse`
+(later prompts finish first),
 `fault` (`("kill" or "dead", N, FILE)`: at its Nth request the process is killed or the engine dies, once:
 `FILE` says that it has happened).
 """
@@ -33,6 +34,7 @@ class FakeEngine:
         self._latency = float(options.extra.get("latency", 0.0))
         self._fail = frozenset(options.extra.get("fail_ids", ()))
         self._fail_once = set(options.extra.get("fail_once_ids", ()))
+        self._kill = frozenset(options.extra.get("kill_ids", ()))
         self._reverse = bool(options.extra.get("reverse", False))
         self._fault = options.extra.get("fault")
         self._started = 0
@@ -49,6 +51,8 @@ class FakeEngine:
                 await asyncio.sleep(delay)
         if self._fault and self._started >= self._fault[1]:
             self._fail_for_good(*self._fault)
+        if request.id in self._kill:
+            raise EngineDead(f"the fake engine dies of {request.id}")
         if request.id in self._fail:
             raise RequestFailed("the fake engine was told to fail")
         if request.id in self._fail_once:
