@@ -47,7 +47,7 @@ class DPOConfig(TrainConfig):
     discopop_tau: float | None = Field(None, gt=0, description="discopop's temperature; none: the paper's")
     simpo_gamma: float | None = Field(None, ge=0, description="simpo's target margin over beta")
     cpo_alpha: float | None = Field(None, ge=0, description="weight of cpo's NLL; none: its default")
-    reward_shift: bool | None = Field(None, description="bco_pair's running mean of rewards; none: off")
+    reward_shift: bool | None = Field(None, description="refused when true: training keeps no running mean")
     desirable_weight: float | None = Field(None, gt=0, description="weight of good single answers; none: 1")
     undesirable_weight: float | None = Field(None, gt=0, description="weight of bad single answers; none: 1")
     ref_model: str | None = Field(None, description="reference model; none: the model as it is at the start")
@@ -75,6 +75,11 @@ class DPOConfig(TrainConfig):
             self.loss_type, loss_weights=self.loss_weights, rpo_alpha=self.rpo_alpha, **self.loss_options
         )
         micro_batches = self.micro_batches(world_size=1)
+        if self.reward_shift:
+            raise ValueError(
+                "'reward_shift' is a running mean over all workers' rewards, which training does not keep: "
+                "leave it out (bco_pair's shift is then 0, as in TRL)"
+            )
         if objective.unpaired and self.ld_alpha != 1.0:
             raise ValueError("'ld_alpha' compares a pair's lengths; single answers have none")
         if objective.unpaired and self.per_device_train_batch_size * micro_batches == 1:

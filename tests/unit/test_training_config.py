@@ -108,3 +108,12 @@ def test_options_of_the_nll_term_go_with_rpo_alpha_everywhere() -> None:
     values = {"model_name_or_path": "m", "data_path": ["d"], "output_dir": "o"}
     config = DPOConfig.build({**values, "rpo_alpha": 1.0, "nll_average": "rows"})
     assert is_needed(config)
+
+
+def test_a_running_shift_is_refused_because_training_keeps_none() -> None:
+    from autoalign.config.dpo import DPOConfig
+
+    values = {"model_name_or_path": "m", "data_path": ["d"], "output_dir": "o", "loss_type": ["bco_pair"]}
+    assert DPOConfig.build({**values, "reward_shift": False}).loss_options == {"reward_shift": False}
+    with pytest.raises(ConfigError, match="'reward_shift' is a running mean over all workers' rewards"):
+        DPOConfig.build({**values, "reward_shift": True})
