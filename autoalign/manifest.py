@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,17 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the manifest last: code version, time, `content`, and every file's SHA-256."""
-    files = {
-        str(path.relative_to(folder)): file_sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_NAME
-    }
+def write(folder: Path, content: Mapping[str, Any], moved: Callable[[], None] = lambda: None) -> None:
+    """Write the manifest last: code version, time, `content`, and every file's SHA-256.
+
+    Args:
+        moved: called after each file.
+    """
+    files: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST_NAME:
+            files[str(path.relative_to(folder))] = file_sha256(path)
+            moved()
     write_json(
         folder / MANIFEST_NAME,
         {"autoalign_version": __version__, "created": now(), **content, "files": files},

@@ -21,6 +21,7 @@ from typing import Any
 
 from autoalign import manifest
 from autoalign.errors import ConfigError
+from autoalign.training import watchdog
 from autoalign.training.best import Best
 
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -125,12 +126,13 @@ def begin(output_dir: Path, name: str) -> Path:
 def commit(temporary: Path, progress: Progress, made_by: Mapping[str, Any], best: Best | None = None) -> Path:
     """Write progress and hashes, then give the folder its name: from now on it counts."""
     manifest.write_json(temporary / STATE_FOLDER / "state.json", {**asdict(progress), "best": best})
-    manifest.write(temporary, made_by)
+    manifest.write(temporary, made_by, watchdog.touch)
     final = temporary.with_name(temporary.name.removeprefix(".").removesuffix(".tmp"))
     if final.exists():
         drop(final)
     for path in (*temporary.rglob("*"), temporary):
         _sync(path)
+        watchdog.touch()
     temporary.rename(final)
     _sync(final.parent)
     return final
@@ -185,7 +187,7 @@ def prune(
 def finish(temporary: Path, output_dir: Path, made_by: Mapping[str, Any]) -> None:
     """Hash a finished model's files and move them up into `output_dir`."""
     shutil.rmtree(temporary / STATE_FOLDER, ignore_errors=True)
-    manifest.write(temporary, made_by)
+    manifest.write(temporary, made_by, watchdog.touch)
     move_up(temporary, output_dir)
 
 

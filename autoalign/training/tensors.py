@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from autoalign.training import watchdog
+
 _SHARD_BYTES = 4 << 30
 
 
@@ -34,6 +36,7 @@ def write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
         count += 1
         name = f"state-{count:05d}.safetensors"
         save_file(shard, folder / name)
+        watchdog.touch()
         index.update(dict.fromkeys(shard, name))
         shard, size = {}, 0
 

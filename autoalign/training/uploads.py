@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoalign.training import mirror
+from autoalign.training import mirror, watchdog
 from autoalign.training.storage import Storage, StorageError
 
 FINAL_MODEL = "the final model"
@@ -145,6 +145,7 @@ class Uploader:
     def _moved(self, upload: _Upload) -> None:
         if upload.moved():
             self._moved_at = time.monotonic()
+            watchdog.touch()
 
     def _put_back(self, upload: _Upload, reason: str, delay: float) -> None:
         with self._changed:

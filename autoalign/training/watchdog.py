@@ -2,6 +2,7 @@
 
 In each worker a thread looks at the training thread's stack. A thread that waits for ever
 in a collective shows the same stack each time; one that trains, loads or saves does not.
+What it may wait for in other threads, as uploads, calls `touch` when it gets on.
 As workers of a step wait for each other, a job hangs when none of them moves.
 """
 
@@ -22,6 +23,34 @@ from typing import Any
 from autoalign.training.mailbox import Sign
 
 _ANSWER_TIME = 10.0  # seconds that workers get to hand in their stacks
+_touched = threading.Event()
+
+
+def touch() -> None:
+    """Say that the job gets on, from a thread other than the one that trains."""
+    _touched.set()
+
+
+class Movement:
+    """Tells since when a thread has stood in one place, and nothing was touched.
+
+    Args:
+        thread: its id.
+        clock: seconds.
+    """
+
+    def __init__(self, thread: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._thread, self._clock = thread, clock
+        self._stack: tuple[tuple[int, int], ...] = ()
+        self._moved_at = clock()
+
+    def idle(self) -> float:
+        """Seconds without movement, as seen by the calls of this method."""
+        stack = stack_of(self._thread)
+        if stack != self._stack or _touched.is_set():
+            _touched.clear()
+            self._stack, self._moved_at = stack, self._clock()
+        return self._clock() - self._moved_at
 
 
 def look_every(hang_timeout: float) -> float:
@@ -39,10 +68,8 @@ class Pulse:
         where = f"process {os.getpid()} on {socket.gethostname()}"
         self._sign = Sign(context.current_actor, context.get_node_id(), where)
         self._mailbox, self._rank, self._every = mailbox, rank, every
-        self._watched = threading.get_ident()
+        self._movement = Movement(threading.get_ident())
         self._done = threading.Event()
-        self._stack: tuple[tuple[int, int], ...] = ()
-        self._moved_at = time.monotonic()
         self._handed_in = False
 
     def start(self) -> None:
@@ -58,10 +85,7 @@ class Pulse:
         import ray
 
         while not self._done.wait(self._every):
-            stack = stack_of(self._watched)
-            if stack != self._stack:
-                self._stack, self._moved_at = stack, time.monotonic()
-            sign = self._sign._replace(idle=time.monotonic() - self._moved_at)
+            sign = self._sign._replace(idle=self._movement.idle())
             if ray.get(self._mailbox.sign.remote(self._rank, sign)) and not self._handed_in:
                 self._handed_in = True
                 self._mailbox.put.remote({"kind": "stacks", "rank": self._rank, "text": all_stacks()})
