@@ -1,6 +1,9 @@
-"""Preference training as a Ray job, with the flags and exit codes of `autoalign-cli dpo`:
+r"""Preference training as a Ray job, with the flags and exit codes of `autoalign-cli dpo`:
 
-ray job submit --working-dir . -- python ray_jobs/dpo.py --config configs/dpo.yaml [--key value ...]
+ray job submit --working-dir . --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "600"}}' \
+    -- python ray_jobs/dpo.py --config configs/dpo.yaml [--key value ...]
+
+`ray job stop` kills a job 3 s after SIGTERM unless this variable says more: time to save.
 """
 
 from __future__ import annotations

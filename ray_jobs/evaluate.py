@@ -1,6 +1,9 @@
-"""Evaluation as a Ray job, with the flags and exit codes of `autoalign-cli eval`:
+r"""Evaluation as a Ray job, with the flags and exit codes of `autoalign-cli eval`:
 
-ray job submit --working-dir . -- python ray_jobs/evaluate.py --config configs/eval.yaml [--key value ...]
+ray job submit --working-dir . --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "600"}}' \
+    -- python ray_jobs/evaluate.py --config configs/eval.yaml [--key value ...]
+
+`ray job stop` kills a job 3 s after SIGTERM unless this variable says more: time to save.
 """
 
 from __future__ import annotations

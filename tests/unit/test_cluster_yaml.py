@@ -1,5 +1,6 @@
 """cluster.yaml against Ray's own schema, and the promises that docs/cluster.md makes about it."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -50,3 +51,13 @@ def test_nodes_install_the_gpu_lock_and_the_same_ray(cluster):
     version = re.search(r"^ray==(\S+)$", lock, re.MULTILINE).group(1)
     assert any("--no-deps" in command and "gpu.lock" in command for command in cluster["setup_commands"])
     assert all(f":{version}-py311-" in cluster["docker"][kind] for kind in ("head_image", "worker_image"))
+
+
+def test_a_stopped_job_has_the_time_to_save_that_the_commands_ask_for():
+    supervisor = pytest.importorskip("ray.dashboard.modules.job.job_supervisor")
+    assert '"RAY_JOB_STOP_WAIT_TIME_S"' in inspect.getsource(supervisor)
+    submit = "ray job submit --working-dir . "
+    asked = submit + """--runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "600"}}' """
+    for path in [ROOT / "docs" / "cluster.md", *(ROOT / "ray_jobs").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert text.count(asked) == text.count(submit) == 1, path
