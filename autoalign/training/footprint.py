@@ -27,7 +27,9 @@ on the GPU. The final norm counts as half a
 layer's two.
 
 **Logits** are made for as many positions at a time as `LOGITS_BYTES` hold, in the model's type;
-their softmax in float32 a few positions at a time; then the gradient of the head.
+their softmax in float32 a few positions at a time; then the gradient of the head. Under ZeRO-3 no
+rank holds the head whole, and it runs once, on all supervised positions: then there are a float32
+log-softmax of them all and, on the way back, two gradients as large.
 """
 
 from __future__ import annotations
@@ -217,9 +219,12 @@ def _linear_input_bytes(sizes: Architecture, config: TrainConfig) -> int:
     return behind + 4 * sum(kept.get(name, 0) for name in {shared.get(name, name) for name in targets})
 
 
-def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int) -> int:
-    """The head's work space: one chunk of logits, and the head's gradient."""
+def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int, chunked: bool = True) -> int:
+    """The head's work space: one chunk of logits, or all of them, and the head's gradient."""
     width, matrix = _width(config), sizes.vocab * sizes.hidden
+    if not chunked:
+        logits = supervised * sizes.vocab
+        return max(3 * 4 * logits, width * (logits + (0 if config.use_lora else matrix)))
     chunks = max(1, math.ceil(supervised * sizes.vocab * width / LOGITS_BYTES))
     positions = math.ceil(supervised / chunks)
     logits = positions * sizes.vocab * width
@@ -279,14 +284,15 @@ def footprint(
     """
     width, whole = _width(config), sum(map(math.prod, shapes.values()))
     trained = adapter_parameters(shapes, config) if config.use_lora else whole
-    zero = _Sharding() if config.deepspeed == "none" else _zero(config, workers)
+    stage = _zero_stage(config, workers)
+    zero = _sharding(stage, workers)
     base = base_bytes(shapes, config)
     weights = base + (4 * trained if config.use_lora else 0)
     has_masters = (config.bf16 and not config.use_lora) or config.deepspeed not in ("none", "zero0")
     state = 8 + (4 if has_masters else 0)
     offloaded = on_gpu and _offloads_optimizer(config, workers)
     activations = activation_bytes(sizes, config, batch)
-    logits = logit_bytes(sizes, config, batch.supervised)
+    logits = logit_bytes(sizes, config, batch.supervised, chunked=stage < 3)
     # The allocator keeps what a step freed; adapters are merged into the base mapped a second time.
     merging = activations + logits + width * whole if config.use_lora else 0
     return Footprint(
@@ -349,9 +355,15 @@ def _snapshot_bytes(config: TrainConfig, whole: int, trained: int) -> int:
     return (4 * trained if config.use_lora else _width(config) * whole) + 12 * trained
 
 
-def _zero(config: TrainConfig, workers: int) -> _Sharding:
+def _zero_stage(config: TrainConfig, workers: int) -> int:
+    """0, which shards nothing, without DeepSpeed too."""
+    if config.deepspeed == "none":
+        return 0
+    return int(deepspeed.settings(config, workers)["zero_optimization"]["stage"])
+
+
+def _sharding(stage: int, workers: int) -> _Sharding:
     """Stage 1 shards the optimizer, 2 the gradients too, 3 the weights too (arXiv:1910.02054)."""
-    stage = deepspeed.settings(config, workers)["zero_optimization"]["stage"]
     return _Sharding(*(workers if stage >= least else 1 for least in (3, 2, 1)))
 
 
