@@ -1,6 +1,7 @@
 """What a training worker holds in memory, worked out from the model's shapes.
 
-Four moments can be the highest: the loss (activations and logits are there), the end of the
+Five moments can be the highest: the reference's log-probs before the first step (each worker holds
+the whole reference, and nothing else), the loss (activations and logits are there), the end of the
 backward pass (every gradient in the model's type), the update (float32 gradients beside weights,
 masters and moments), and, in the host's memory, a save (copies of what is written). A checkpoint
 written in the background keeps its copy of weights, masters and moments while training goes on.
@@ -61,6 +62,8 @@ _SOFTMAX_POSITIONS = 32
 
 LEAN_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Architectures whose norms and MLPs keep little, as in lean_modules.py."""
+
+BEFORE_THE_STEPS = "at the reference's log-probs"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -128,6 +131,8 @@ class Footprint:
     libraries: int
     weights: int
     reference: int
+    whole_reference: int
+    """Before the model is loaded: its log-probs are worked out by every worker alone."""
     optimizer: int
     """Float32 masters and both moments."""
     gradients: int
@@ -150,6 +155,7 @@ class Footprint:
         earlier = self.gradients if self.accumulates else 0
         step = held + self.snapshot
         return {
+            BEFORE_THE_STEPS: self.libraries + self.whole_reference,
             "at the loss": step + earlier + self.activations + self.logits,
             "after the backward pass": step + earlier + self.raw_gradients,
             "at the update": step + self.gradients,
@@ -272,6 +278,7 @@ def footprint(
     workers: int,
     libraries: int,
     keeps_reference: bool = False,
+    precomputes_reference: bool = False,
     on_gpu: bool = False,
 ) -> Footprint:
     """Every part of a worker's memory, in bytes.
@@ -281,6 +288,7 @@ def footprint(
         workers: over which ZeRO shards.
         libraries: what the process takes before it holds a model.
         keeps_reference: a frozen copy of the model stays in memory.
+        precomputes_reference: its log-probs are worked out before the first step.
     """
     width, whole = _width(config), sum(map(math.prod, shapes.values()))
     trained = adapter_parameters(shapes, config) if config.use_lora else whole
@@ -299,6 +307,7 @@ def footprint(
         libraries=libraries,
         weights=_held_weights(weights // zero.weights, config),
         reference=base // zero.weights if keeps_reference else 0,
+        whole_reference=base if precomputes_reference else 0,
         optimizer=0 if offloaded else state * trained // zero.optimizer,
         gradients=_update_bytes(config, trained, workers) // zero.optimizer,
         raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,

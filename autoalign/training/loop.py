@@ -357,7 +357,8 @@ class Trainer:
         stage = settings["zero_optimization"]["stage"]
         with zero.sharded_loading(settings):
             model = load_model(self.config, weights, adapter, self.objective.kind)
-        return zero.ZeroEngine(self._module(model, whole_head=stage < 3), self.config, self.world, settings)
+            module = self._module(model, whole_head=stage < 3)  # it may load a reference, sharded too
+        return zero.ZeroEngine(module, self.config, self.world, settings)
 
     def _module(self, model: Any, whole_head: bool = True) -> TrainedModule:
         return self.objective.module(self.task, model, whole_head)

@@ -19,7 +19,13 @@ from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
 from autoalign.training import space, speed
-from autoalign.training.footprint import Footprint, MicroBatch, footprint, read_architecture
+from autoalign.training.footprint import (
+    BEFORE_THE_STEPS,
+    Footprint,
+    MicroBatch,
+    footprint,
+    read_architecture,
+)
 from autoalign.training.memory import free_memory
 from autoalign.training.metrics import METRICS_NAME, read_metrics
 from autoalign.training.order import DataOrder
@@ -97,6 +103,7 @@ def make_plan(
     with tempfile.TemporaryDirectory(prefix="autoalign-") as scratch:
         table, bad_rows = _read(config, folder, Path(scratch) / "errors.jsonl")
     # These load torch; what could be refused without it has been.
+    from autoalign.training import reference
     from autoalign.training.examples import Pairs, Rows
     from autoalign.training.model import is_padding_free
     from autoalign.training.order import data_order, total_steps
@@ -122,7 +129,8 @@ def make_plan(
         batch=walk.largest,
         workers=workers,
         libraries=CUDA_CONTEXT if gpu_memory_gib else LIBRARIES,
-        keeps_reference=_keeps_reference(config),
+        keeps_reference=isinstance(config, DPOConfig) and reference.is_kept(config),
+        precomputes_reference=isinstance(config, DPOConfig) and reference.is_precomputed(config),
         on_gpu=gpu_memory_gib is not None,
     )
     saving = _saving(config, steps)
@@ -162,6 +170,8 @@ def require_room(plan: Plan) -> None:
 
 def _advice(plan: Plan) -> str:
     memory = plan.memory
+    if memory.peak_moment == BEFORE_THE_STEPS:
+        return "try --no_precompute_ref_log_probs, which shards the reference as it does the model"
     if memory.peak_moment == "at the loss" and memory.activations >= memory.optimizer:
         return (
             "try --gradient_checkpointing, a smaller --per_device_train_batch_size with more "
@@ -223,14 +233,6 @@ def _saving(config: TrainConfig, steps: int) -> TrainConfig:
     """The config without `save_steps` where the job ends before its first checkpoint."""
     is_short = config.save_steps is not None and config.save_steps >= steps
     return config.model_copy(update={"save_steps": None}) if is_short else config
-
-
-def _keeps_reference(config: TrainConfig) -> bool:
-    if not isinstance(config, DPOConfig):
-        return False
-    from autoalign.training import reference
-
-    return reference.is_kept(config)
 
 
 def _known_speed(config: TrainConfig, given: float | None) -> Speed:

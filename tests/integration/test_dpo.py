@@ -15,6 +15,7 @@ from autoalign import model_folder  # noqa: E402
 from autoalign.cli.main import main  # noqa: E402
 from autoalign.config.dpo import DPOConfig  # noqa: E402
 from autoalign.errors import StoppedEarly  # noqa: E402
+from autoalign.training import reference  # noqa: E402
 from autoalign.training.examples import Layout, Pairs  # noqa: E402
 from autoalign.training.loop import train  # noqa: E402
 from autoalign.training.metrics import read_metrics  # noqa: E402
@@ -23,6 +24,7 @@ from autoalign.training.preference import PreferenceModel  # noqa: E402
 from autoalign.training.prepare import prepare  # noqa: E402
 from autoalign.training.reporting import Display, counted  # noqa: E402
 from autoalign.training.run import run  # noqa: E402
+from autoalign.training.task import TrainTask  # noqa: E402
 from autoalign.training.world import World  # noqa: E402
 from tests.compare import same_tensors  # noqa: E402
 from tests.tiny import save_tiny_model, tiny_job  # noqa: E402
@@ -116,6 +118,23 @@ def test_deepspeed_gives_the_same_losses(config, tmp_path: Path, engine: str):
     assert _losses(config(deepspeed=engine, output_dir=str(tmp_path / engine))) == pytest.approx(
         plain, abs=1e-4
     )
+
+
+def test_a_reference_in_memory_is_loaded_in_shards_under_zero3(
+    config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    load, sharded = reference.load, []
+
+    def watched(task: TrainTask) -> Any:
+        model = load(task)
+        sharded.append({hasattr(weight, "ds_id") for weight in model.parameters()})
+        return model
+
+    plain = _losses(config())
+    monkeypatch.setattr(reference, "load", watched)
+    values = {"precompute_ref_log_probs": False, "deepspeed": "zero3"}
+    assert _losses(config(**values, output_dir=str(tmp_path / "kept"))) == pytest.approx(plain, abs=1e-4)
+    assert sharded == [{True}]
 
 
 def test_accumulation_gives_the_same_weights(config, tmp_path: Path):

@@ -221,6 +221,17 @@ def test_zero_stages_shard_over_workers(stage, weights, raw_gradients, optimizer
     assert part.optimizer == 12 * WEIGHTS // optimizer
 
 
+def test_a_reference_is_whole_while_its_logps_are_worked_out_and_sharded_when_kept():
+    def part(**how: bool) -> Footprint:
+        zero3 = config(num_workers=10, deepspeed="zero3")
+        return footprint(zero3, SHAPES, SIZES, MicroBatch(1, 1), workers=10, libraries=7, **how)
+
+    assert part(precomputes_reference=True).moments["at the reference's log-probs"] == 7 + 2 * WEIGHTS
+    kept = part(keeps_reference=True)
+    assert kept.reference == 2 * WEIGHTS // 10
+    assert kept.moments["at the reference's log-probs"] == 7
+
+
 def test_the_peak_is_the_highest_moment():
     long = memory(MicroBatch(10_000, 5))
     assert long.peak_moment == "at the loss"
