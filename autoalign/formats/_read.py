@@ -18,11 +18,9 @@ from autoalign.formats._types import RawRow
 BOM = b"\xef\xbb\xbf"
 CELL_LIMIT = 2**31 - 1
 JSON_COLUMNS = frozenset(
-    {
-        *("conversations", "messages", "tools", "history", "input", "prompt", "completion"),
-        *("chosen", "rejected", "preferred_output", "non_preferred_output"),
-    }
+    ("conversations", "messages", "tools", "history", "preferred_output", "non_preferred_output")
 )
+TEXT_OR_TURNS = frozenset(("input", "prompt", "completion", "chosen", "rejected"))
 
 
 def read_lines(path: str, start: int, end: int, first_line: int) -> Iterator[RawRow]:
@@ -151,13 +149,26 @@ def _csv_row(header: list[str], cells: list[str], path: str, line: int) -> RawRo
 
 
 def _cell(key: str, cell: str) -> object:
-    """Turns and tools stand in a cell as JSON text; an empty cell stays empty text."""
-    if key in JSON_COLUMNS and cell.startswith(("[", "{")):
-        try:
-            return orjson.loads(cell)
-        except orjson.JSONDecodeError:
-            return cell
-    return cell
+    """Turns and tools stand in a cell as JSON text; text that only looks like JSON stays text."""
+    if key not in JSON_COLUMNS | TEXT_OR_TURNS or not cell.startswith(("[", "{")):
+        return cell
+    try:
+        value = orjson.loads(cell)
+    except orjson.JSONDecodeError:
+        return cell
+    if key == "input":  # of OpenAI's preferences; Alpaca's is text
+        decoded = isinstance(value, dict) and isinstance(value.get("messages"), list)
+    else:
+        decoded = key in JSON_COLUMNS or _holds_turns(value)
+    return value if decoded else cell
+
+
+def _holds_turns(value: object) -> bool:
+    """One turn, or a list that has one: a turn beside which the others are wrong is to be told."""
+    if isinstance(value, list):
+        return any(isinstance(item, dict) and _holds_turns(item) for item in value)
+    keys = value.keys() if isinstance(value, dict) else ()
+    return {"from", "value"} <= set(keys) or ("role" in keys and ("content" in keys or "tool_calls" in keys))
 
 
 def _parquet_rows(

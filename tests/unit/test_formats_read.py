@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,36 @@ def test_csv_with_a_line_break_in_a_cell(tmp_path: Path) -> None:
 def test_a_csv_row_with_too_few_cells_is_bad(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.csv:3: 2 cells are expected, as in the header, found 1"):
         load(write(tmp_path / "a.csv", "question,answer\na,b\nc\n"))
+
+
+@pytest.mark.parametrize(
+    ("key", "cell", "decoded"),
+    [
+        ("input", '["apple","pear"]', False),
+        ("input", '{"a": 1}', False),
+        ("input", '{"messages": []}', True),
+        ("prompt", "[1, 2]", False),
+        ("completion", '[{"from": "Rome", "to": "Bari"}]', False),
+        ("rejected", '{"role": "admin"}', False),
+        ("chosen", '{"from": "gpt", "value": "a"}', True),
+        ("prompt", '[{"role": "user", "content": "a"}, 1]', True),
+        ("tools", "[]", True),
+        ("messages", "[not JSON", False),
+        ("question", '[{"role": "user", "content": "a"}]', False),
+    ],
+)
+def test_a_csv_cell_is_decoded_where_it_holds_turns(
+    tmp_path: Path, key: str, cell: str, decoded: bool
+) -> None:
+    quoted = cell.replace('"', '""')
+    (row,) = read_rows(write(tmp_path / "a.csv", f'{key},n\n"{quoted}",b\n'))
+    assert row.value[key] == (json.loads(cell) if decoded else cell)
+
+
+def test_an_alpaca_input_that_looks_like_json_stays_text(tmp_path: Path) -> None:
+    text = 'instruction,input,output\nSort.,"[""pear"",""apple""]",b\n'
+    (record,) = load(write(tmp_path / "a.csv", text)).conversations
+    assert record.messages[0].content == 'Sort.\n["pear","apple"]'
 
 
 def test_parquet_rows_lose_the_nulls_that_parquet_adds(tmp_path: Path) -> None:
