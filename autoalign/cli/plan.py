@@ -154,7 +154,7 @@ def _memory_lines(made: Plan) -> Iterator[Line]:
     yield Line("gradients", _gib(memory.gradients), "float32, at the update")
     yield Line("optimizer", _gib(memory.optimizer), "both moments, and float32 masters where they are kept")
     yield Line("activations", _gib(memory.activations), f"largest micro-batch: {largest.tokens} tokens")
-    yield Line("logits", _gib(memory.logits), f"of {largest.supervised} supervised tokens, in chunks")
+    yield Line("logits", _gib(memory.logits), f"of {largest.supervised} supervised tokens")
     if memory.snapshot:
         yield Line("copy for a checkpoint", _gib(memory.snapshot), "written while training goes on")
     yield Line(
