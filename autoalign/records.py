@@ -14,7 +14,8 @@ ROLES: tuple[str, ...] = get_args(Role)
 class Message:
     """One turn of a conversation.
 
-    `train` tells whether an assistant turn is learned from (OpenAI's `weight: 0` turns it off).
+    `train` tells whether an assistant turn is learned from (OpenAI's `weight: 0` turns it off);
+    `reasoning` is what an assistant thought beside its answer.
     """
 
     role: Role
@@ -23,6 +24,7 @@ class Message:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     tool_call_id: str | None = None
     train: bool = True
+    reasoning: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The OpenAI message, as chat templates expect it; empty optional fields left out."""
@@ -33,6 +35,8 @@ class Message:
             row["tool_calls"] = [dict(call) for call in self.tool_calls]
         if self.tool_call_id is not None:
             row["tool_call_id"] = self.tool_call_id
+        if self.reasoning is not None:
+            row["reasoning_content"] = self.reasoning
         return row
 
 

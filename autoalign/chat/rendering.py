@@ -61,10 +61,11 @@ def render(
 
     Raises:
         TemplateError: the template refuses the conversation, leaves out part of its
-            last answer, or has no marks and comparing renderings does not tell
-            where its answers are.
+            last answer or all reasoning, or has no marks and comparing renderings
+            does not tell where its answers are.
     """
     rows = _as_dicts(messages)
+    _refuse_lost_reasoning(rows, template)
     variables = _variables(bos_token, eos_token, tools, special_tokens)
     if template.has_marks:
         text, spans = _run(rows, template, variables, add_generation_prompt=False)
@@ -105,19 +106,34 @@ def _refuse_what_would_be_lost(
             )
 
 
+def _refuse_lost_reasoning(rows: Sequence[Mapping[str, Any]], template: Template) -> None:
+    """A prompt may leave out what was thought earlier; a row to learn from has it for a reason."""
+    if "reasoning_content" in template.source or not any(row.get("reasoning_content") for row in rows):
+        return
+    raise TemplateError(
+        f"chat template '{template.name}' does not write reasoning_content; use one that does, such as "
+        "Qwen3's own, put the reasoning into the content, or take it out of the data"
+    )
+
+
 def _refuse_a_shortened_answer(
     text: str, spans: tuple[Span, ...], rows: Sequence[Mapping[str, Any]], template: Template
 ) -> None:
     """Templates may drop past reasoning on purpose; the last answer is what a row is there to teach."""
-    answers = [row.get("content") for row in rows if row.get("role") == "assistant"]
-    if len(spans) != len(answers) or not answers or not isinstance(answers[-1], str):
+    answers = [row for row in rows if row.get("role") == "assistant"]
+    if len(spans) != len(answers) or not answers:
         return
     said = text[slice(*spans[-1])]
-    if answers[-1] not in said and "".join(answers[-1].split()) not in "".join(said.split()):
+    parts = [answers[-1].get(key) for key in ("content", "reasoning_content")]
+    if any(isinstance(part, str) and not _is_said(part, said) for part in parts):
         raise TemplateError(
             f"chat template '{template.name}' leaves out part of the last answer, as some do with reasoning "
             "up to </think>; take the reasoning out of the data, or train with another template"
         )
+
+
+def _is_said(part: str, said: str) -> bool:
+    return part in said or "".join(part.split()) in "".join(said.split())
 
 
 def _variables(

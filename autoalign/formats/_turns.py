@@ -25,6 +25,7 @@ ROLE_NAMES: dict[str, Role] = {
     "observation": "tool",
     "function": "tool",
 }
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 SHAREGPT_NAMES: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
 
 
@@ -65,7 +66,8 @@ def _parse_turn(item: object, field: str) -> Message:
         name=_optional_text(item.get("name"), f"{field}.name"),
         tool_calls=calls,
         tool_call_id=_optional_text(item.get("tool_call_id"), f"{field}.tool_call_id"),
-        train=role != "assistant" or _parse_weight(item.get("weight"), f"{field}.weight"),
+        train=role != "assistant" or all(_parse_weight(item, key, field) for key in ("weight", "train")),
+        reasoning=_parse_reasoning(item, field) if role == "assistant" else None,
     )
 
 
@@ -141,12 +143,18 @@ def _optional_text(value: object, field: str) -> str | None:
     return None if value is None else parse_text(value, field)
 
 
-def _parse_weight(value: object, field: str) -> bool:
+def _parse_weight(item: Mapping[str, Any], key: str, field: str) -> bool:
+    value = item.get(key)
     if value is None:
         return True
     if isinstance(value, bool | int | float) and value in (0, 1):
         return bool(value)
-    raise DataError(f"0 (not learned from) or 1 is expected, found {describe(value)}", field=field)
+    raise DataError(f"0 (not learned from) or 1 is expected, found {describe(value)}", field=f"{field}.{key}")
+
+
+def _parse_reasoning(item: Mapping[str, Any], field: str) -> str | None:
+    key = next((key for key in REASONING_KEYS if item.get(key)), None)
+    return None if key is None else parse_text(item[key], f"{field}.{key}")
 
 
 def dump_openai(messages: tuple[Message, ...]) -> list[dict[str, Any]]:

@@ -206,6 +206,37 @@ def test_reasoning_that_the_template_would_drop_from_the_last_answer_is_refused(
     assert trained_text([TALK[0], thinks, *TALK[2:]], get_template("deepseek-v3"))[1].startswith("a2")
 
 
+REASONED = Message("assistant", "4", reasoning="two twos")
+
+
+def test_reasoning_beside_an_answer_is_trained_on_where_the_template_writes_it(tmp_path):
+    path = tmp_path / "thinks.jinja"
+    path.write_text(
+        "{% for m in messages %}<{{ m.role }}>{% generation %}"
+        "{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}{{ m.content }}</s>"
+        "{% endgeneration %}{% endfor %}"
+    )
+    text, spans = render([REASONED], get_template(str(path)))
+    assert (text, spans) == ("<assistant>(two twos)4</s>", ((11, 26),))
+
+
+def test_reasoning_beside_an_answer_is_not_lost_in_silence(tmp_path):
+    with pytest.raises(TemplateError, match="'chatml' does not write reasoning_content"):
+        render([TALK[0], REASONED, *TALK[2:]], get_template("chatml"))
+    path = tmp_path / "forgets.jinja"
+    path.write_text(
+        "{# reasoning_content #}{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}"
+        "{% endfor %}"
+    )
+    with pytest.raises(TemplateError, match="leaves out part of the last answer"):
+        render([REASONED], get_template(str(path)))
+
+
+def test_a_prompt_may_leave_out_earlier_reasoning():
+    text = render_text([TALK[0], REASONED, TALK[2]], get_template("chatml"), add_generation_prompt=True)
+    assert "<|im_start|>assistant\n4<|im_end|>\n" in text
+
+
 def test_half_a_surrogate_pair_is_refused():
     with pytest.raises(TemplateError, match=r"surrogates not allowed"):
         render([{"role": "user", "content": "\ud83d"}], get_template("chatml"))

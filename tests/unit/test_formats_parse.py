@@ -60,6 +60,24 @@ def test_openai_weight_0_is_not_trained_on() -> None:
     assert [m.train for m in parsed("messages", {"messages": turns}).messages] == [True, False]
 
 
+def test_an_answer_with_train_false_is_not_trained_on() -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"from": "gpt", "value": "Hello", "train": False}]
+    assert [m.train for m in parsed("messages", {"messages": turns}).messages] == [True, False]
+    turns[1]["train"] = "no"
+    with pytest.raises(DataError, match="0 \\(not learned from\\) or 1") as caught:
+        parsed("messages", {"messages": turns})
+    assert caught.value.field == "messages[1].train"
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_beside_an_answer_is_kept_and_written_back(key: str) -> None:
+    answer = {"role": "assistant", "content": "4"}
+    turns = [{"role": "user", "content": "2 + 2?"}, {**answer, "reasoning_content": "", key: "two twos"}]
+    record = parsed("messages", {"messages": turns})
+    assert record.messages[1] == Message("assistant", "4", reasoning="two twos")
+    assert get_format("messages").dump(record)["messages"][1] == {**answer, "reasoning_content": "two twos"}
+
+
 def test_openai_tools_and_calls_are_kept() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
     turns = [

@@ -40,7 +40,8 @@ def rich_turns(draw: st.DrawFn) -> tuple[Message, ...]:
         if draw(st.booleans()):
             turns.append(Message("assistant", "", tool_calls=draw(calls)))
             turns.append(Message("tool", draw(words), tool_call_id="c"))
-        turns.append(Message("assistant", draw(words), train=draw(st.booleans())))
+        reasoning = draw(st.none() | words)
+        turns.append(Message("assistant", draw(words), train=draw(st.booleans()), reasoning=reasoning))
     return tuple(turns)
 
 
