@@ -67,6 +67,7 @@ class PreferencePair:
     line: int = 0
     margin: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ def pair(
 ) -> PreferencePair:
     """A preference pair of `turns` = prompt, chosen, rejected."""
     prompt, chosen, rejected = turns
-    extra = _extra(row, (*used, "id", "margin"))
+    extra = _extra(row, (*used, "id", "margin", "tools"))
+    tools = tuple(parse_objects(row.get("tools"), "tools"))
     return PreferencePair(
-        row_id(row), prompt, chosen, rejected, margin=_margin(row.get("margin")), extra=extra
+        row_id(row), prompt, chosen, rejected, margin=_margin(row.get("margin")), extra=extra, tools=tools
     )
 
 
@@ -66,6 +67,7 @@ def taken_apart(pair: PreferencePair) -> tuple[LabelledAnswer, LabelledAnswer]:
             side == "chosen",
             pair.source,
             pair.line,
+            tools=pair.tools,
             extra=pair.extra,
         )
         for side, answer in (("chosen", pair.chosen), ("rejected", pair.rejected))
@@ -97,7 +99,7 @@ def base_row(record: Record) -> dict[str, Any]:
     row.update(record.extra)
     if isinstance(record, PreferencePair) and record.margin is not None:
         row["margin"] = record.margin
-    if not isinstance(record, PreferencePair) and record.tools:
+    if record.tools:
         row["tools"] = [dict(tool) for tool in record.tools]
     return row
 

@@ -55,8 +55,7 @@ def as_prompt(record: Record, row: Row, format_: Format) -> Conversation:
         raise DataError("nothing to answer: no user turn at the end", field=format_.FIELDS[0])
     _check_order(asked, places, part=0, total=len(messages))
     if not isinstance(record, Conversation):
-        tools = record.tools if isinstance(record, LabelledAnswer) else ()
-        return Conversation(record.id, asked, tools=tools, extra=record.extra)
+        return Conversation(record.id, asked, tools=record.tools, extra=record.extra)
     if size == len(messages):
         return record
     if "reference" in record.extra:

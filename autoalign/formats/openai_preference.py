@@ -29,7 +29,7 @@ def matches(row: Row) -> bool:
 
 
 def parse(row: Row) -> PreferencePair:
-    """The prompt under `input.messages`; `input`'s tools are kept in the record's `extra`."""
+    """The prompt under `input.messages`; `input`'s tools are the record's."""
     given = row.get("input")
     if not isinstance(given, Mapping):
         raise DataError(f"an object with 'messages' is expected, found {describe(given)}", field="input")

@@ -202,8 +202,9 @@ def _rows_of(record: formats.Record) -> Sequence[Conversation]:
         turns, extra = (*prompt, *record.completion), {"label": record.label}
         return (Conversation(record.id, turns, record.source, record.line, record.tools, extra),)
     margin = {} if record.margin is None else {"margin": record.margin}
+    place = (record.source, record.line, record.tools, margin)
     return [
-        Conversation(f"{record.id}:{side}", (*prompt, *answer), record.source, record.line, extra=margin)
+        Conversation(f"{record.id}:{side}", (*prompt, *answer), *place)
         for side, answer in (("chosen", record.chosen), ("rejected", record.rejected))
     ]
 

@@ -23,7 +23,7 @@ from autoalign.records import Conversation
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CACHE_VERSION = "5"
+CACHE_VERSION = "6"
 _BATCH = 512
 _POOL_FROM = 32 * _BATCH
 """Rows from which processes pay for their start; the tokenizer uses all cores below that too."""

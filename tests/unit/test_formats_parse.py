@@ -10,6 +10,7 @@ import pytest
 
 from autoalign.errors import DataError, UnknownName
 from autoalign.formats import names
+from autoalign.formats._records import taken_apart
 from autoalign.formats._stream import detect
 from autoalign.formats._types import get_format, short_name
 from autoalign.records import Conversation, LabelledAnswer, Message, PreferencePair
@@ -92,6 +93,17 @@ def test_openai_tools_and_calls_are_kept() -> None:
         Message("assistant", "", tool_calls=(call,)),
         Message("tool", "5", tool_call_id="c1"),
     )
+
+
+TOOLS = ({"type": "function", "function": {"name": "add"}},)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if get_format(name).KIND == "preference"])
+def test_the_tools_of_a_pair_are_kept_in_its_parts_and_written_back(name: str) -> None:
+    pair = parsed(name, {**docstring_rows(name)[0], "tools": json.dumps(TOOLS)})
+    assert pair.tools == TOOLS and "tools" not in pair.extra
+    assert [answer.tools for answer in taken_apart(pair)] == [TOOLS, TOOLS]
+    assert parsed(name, get_format(name).dump(pair)) == pair
 
 
 def test_text_parts_are_joined() -> None:

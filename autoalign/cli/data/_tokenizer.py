@@ -53,8 +53,8 @@ class Encoder(NamedTuple):
             whole = Conversation(record.id, prompt + record.completion, tools=record.tools)
             return {"good" if record.label else "bad": self.encode(whole)}
         return {
-            "chosen": self.encode(Conversation(record.id, prompt + record.chosen)),
-            "rejected": self.encode(Conversation(record.id, prompt + record.rejected)),
+            side: self.encode(Conversation(record.id, prompt + answer, tools=record.tools))
+            for side, answer in (("chosen", record.chosen), ("rejected", record.rejected))
         }
 
 
