@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,32 @@ def _run(
         raise TemplateError("the conversation is empty; a chat template needs at least one message")
     _refuse_what_would_be_lost(rows, template, variables)
     given = {**variables, "messages": rows, "add_generation_prompt": add_generation_prompt}
-    return jinja.run(template.source, template.name, given)
+    decoded = [_with_decoded_arguments(row) for row in rows]
+    try:
+        return jinja.run(template.source, template.name, {**given, "messages": decoded})
+    except TemplateError:
+        if decoded == rows:
+            raise
+    return jinja.run(template.source, template.name, given)  # a template that puts text together
+
+
+def _with_decoded_arguments(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments as an object, which templates write with `tojson`; vLLM hands them over so too."""
+    calls = row.get("tool_calls")
+    return {**row, "tool_calls": [_decoded_call(call) for call in calls]} if calls else row
+
+
+def _decoded_call(call: Any) -> Any:
+    text = call.get("arguments") if isinstance(call, Mapping) else None
+    if text is None and isinstance(call, Mapping) and "function" in call:
+        return {**call, "function": _decoded_call(call["function"])}
+    if not isinstance(text, str):
+        return call
+    try:
+        value = json.loads(text) if text.strip() else {}
+    except ValueError:
+        return call
+    return {**call, "arguments": value} if isinstance(value, dict) else call
 
 
 def _refuse_what_would_be_lost(

@@ -124,6 +124,38 @@ def test_qwen_tools_and_tool_calls():
     assert "<|im_start|>user\n<tool_response>\n2\n</tool_response><|im_end|>\n" in text
 
 
+CALLS = (
+    "{% for m in messages %}{% generation %}{% for call in m.tool_calls %}ARGUMENTS{% endfor %}"
+    "{% endgeneration %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written", "said"),
+    [
+        ('{"a":1}', "{{ call.function.arguments | tojson }}", '{"a": 1}'),
+        ({"a": 1}, "{{ call.function.arguments | tojson }}", '{"a": 1}'),
+        ("", "{{ call.function.arguments | tojson }}", "{}"),
+        ("[1]", "{{ call.function.arguments | tojson }}", '"[1]"'),
+        ('{"a', "{{ call.function.arguments | tojson }}", '"{\\"a"'),
+        ('{"a":1}', "{{ '(' + call.function.arguments + ')' }}", '({"a":1})'),
+    ],
+)
+def test_arguments_that_are_json_text_are_written_once(tmp_path, arguments, written, said):
+    """As vLLM does when it serves: an object for the template; text where it puts text together."""
+    (tmp_path / "calls.jinja").write_text(CALLS.replace("ARGUMENTS", written))
+    call = {"type": "function", "function": {"name": "add", "arguments": arguments}}
+    messages = [Message("assistant", "", tool_calls=(call,))]
+    assert trained_text(messages, get_template(str(tmp_path / "calls.jinja"))) == [said]
+    assert call["function"]["arguments"] == arguments
+
+
+def test_a_refusal_of_the_template_stands_beside_a_call():
+    call = {"type": "function", "function": {"name": "add", "arguments": "{}"}}
+    with pytest.raises(TemplateError, match="fails on this conversation"):
+        render([{"role": "user", "content": 1, "tool_calls": [call]}], get_template("qwen2.5"))
+
+
 def test_deepseek_tool_calls():
     call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     messages = [
