@@ -24,7 +24,7 @@ from tests.tiny import save_tiny_model, write_conversations
 
 pytestmark = pytest.mark.slow
 
-ROWS, STEPS, MANY = 24, 30, 600
+ROWS, STEPS, MANY = 24, 30, 1500
 RECORDER = Path(__file__).parent / "recorder"
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
