@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from autoalign import chat, formats, manifest, model_folder
 from autoalign.cache_folder import default_cache_dir
 from autoalign.config.train import TrainConfig
-from autoalign.errors import TemplateError
+from autoalign.errors import DataError, TemplateError
 from autoalign.records import Conversation, LabelledAnswer, Message
 from autoalign.training import output, stream
 from autoalign.training.objective import Objective
@@ -124,16 +124,26 @@ class _Reader:
         ]
         self._warn_unless_served_alike(conversations)
         digest = f"{dataset.digest}:{config.format}:{config.seed}:{len(conversations)}"
+        refused: list[DataError] = []
         table = tokenize(
             conversations,
             self.tokenizer,
             self._options(config),
             digest,
             lambda done: self.display.count("tokenising", done, len(conversations)),
+            refused.append,
         )
+        bad_rows = dataset.bad_rows + self._quarantine(refused, dataset.records)
         seconds = time.monotonic() - began
-        self.display.note(_describe(paths, table.counts, dataset.bad_rows, config, seconds))
+        self.display.note(_describe(paths, table.counts, bad_rows, config, seconds))
         return _Data(table, digest, dataset.paths)
+
+    def _quarantine(self, refused: Sequence[DataError], records: Sequence[formats.Record]) -> int:
+        """Add the rows that the template refuses to the bad ones; how many these are."""
+        with formats.Problems("quarantine", self.bad_rows) as problems:
+            for problem, raw in stream.raw_refused(refused, records):
+                problems.add(problem, raw)
+        return problems.count
 
     def _stream(self, config: TrainConfig, paths: list[str]) -> _Data:
         """The rows of `paths` in shards; at no time are all of them in memory."""
@@ -168,6 +178,7 @@ class _Reader:
             config.trust_remote_code,
             rows_per_example=2 if config.learns_from_pairs else 1,
             labelled=config.data_kind == "unpaired",
+            skips_refused=config.on_bad_row == "quarantine",
         )
 
     def _warn_unless_served_alike(self, conversations: Sequence[Conversation]) -> None:

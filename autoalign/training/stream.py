@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,12 +145,26 @@ def encode_block(block: Block, reading: Reading) -> Iterator[dict[str, Any]]:
     try:
         while taken := list(islice(records, SHARD_ROWS)):
             conversations = [row for record in taken for row in reading.rows_of(record)]
-            yield _result(len(taken), bad, *_arrow(conversations, tokenizer, options))
+            shard = _arrow(conversations, tokenizer, options)
+            refused = raw_refused(shard.refused, taken)
+            for each in refused:
+                bad.add(*each)
+            yield _result(len(taken) - len(refused), bad, shard)
         if bad.entries or bad.hidden:
-            yield _result(0, bad, *_arrow([], tokenizer, options))
+            yield _result(0, bad, _arrow([], tokenizer, options))
     except (DataError, TemplateError) as error:
         empty = _arrow([], tokenizer, options)
-        yield {**_result(0, bad, *empty), "error": json.dumps(_described(error))}
+        yield {**_result(0, bad, empty), "error": json.dumps(_described(error))}
+
+
+def raw_refused(refused: Sequence[DataError], records: Sequence[formats.Record]) -> list[BadRow]:
+    """Those of `records` that a template refuses, as they were read; copies of a row are told once."""
+    problems = {(problem.file, problem.line): problem for problem in refused}
+    rows = {(record.source, record.line): record for record in records if problems}
+    return [
+        BadRow(problem, formats.RawRow(problem.line or 0, asdict(rows[place])))
+        for place, problem in problems.items()
+    ]
 
 
 class _Bad:
@@ -175,12 +189,12 @@ class _Bad:
         return taken
 
 
-def _result(records: int, bad: _Bad, arrow: bytes, counts: TokenCounts) -> dict[str, Any]:
+def _result(records: int, bad: _Bad, shard: _Shard) -> dict[str, Any]:
     rows = records + len(bad.entries) + bad.hidden
     entries, hidden = bad.take()
     return {
-        "arrow": arrow,
-        "counts": list(counts),
+        "arrow": shard.arrow,
+        "counts": list(shard.counts),
         "rows": rows,
         "bad": entries,
         "hidden": hidden,
@@ -188,20 +202,27 @@ def _result(records: int, bad: _Bad, arrow: bytes, counts: TokenCounts) -> dict[
     }
 
 
-def _arrow(
-    conversations: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions
-) -> tuple[bytes, TokenCounts]:
+class _Shard(NamedTuple):
+    """Token rows as an Arrow file, and what happened to the rows."""
+
+    arrow: bytes
+    counts: TokenCounts
+    refused: tuple[DataError, ...]
+
+
+def _arrow(conversations: Sequence[Conversation], tokenizer: Any, options: TokenizeOptions) -> _Shard:
     import pyarrow as pa
 
-    sink, counts = io.BytesIO(), TokenCounts()
+    sink, counts, refused = io.BytesIO(), TokenCounts(), list[DataError]()
     writer = None
-    for batch, more in encode_rows(conversations, tokenizer, options):
+    for batch, more, left_out in encode_rows(conversations, tokenizer, options):
         writer = writer or pa.ipc.new_file(sink, batch.schema)
         writer.write_batch(batch)
         counts = counts.plus(more)
+        refused += left_out
     assert writer is not None
     writer.close()
-    return sink.getvalue(), counts
+    return _Shard(sink.getvalue(), counts, tuple(refused))
 
 
 _loaded: dict[str, Any] = {}

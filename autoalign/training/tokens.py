@@ -153,6 +153,8 @@ class TokenizeOptions:
     """2 for preference pairs: both rows stay, or neither."""
     labelled: bool = False
     """Rows are answers that are good or bad."""
+    skips_refused: bool = False
+    """Examples that the template refuses are left out and told, instead of ending it all."""
 
 
 def tokenize(
@@ -161,6 +163,7 @@ def tokenize(
     options: TokenizeOptions,
     digest: str,
     progress: Callable[[int], None] = lambda done: None,
+    on_refused: Callable[[DataError], None] = lambda problem: None,
 ) -> TokenTable:
     """Token rows of `conversations`, from the cache when this content was tokenised before.
 
@@ -168,18 +171,24 @@ def tokenize(
         tokenizer: the one in `options.model_path`.
         digest: hash of the data's content and of how it was read.
         progress: called with the number of rows done so far.
+        on_refused: called with each row that is left out because the template refuses it.
 
     Raises:
-        DataError: the template refuses a row (file and line are named), or nothing is left.
+        DataError: the template refuses a row (file and line are named) that is not to be left out, or
+            nothing is left.
         TemplateError: the masks leave out the answers or their end token.
     """
     path = options.cache_dir / "tokens" / f"{cache_key(tokenizer, options, digest)}.arrow"
     counts_path = path.with_suffix(".json")
     if not (path.is_file() and counts_path.is_file()):
         _write(path, counts_path, _encode_all(conversations, tokenizer, options, progress))
-    counts = TokenCounts(**json.loads(counts_path.read_text(encoding="utf-8")))
+    kept = json.loads(counts_path.read_text(encoding="utf-8"))
+    refused = [DataError(*each) for each in kept.pop("refused", ())]
+    counts = TokenCounts(**kept)
     if not counts.rows:
-        raise no_row_left(counts, options)
+        raise refused[0] if refused else no_row_left(counts, options)
+    for problem in refused:
+        on_refused(problem)
     return TokenTable(_memory_map(path), counts)
 
 
@@ -198,7 +207,8 @@ def cache_key(tokenizer: Any, options: TokenizeOptions, digest: str) -> str:
     special = f"{tokenizer.bos_token}|{tokenizer.eos_token}"
     parts = (CACHE_VERSION, digest, options.template.digest, tokenizer_digest, special)
     limits = (str(options.max_length), options.overlong, str(options.rows_per_example), str(options.labelled))
-    return hashlib.sha256("\n".join([*parts, *limits]).encode()).hexdigest()[:32]
+    skips = ("refused rows left out",) if options.skips_refused else ()
+    return hashlib.sha256("\n".join([*parts, *limits, *skips]).encode()).hexdigest()[:32]
 
 
 class Encoded(NamedTuple):
@@ -206,6 +216,8 @@ class Encoded(NamedTuple):
 
     batch: pa.RecordBatch
     counts: TokenCounts
+    refused: tuple[DataError, ...] = ()
+    """What the template refuses and is left out, one an example."""
 
 
 def encode_rows(
@@ -260,9 +272,17 @@ def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOpti
     margins: list[float | None] = []
     labels: list[bool | None] = []
     truncated = dropped = 0
-    rows = [_as_row(encoded) for encoded in _checked(batch, tokenizer, options.template)]
+    refused: list[DataError] = []
+    rows = _rows(batch, tokenizer, options.template)
     for start in range(0, len(rows), options.rows_per_example):
-        example = rows[start : start + options.rows_per_example]
+        found = rows[start : start + options.rows_per_example]
+        problems = [row for row in found if isinstance(row, DataError)]
+        if problems and not options.skips_refused:
+            raise problems[0]
+        if problems:
+            refused.append(problems[0])
+            continue
+        example = [row for row in found if isinstance(row, TokenRow)]
         cut = [
             TokenRow(row.input_ids[: options.max_length], row.supervised[: options.max_length])
             for row in example
@@ -277,13 +297,8 @@ def _encode(batch: Sequence[Conversation], tokenizer: Any, options: TokenizeOpti
         labels += [batch[start].extra["label"] if options.labelled else None] * len(cut)
     tokens = sum(len(row.input_ids) for row in kept)
     supervised = sum(int(row.supervised[1:].sum()) for row in kept)
-    return Encoded(
-        _record_batch(kept, margins, labels), TokenCounts(len(kept), truncated, dropped, tokens, supervised)
-    )
-
-
-def _as_row(encoded: chat.Encoded) -> TokenRow:
-    return TokenRow(np.asarray(encoded.input_ids, np.int32), np.asarray(encoded.labels) != chat.IGNORED)
+    counts = TokenCounts(len(kept), truncated, dropped, tokens, supervised)
+    return Encoded(_record_batch(kept, margins, labels), counts, tuple(refused))
 
 
 def _record_batch(
@@ -300,46 +315,52 @@ def _record_batch(
     return pa.RecordBatch.from_arrays(columns, ["input_ids", "supervised", "margin", "label"])
 
 
-def _checked(
+def _rows(
     batch: Sequence[Conversation], tokenizer: Any, template: chat.Template
-) -> Iterator[chat.Encoded]:
-    """Encode a batch and look at every mask."""
+) -> list[TokenRow | DataError]:
+    """Each row's tokens, its mask looked at; or why the template refuses it."""
     messages, tools = [row.messages for row in batch], [row.tools or None for row in batch]
+    encoded: Sequence[chat.Encoded | DataError]
     try:
-        encoded_rows = chat.encode_batch(messages, tokenizer, template, tools=tools)
+        encoded = chat.encode_batch(messages, tokenizer, template, tools=tools)
     except TemplateError:
-        raise _name_refused(batch, tokenizer, template) from None
-    for row, encoded in zip(batch, encoded_rows, strict=True):
-        try:
-            chat.check_mask(encoded, tokenizer, template)
-        except TemplateError as error:
-            raise TemplateError(f"{row.source}:{row.line}: {error}") from None
-        yield encoded
+        encoded = [_encoded_alone(row, tokenizer, template) for row in batch]
+    return [
+        each if isinstance(each, DataError) else _checked(row, each, tokenizer, template)
+        for row, each in zip(batch, encoded, strict=True)
+    ]
 
 
-def _name_refused(batch: Sequence[Conversation], tokenizer: Any, template: chat.Template) -> DataError:
-    """The first row of `batch` that the template refuses, as an error with its place."""
-    for row in batch:
-        try:
-            chat.encode(row.messages, tokenizer, template, tools=row.tools or None)
-        except TemplateError as error:
-            return DataError(f"template '{template.name}' refuses the row: {error}", row.source, row.line)
-    return DataError(f"template '{template.name}' refuses a row")
+def _encoded_alone(row: Conversation, tokenizer: Any, template: chat.Template) -> chat.Encoded | DataError:
+    try:
+        return chat.encode(row.messages, tokenizer, template, tools=row.tools or None)
+    except TemplateError as error:
+        return DataError(f"template '{template.name}' refuses the row: {error}", row.source, row.line)
+
+
+def _checked(row: Conversation, encoded: chat.Encoded, tokenizer: Any, template: chat.Template) -> TokenRow:
+    try:
+        chat.check_mask(encoded, tokenizer, template)
+    except TemplateError as error:
+        raise TemplateError(f"{row.source}:{row.line}: {error}") from None
+    return TokenRow(np.asarray(encoded.input_ids, np.int32), np.asarray(encoded.labels) != chat.IGNORED)
 
 
 def _write(path: Path, counts_path: Path, encoded: Iterator[Encoded]) -> None:
     """Write batches as they come: memory holds one of them."""
     import pyarrow as pa
 
-    counts = TokenCounts()
+    counts, refused = TokenCounts(), list[DataError]()
     try:
         schema = _record_batch([], [], []).schema
         with replacing(path) as temporary:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                for batch, more in encoded:
+                for batch, more, left_out in encoded:
                     writer.write_batch(batch)
                     counts = counts.plus(more)
-            manifest.write_json(counts_path, counts._asdict())
+                    refused += left_out
+            told = [(each.message, each.file, each.line) for each in refused]
+            manifest.write_json(counts_path, {**counts._asdict(), "refused": told})
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         raise ConfigError(
