@@ -1,11 +1,15 @@
-"""`/api/rows`: lines of a file that a job has read or written, page by page."""
+"""`/api/rows`: rows of a file that a job has read or written, page by page."""
 
 from __future__ import annotations
 
 import os
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
@@ -16,10 +20,12 @@ from autoalign.serving.api_route import ApiError, ApiRoute, Limit, documented
 _READABLE = (".jsonl", ".json", ".csv", ".txt", ".md", ".yaml")
 _LONGEST = 1 << 20  # bytes of a line
 _MOST = 4 << 20  # bytes of an answer
+_PIECE = 1 << 16  # bytes that are looked through at a time
+_MARKS = re.compile(rb'["\\\[\]{},]')
 
 
 class Row(BaseModel):
-    """A line as it stands in the file; `cut` where it is longer than an answer may be."""
+    """A line, or an array's element, as it stands in the file; `cut` where it is longer than a row may be."""
 
     offset: int
     text: str
@@ -27,7 +33,7 @@ class Row(BaseModel):
 
 
 class RowPage(BaseModel):
-    """Lines; `next` is the `offset` of the page behind, None at the end. `bytes` is the file's size."""
+    """Rows; `next` is the `offset` of the page behind, None at the end. `bytes` is the file's size."""
 
     object: Literal["list"] = "list"
     data: list[Row]
@@ -67,26 +73,94 @@ def row_router(platform: Platform) -> APIRouter:
 
 
 def read_page(path: Path, offset: int, limit: int) -> RowPage:
-    """Up to `limit` whole lines from the first one that begins at `offset` or behind it.
+    """Up to `limit` whole rows from the first one that begins at `offset` or behind it.
 
-    A `.json` file counts as one line.
+    A row is a line. Of a `.json` file that is an array it is an element, and `offset` is 0 or what the page
+    before gave as `next`; another `.json` file is one row, unless its first line is whole JSON.
     """
-    rows: list[Row] = []
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if path.suffix == ".json":
-            text = file.read(_MOST).decode("utf-8", "replace")
-            return RowPage(data=[Row(offset=0, text=text, cut=size > _MOST)], next=None, bytes=size)
-        if offset:
-            file.seek(offset - 1)
-            _to_line_end(file)
-        first = position = file.tell()
-        while len(rows) < limit and position < size and position - first < _MOST:
-            line = file.readline(_LONGEST)
-            cut = not line.endswith(b"\n") and not _to_line_end(file)
-            rows.append(Row(offset=position, text=line.decode("utf-8", "replace").rstrip("\r\n"), cut=cut))
-            position = file.tell()
+            head = file.read(_LONGEST)
+            begin = head.removeprefix(BOM_UTF8).lstrip()
+            if begin.startswith(b"["):
+                return _elements(file, offset or len(head) - len(begin) + 1, limit, size)
+            if not _is_json(begin.partition(b"\n")[0]):
+                file.seek(0)
+                text = file.read(_MOST).decode("utf-8", "replace")
+                return RowPage(data=[Row(offset=0, text=text, cut=size > _MOST)], next=None, bytes=size)
+        return _lines(file, offset, limit, size)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _lines(file: BinaryIO, offset: int, limit: int, size: int) -> RowPage:
+    rows: list[Row] = []
+    file.seek(max(offset - 1, 0))
+    if offset:
+        _to_line_end(file)
+    first = position = file.tell()
+    while len(rows) < limit and position < size and position - first < _MOST:
+        line = file.readline(_LONGEST)
+        cut = not line.endswith(b"\n") and not _to_line_end(file)
+        rows.append(Row(offset=position, text=line.decode("utf-8", "replace").rstrip("\r\n"), cut=cut))
+        position = file.tell()
     return RowPage(data=rows, next=position if position < size else None, bytes=size)
+
+
+def _elements(file: BinaryIO, first: int, limit: int, size: int) -> RowPage:
+    """The elements of an array from the one that begins at `first`; what is not shown is not kept."""
+    rows: list[Row] = []
+    position = first
+    for end, goes_on in _element_ends(file, first):
+        text = os.pread(file.fileno(), min(end - position, _LONGEST), position).strip()
+        if text:
+            cut = end - position > _LONGEST
+            rows.append(Row(offset=position, text=text.decode("utf-8", "replace"), cut=cut))
+        position = end + 1
+        if goes_on and (len(rows) == limit or position - first >= _MOST):
+            return RowPage(data=rows, next=position, bytes=size)
+    return RowPage(data=rows, next=None, bytes=size)
+
+
+def _element_ends(file: BinaryIO, first: int) -> Iterator[tuple[int, bool]]:
+    """Where each element ends, and whether another one follows."""
+    depth = 0
+    for place, mark in _marks(file, first):
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+            if depth < 0:
+                yield place, False
+                return
+        elif depth == 0 and mark == b",":
+            yield place, True
+    yield file.tell(), False
+
+
+def _marks(file: BinaryIO, position: int) -> Iterator[tuple[int, bytes]]:
+    """Brackets and commas that are not within a text, each with its place."""
+    in_text, escaped = False, -1
+    file.seek(position)
+    while piece := file.read(_PIECE):
+        for found in _MARKS.finditer(piece):
+            place, mark = position + found.start(), found[0]
+            if place == escaped:
+                continue
+            if in_text and mark == b"\\":
+                escaped = place + 1
+            elif mark == b'"':
+                in_text = not in_text
+            elif not in_text:
+                yield place, mark
+        position += len(piece)
 
 
 def _to_line_end(file: BinaryIO) -> bool:

@@ -2,14 +2,20 @@
 import { get } from "./api.js";
 import { el, table, when } from "./dom.js";
 
+// An evaluation with one benchmark that failed ends as failed, with the results of all.
+const OVER = ["succeeded", "failed"];
+
 /** Shows `#/evals`. */
 export async function evalsView(frame, { signal }) {
   frame.append(el("h1", {}, "Evaluations"));
-  const jobs = (await get("api/jobs", { kind: "eval", state: "succeeded", limit: 50 })).data;
-  const found = (await Promise.all(jobs.map(read))).flat();
+  const jobs = (await get("api/jobs", { kind: "eval", limit: 50 })).data.filter((job) => OVER.includes(job.state));
+  const listed = await each(jobs, (job) => job.id, resultsOf);
+  const read = await each(listed.values, (file) => `${file.job.id}/${file.name}`, load);
   if (signal.aborted) return;
+  const [found, unread] = [read.values, [...listed.failed, ...read.failed]];
+  if (unread.length) frame.append(el("div", { class: "error", role: "alert" }, "Could not be read:", el("ul", {}, unread.map((text) => el("li", {}, text)))));
   if (!found.length) {
-    frame.append(el("p", {}, "No evaluation has succeeded yet. ", el("a", { href: "#/new/eval" }, "Start one"), "."));
+    if (!unread.length) frame.append(el("p", {}, "No evaluation has come to an end yet. ", el("a", { href: "#/new/eval" }, "Start one"), "."));
     return;
   }
   const place = el("div", { "aria-live": "polite" });
@@ -23,13 +29,28 @@ export async function evalsView(frame, { signal }) {
   show();
 }
 
-async function read(job) {
+/** What `ask` answers for each item, in one list; beside it what failed, with its name. */
+async function each(items, name, ask) {
+  const answers = await Promise.allSettled(items.map(ask));
+  return {
+    values: answers.flatMap((answer) => answer.value ?? []),
+    failed: answers.flatMap(({ reason }, index) => (reason ? [`${name(items[index])}: ${reason.message}`] : [])),
+  };
+}
+
+async function resultsOf(job) {
   const { artefacts } = await get(`api/jobs/${encodeURIComponent(job.id)}`);
-  const files = artefacts.filter((each) => /(^|\/)results\.json$/.test(each.name));
-  return Promise.all(files.map(async ({ name }) => {
-    const page = await get("api/rows", { source: `${job.id}/${name}` });
-    return { job, name: name.split("/").at(-2) ?? job.id, folder: name.replace(/results\.json$/, ""), results: JSON.parse(page.data[0].text) };
-  }));
+  return artefacts.filter(({ name }) => /(^|\/)results\.json$/.test(name)).map(({ name }) => ({ job, name }));
+}
+
+async function load({ job, name }) {
+  const results = [];
+  for (let offset = 0; offset !== null;) {
+    const page = await get("api/rows", { source: `${job.id}/${name}`, offset, limit: 100 });
+    results.push(...page.data.map((row) => JSON.parse(row.text)));
+    offset = page.next;
+  }
+  return { job, name: name.split("/").at(-2) ?? job.id, folder: name.replace(/results\.json$/, ""), results };
 }
 
 function compared(models) {
