@@ -32,11 +32,12 @@ class Served(Strict):
 
 
 class RegisteredModel(BaseModel):
-    """A model that a job has made; `served_as` are the names that mean it now."""
+    """A model that a job has made; `kind` is the job's, `served_as` are the names that mean it now."""
 
     id: str
     object: Literal["registered_model"] = "registered_model"
     job_id: str
+    kind: str
     parent: str
     created_at: int
     served_as: list[str]
@@ -56,9 +57,11 @@ def model_router(platform: Platform) -> APIRouter:
 
     def shown(model: ModelRow) -> RegisteredModel:
         names = [name for name, served in platform.models.served().items() if served.id == model.id]
+        job = platform.jobs.get(model.job_id)
         return RegisteredModel(
             id=model.id,
             job_id=model.job_id,
+            kind="" if job is None else job.kind,
             parent=model.parent,
             created_at=int(model.created_at),
             served_as=names,
@@ -95,7 +98,7 @@ def model_router(platform: Platform) -> APIRouter:
     @router.post("/{model_id}/rollback", responses=documented(404, 409))
     def rollback(model_id: ObjectId, request: Request) -> RegisteredModel:
         """`model_id`: a served name, or a model that has one. The answer is what the name means now; for a
-        model of the endpoint's own that is the name itself, with an empty `job_id`."""
+        model of the endpoint's own that is the name itself, with an empty `job_id` and `kind`."""
         require_admin(request)
         served = platform.models.served()
         names = [name for name, model in served.items() if model_id in (name, model.id)]
@@ -109,4 +112,4 @@ def model_router(platform: Platform) -> APIRouter:
 
 def _own(name: str) -> RegisteredModel:
     """The endpoint's own model of a name: no job has made it."""
-    return RegisteredModel(id=name, job_id="", parent="", created_at=0, served_as=[name])
+    return RegisteredModel(id=name, job_id="", kind="", parent="", created_at=0, served_as=[name])

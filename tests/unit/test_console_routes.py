@@ -14,7 +14,7 @@ from autoalign.serving.app import Parts, build_app
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.platform_routes import platform_routers
 from autoalign.serving.row_routes import read_page
-from tests.platforms import ALICE, open_platform, sft
+from tests.platforms import ADMIN, ALICE, Order, end, look, open_platform, sft, watcher
 
 CONSOLE = Path(__file__).resolve().parents[2] / "autoalign" / "serving" / "console"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -170,6 +170,61 @@ def test_an_offset_within_a_line_goes_on_with_the_next(tmp_path):
     assert [row.text for row in read_page(path, 4, 1).data] == ["two"]
     assert [row.text for row in read_page(path, 5, 1).data] == ["three"]
     assert read_page(path, 99, 1).data == []
+
+
+def test_an_array_comes_an_element_a_row(tmp_path):
+    path = tmp_path / "rows.json"
+    rows = [{"a": 'two, "three" \\'}, [1, [2, 3]], {"b": {"c": ["]", "}"]}}, "plain, text", 5]
+    path.write_text(json.dumps(rows, indent=2))
+    read, offset = [], 0
+    while offset is not None:
+        page = read_page(path, offset, 2)
+        read.append([json.loads(row.text) for row in page.data])
+        offset = page.next
+    assert read == [rows[:2], rows[2:4], rows[4:]]
+    assert read_page(path, 9999, 2).data == []
+
+
+def test_a_mark_behind_a_piece_of_an_arrays_file_is_not_missed(tmp_path):
+    path = tmp_path / "rows.json"
+    for shift in range(4):
+        rows = ["x" * ((1 << 16) - 4 - shift) + '\\"', ","]
+        path.write_text(json.dumps(rows))
+        assert [json.loads(row.text) for row in read_page(path, 0, 9).data] == rows
+
+
+def test_a_long_element_is_cut_and_the_next_one_is_whole(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(["x" * (3 << 20), "next"]))
+    page = read_page(path, 0, 10)
+    assert [(len(row.text), row.cut) for row in page.data] == [(1 << 20, True), (6, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('{"a": 1}\n{"a": 2}\n', ['{"a": 1}', '{"a": 2}']),
+        ('{\n "a": 1\n}', ['{\n "a": 1\n}']),
+        ('\ufeff[{"a": 1}]\n', ['{"a": 1}']),
+        ("[]", []),
+        ('[{"a": 1}, {"b"', ['{"a": 1}', '{"b"']),
+    ],
+    ids=["lines", "object", "byte order mark", "nothing", "broken off"],
+)
+def test_a_json_file_is_read_as_what_it_holds(tmp_path, text, rows):
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    assert [row.text for row in read_page(path, 0, 10).data] == rows
+
+
+async def test_a_model_says_which_kind_of_job_made_it(http, platform):
+    job = platform.submit(ADMIN, Order("rm", sft().config))
+    watcher(platform).round()
+    end(platform, job, 0)
+    watcher(platform).round()
+    headers = bearer(platform, "admin")
+    model = (await http.get(f"/api/models/{look(platform, job).model_id}", headers=headers)).json()
+    assert (model["job_id"], model["kind"]) == (job.id, "rm")
 
 
 async def test_kinds_say_which_keys_name_models_and_files(http, platform):

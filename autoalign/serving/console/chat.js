@@ -1,7 +1,7 @@
 // A chat with two models side by side: one question, two answers as they are made.
 import { chat } from "./api.js";
 import { button, el, labelled } from "./dom.js";
-import { modelNames } from "./names.js";
+import { chats, modelNames } from "./names.js";
 
 /** Shows `#/chat` and `#/chat/MODEL`, with that model beside the first one. */
 export async function chatView(frame, { argument, signal, bearer }) {
@@ -38,7 +38,7 @@ export async function chatView(frame, { argument, signal, bearer }) {
     event.preventDefault();
     form.requestSubmit();
   });
-  const models = await modelNames(bearer.may("jobs"));
+  const models = await modelNames(bearer.may("jobs"), chats);
   const second = argument || models[1] || "";
   sides[0].offer(models, models.find((id) => id !== second) ?? "");
   sides[1].offer(models.includes(second) || !second ? models : [...models, second], second);
@@ -54,7 +54,8 @@ function side(name) {
   choice.addEventListener("change", clear);
   const ask = async (content, options, signal) => {
     if (!choice.value) return;
-    const asked = [...messages, { role: "user", content }];
+    const mine = messages;
+    const asked = [...mine, { role: "user", content }];
     say(log, "user", "You", content);
     const box = say(log, "other", choice.value, "");
     log.setAttribute("aria-busy", "true");
@@ -73,7 +74,8 @@ function side(name) {
     } finally {
       log.setAttribute("aria-busy", "false");
     }
-    messages = [...asked, { role: "assistant", content: answer }];
+    // Another chat has begun where `clear` has run; this answer is none of its own.
+    if (messages === mine) messages = [...asked, { role: "assistant", content: answer }];
   };
   const offer = (models, chosen) => {
     choice.replaceChildren(new Option("no model", ""), ...models.map((id) => new Option(id)));
