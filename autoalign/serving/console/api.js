@@ -1,13 +1,16 @@
 // The public API, with the user's token in the Authorization header and nowhere else.
 
 const KEY = "autoalign.token";
+const REASON = "autoalign.reason"; // read by the page that asks for a token
+const LONGEST = 30; // seconds between two looks, where the server says nothing else
 
-/** What the API says when it refuses; `param` names the field. */
+/** What the API says when it refuses; `param` names the field, `wait` is in seconds. */
 export class Refused extends Error {
-  constructor(status, error) {
+  constructor(status, error, wait = 0) {
     super(error?.message ?? `HTTP ${status}`);
     this.status = status;
     this.param = error?.param ?? null;
+    this.wait = wait;
   }
 }
 
@@ -18,8 +21,8 @@ export async function send(path, options = {}) {
   const answer = await fetch(path, { ...options, headers });
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => null);
-  if (answer.status === 401 && token) logOut();
-  throw new Refused(answer.status, body?.error);
+  if (answer.status === 401 && token) askAgain();
+  throw new Refused(answer.status, body?.error, Number(answer.headers.get("Retry-After")) || 0);
 }
 
 /** GET, as JSON. */
@@ -74,22 +77,35 @@ export function logOut() {
   location.replace(location.pathname);
 }
 
+/** The token is taken no more: another one opens the same view. */
+function askAgain() {
+  sessionStorage.removeItem(KEY);
+  sessionStorage.setItem(REASON, "The token is not valid any more; log in with another one to go on.");
+  location.reload();
+}
+
 /** Whether this tab has a token; without, tokens are off. */
 export const hasToken = () => sessionStorage.getItem(KEY) !== null;
 
 /**
- * Run `look` now and every `seconds` while the tab is seen, until `signal` ends it. A look that fails
- * is tried again later; its error goes to `onError`.
+ * Run `look` now and every `seconds` while the tab is seen, until `signal` ends it. A look that fails is tried
+ * again, later each time and not before the server wants it; its error goes to `onError` once.
  */
 export async function poll(seconds, signal, look, onError) {
+  let [failures, said] = [0, null];
   while (!signal.aborted) {
+    let wait = seconds;
     if (!document.hidden) {
       try {
         if ((await look()) === "over") return;
+        [failures, said] = [0, null];
       } catch (error) {
-        if (!signal.aborted) onError(error);
+        if (signal.aborted) return;
+        wait = Math.max(error.wait ?? 0, Math.min(seconds * 2 ** ++failures, LONGEST));
+        if (error.message !== said) onError(error);
+        said = error.message;
       }
     }
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    await new Promise((resolve) => setTimeout(resolve, wait * 1000));
   }
 }

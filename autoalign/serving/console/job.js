@@ -4,9 +4,10 @@ import { announce, button, el, table, when } from "./dom.js";
 import { badge, duration } from "./jobs.js";
 import { curves } from "./curves.js";
 import { logBox } from "./log.js";
+import { chats } from "./names.js";
 
 const EVERY = 1.5; // seconds
-const PAGE = 100;
+const PAGE = 1000; // figures at a time, as many as the API gives
 const OVER = ["succeeded", "failed", "cancelled", "lost"];
 
 /** Shows `#/job/ID`. */
@@ -21,18 +22,19 @@ export async function jobView(frame, { argument: id, signal, bearer }) {
   const rows = [];
   const once = async () => {
     const job = await get(path);
-    for (let page = null; page === null || page.data.length === PAGE; start = page.next) {
-      page = await get(`${path}/metrics`, { start, limit: PAGE });
-      rows.push(...page.data);
-    }
     if (signal.aborted) return;
     const state = job.state + job.intent;
     if (seen && seen !== state) announce(`The job is ${job.state}`);
     if (seen !== state) facts.replaceChildren(summary(job), actions(job, path, look, bearer.may("infer")));
     else facts.querySelector(".facts").replaceWith(list(job));
     seen = state;
-    charts.show(rows);
     showFiles(files, job);
+    for (let page = null; page === null || page.data.length === PAGE; start = page.next) {
+      page = await get(`${path}/metrics`, { start, limit: PAGE });
+      if (signal.aborted) return;
+      rows.push(...page.data);
+    }
+    charts.show(rows);
     return OVER.includes(job.state) ? "over" : null;
   };
   // One look after the other: two at a time would take the same figures twice.
@@ -55,7 +57,7 @@ function summary(job) {
   return el("div", { class: "summary" }, list(job), config);
 }
 
-function actions(job, path, look, chats) {
+function actions(job, path, look, mayChat) {
   const act = (name, said) => async () => {
     await post(`${path}/${name}`);
     announce(said);
@@ -63,7 +65,7 @@ function actions(job, path, look, chats) {
   };
   const live = ["queued", "running"].includes(job.state) && job.intent !== "cancel";
   return el("p", { class: "row" },
-    chats && job.state === "succeeded" && job.model && el("a", { class: "button", href: `#/chat/${encodeURIComponent(job.model)}` }, "Chat with the model"),
+    mayChat && job.state === "succeeded" && job.model && chats(job.kind) && el("a", { class: "button", href: `#/chat/${encodeURIComponent(job.model)}` }, "Chat with the model"),
     (live || job.state === "paused") && button("Stop", act("stop", "The job is being stopped"), { class: "danger" }),
     live && job.intent !== "pause" && button("Pause", act("pause", "The job is being paused")),
     job.state === "paused" && button("Resume", act("resume", "The job is queued again")));

@@ -45,7 +45,7 @@ async function read(path, signal, add, note) {
         return;
       }
       note.textContent = "connecting again";
-      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      await new Promise((resolve) => setTimeout(resolve, Math.max(AGAIN, (error.wait ?? 0) * 1000)));
       note.textContent = "";
     }
   }
