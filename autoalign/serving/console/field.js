@@ -7,18 +7,19 @@ function shape(schema) {
   const plain = parts.filter((part) => part.type !== "null");
   const array = plain.find((part) => part.type === "array");
   const options = plain.find((part) => part.enum)?.enum ?? (plain.every((part) => "const" in part) && plain.map((part) => part.const));
-  return { plain, array, options: options || null, types: plain.map((part) => part.type) };
+  const types = plain.map((part) => part.type);
+  return { plain, array, options: options || null, types, isJson: types.includes("object") || array?.items?.type === "object" };
 }
 
 const isNumber = (type) => type === "integer" || type === "number";
 
-function controlOf(schema, { array, options, types, plain }) {
+function controlOf(schema, { array, options, types, plain, isJson }) {
   if (options) return el("select", {}, new Option(`default${shownDefault(schema)}`, ""), options.map((each) => new Option(each)));
   if (types.length === 1 && types[0] === "boolean") {
     return el("select", {}, new Option(`default${shownDefault(schema)}`, ""), new Option("yes", "true"), new Option("no", "false"));
   }
   const placeholder = schema.default === null || schema.default === undefined ? "" : asText(schema.default);
-  if (array || types.includes("object")) return el("textarea", { rows: 2, placeholder });
+  if (array || isJson) return el("textarea", { rows: 2, placeholder });
   if (types.length === 1 && isNumber(types[0])) {
     const { minimum, maximum } = plain[0];
     const step = types[0] === "integer" ? 1 : "any";
@@ -37,18 +38,21 @@ function asText(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** What was written, as the schema wants it; what can't be read goes as text, for the API to refuse. */
-function parsed(text, { array, types }) {
-  if (types.includes("object")) {
-    try {
-      return JSON.parse(text);
-    } catch {
-      return text;
-    }
-  }
+/** What was written, as the schema wants it; other than JSON, what can't be read goes as text, for the API to refuse. */
+function parsed(text, { array, types, isJson }) {
+  if (isJson) return fromJson(text, array);
   const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
   if (array && (lines.length > 1 || types.length === 1)) return lines.map((line) => single(line, [array.items?.type]));
   return single(text.trim(), types);
+}
+
+function fromJson(text, array) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const example = '{"name": "text", "number": 20}';
+    throw new Error(`JSON is expected, with names and texts in double quotes: ${array ? `[${example}]` : example} (${error.message})`);
+  }
 }
 
 function single(text, types) {
@@ -60,7 +64,7 @@ function single(text, types) {
 /**
  * A labelled control with its description.
  *
- * `read()` gives its value, undefined where nothing was entered; `add(text)` appends a line, or sets it;
+ * `read()` gives its value, undefined where nothing was entered, and throws where that can't be read; `add(text)` appends a line, or sets it;
  * `fail(message)` marks it as wrong ("" as right).
  */
 export function field(key, schema, required) {
@@ -68,7 +72,7 @@ export function field(key, schema, required) {
   const control = controlOf(schema, found);
   const id = `field-${key}`;
   const problem = el("span", { class: "error", id: `${id}-problem` });
-  const hints = [schema.description, found.array && "one a line"].filter(Boolean).join("; ");
+  const hints = [schema.description, found.isJson ? "as JSON" : found.array && "one a line"].filter(Boolean).join("; ");
   control.id = id;
   control.name = key;
   control.setAttribute("aria-describedby", `${id}-hint ${id}-problem`);
@@ -79,7 +83,10 @@ export function field(key, schema, required) {
   return {
     key,
     element,
-    read: () => (control.value.trim() === "" ? undefined : parsed(control.value, found)),
+    read: () => {
+      if (control.validity.badInput) throw new Error("A number is expected.");
+      return control.value.trim() === "" ? undefined : parsed(control.value, found);
+    },
     add: (text) => {
       control.value = found.array && control.value.trim() ? `${control.value.trimEnd()}\n${text}` : text;
       control.focus();

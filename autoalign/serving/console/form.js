@@ -10,6 +10,8 @@ const OFTEN = new Set(["num_train_epochs", "max_steps", "learning_rate", "per_de
   "conv_template_name", "lora_rank", "beta", "loss_type", "run_name", "template", "max_new_tokens", "temperature", "top_p",
   "num_samples", "scorer", "method", "benchmarks", "datasets", "limit", "backend"]);
 
+let chosen = null; // the kind that was just picked: its view goes on where the focus was
+
 /** Shows `#/new` and `#/new/KIND`. */
 export async function formView(frame, { argument, signal }) {
   const heading = el("h1", {}, "New job");
@@ -18,10 +20,15 @@ export async function formView(frame, { argument, signal }) {
   const names = kinds.map((each) => each.name);
   const kind = kinds.find((each) => each.name === (argument || "sft")) ?? kinds[0];
   const choice = el("select", {}, names.map((name) => new Option(name, name, false, name === kind.name)));
-  choice.addEventListener("change", () => (location.hash = `#/new/${choice.value}`));
+  choice.addEventListener("change", () => {
+    chosen = choice.value;
+    location.hash = `#/new/${choice.value}`;
+  });
   const [models, files] = await Promise.all([modelNames(true), get("v1/files", { limit: 100 })]);
   if (signal.aborted) return;
   frame.append(labelled("Kind of job", choice), el("p", {}, kind.summary), formOf(kind, models, files.data));
+  if (chosen === kind.name) choice.focus();
+  chosen = null;
 }
 
 function formOf(kind, models, files) {
@@ -54,13 +61,27 @@ function advanced(elements) {
     labelled("Find an option", search), elements);
 }
 
-async function submit(kind, fields, send) {
+/** The config that was written; null where a field can't be read. The first of those gets the focus. */
+function taken(fields) {
   const config = {};
+  const wrong = [];
   for (const each of fields.values()) {
     each.fail("");
-    const value = each.read();
-    if (value !== undefined) config[each.key] = value;
+    try {
+      const value = each.read();
+      if (value !== undefined) config[each.key] = value;
+    } catch (error) {
+      wrong.unshift([each, error.message]);
+    }
   }
+  for (const [each, message] of wrong) each.fail(message);
+  if (wrong.length) announce(wrong.at(-1)[1], true);
+  return wrong.length ? null : config;
+}
+
+async function submit(kind, fields, send) {
+  const config = taken(fields);
+  if (!config) return;
   send.disabled = true;
   try {
     const job = await post("api/jobs", { kind, config });
