@@ -35,6 +35,7 @@ export function announce(text, isError = false) {
 export function button(text, action, attributes) {
   const made = el("button", { type: "button", ...attributes }, text);
   made.addEventListener("click", async () => {
+    const focused = document.activeElement === made; // a disabled button loses it
     made.disabled = true;
     try {
       await action();
@@ -42,6 +43,7 @@ export function button(text, action, attributes) {
       announce(error.message, true);
     }
     made.disabled = false;
+    if (focused && document.activeElement === document.body) made.focus();
   });
   return made;
 }

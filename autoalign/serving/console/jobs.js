@@ -36,14 +36,25 @@ export async function jobsView(frame, { signal }) {
     }
     show(page);
   };
-  const turn = async (change) => { change(); await look(); };
+  const focusables = () => [...place.querySelectorAll("a, button, [tabindex]")];
+  const focus = (name) => (focusables().find((each) => nameOf(each) === name) ?? focusables()[0])?.focus({ preventScroll: true });
+  const turn = async (name, change) => { change(); await look(); focus(name); };
+  let shown = "";
+  let times = new Map();
   const show = (page) => {
-    const focused = document.activeElement?.closest?.(".jobs a")?.hash;
+    for (const job of page.data) times.get(job.id)?.replaceChildren(duration(job));
+    const key = JSON.stringify([state.value, pages, page]);
+    if (shown === key) return;
+    shown = key;
+    times = new Map(page.data.map((job) => [job.id, el("span", {}, duration(job))]));
+    const focused = place.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+    const left = place.querySelector(".wide")?.scrollLeft ?? 0;
     const steps = el("p", { class: "row" },
-      pages.length > 1 && button("Newer", () => turn(() => pages.pop())),
-      page.has_more && button("Older", () => turn(() => pages.push(page.data.at(-1).id))));
-    place.replaceChildren(page.data.length ? listed(page.data) : empty(state.value), steps);
-    if (focused) [...place.querySelectorAll("a")].find((link) => link.hash === focused)?.focus();
+      pages.length > 1 && button("Newer", () => turn("Newer", () => pages.pop())),
+      page.has_more && button("Older", () => turn("Older", () => pages.push(page.data.at(-1).id))));
+    place.replaceChildren(page.data.length ? listed(page.data, times) : empty(state.value), steps);
+    place.querySelector(".wide")?.scrollTo({ left });
+    if (focused !== null) focus(focused);
   };
   state.addEventListener("change", () => { pages.splice(1); look().catch((error) => announce(error.message, true)); });
   frame.append(
@@ -54,10 +65,12 @@ export async function jobsView(frame, { signal }) {
   await poll(EVERY, signal, look, (error) => announce(error.message, true));
 }
 
-function listed(jobs) {
+const nameOf = (each) => each.getAttribute("aria-label") ?? each.textContent;
+
+function listed(jobs, times) {
   const rows = jobs.map((job) => [
     el("a", { href: `#/job/${job.id}` }, job.id),
-    job.kind, badge(job), job.owner, when(job.created_at), duration(job), job.message || "—",
+    job.kind, badge(job), job.owner, when(job.created_at), times.get(job.id), job.message || "—",
   ]);
   return table("Jobs", ["Job", "Kind", "State", "Owner", "Created", "Time", "Message"], rows, { class: "cards" });
 }

@@ -71,6 +71,7 @@ function open(views, links, main, bearer) {
   }
   const { signal } = current;
   const frame = el("div", { class: `view ${found[0]}` });
+  const focused = document.activeElement !== document.body; // what holds it may go with the view before
   main.replaceChildren(frame);
   const argument = rest.map(decodeURIComponent).join("/");
   found[3](frame, { argument, signal, bearer }).catch((error) => {
@@ -79,5 +80,5 @@ function open(views, links, main, bearer) {
     announce(error.message, true);
   });
   document.title = `${frame.querySelector("h1")?.textContent ?? found[1]} – AutoAlign`;
-  if (document.activeElement !== document.body) main.focus({ preventScroll: true });
+  if (focused) main.focus({ preventScroll: true });
 }
