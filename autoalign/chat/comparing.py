@@ -62,8 +62,13 @@ def _span(rows: _Rows, turn: int, text: str, marker: str, text_of: TextOf, name:
     upto = text_of(rows[: turn + 1], False)
     if not text.startswith(prompt) or not upto.startswith(prompt):
         raise _ambiguous(name, f"the prompt of message {turn} is not how the conversation goes on after it")
-    for said in _said(rows[turn], upto[len(prompt) :], marker):
+    as_last = upto[len(prompt) :]
+    for said in _said(rows[turn], as_last, marker):
         if text.startswith(said, len(prompt)):
+            return len(prompt), len(prompt) + len(said)
+    if as_last.count(marker) == 1 and turn + 1 < len(rows):
+        said = _said_before(rows[turn], text_of(rows[: turn + 2], False)[len(prompt) :], marker)
+        if said and text.startswith(said, len(prompt)):
             return len(prompt), len(prompt) + len(said)
     raise _ambiguous(name, f"message {turn} is not written as it was given")
 
@@ -74,8 +79,23 @@ def _said(row: Mapping[str, Any], rest: str, marker: str) -> list[str]:
     end = rest.rfind(marker)
     as_last = rest[: end + len(marker)]
     leftover = rest[end + len(marker) :]
-    whole = end >= 0 and content.strip() in as_last and not leftover.strip()
+    whole = end >= 0 and _without_blanks(content) in _without_blanks(as_last) and not leftover.strip()
     return ([as_last] if whole else []) + [content + marker, content.strip() + marker]
+
+
+def _said_before(row: Mapping[str, Any], rest: str, marker: str) -> str:
+    """What the turn reads when another follows, where Qwen3 leaves out thoughts; empty where it isn't there.
+
+    The turn itself holds no marker but its own, so the first is its end.
+    """
+    said = rest[: rest.find(marker) + len(marker)]
+    answer = str(row.get("content") or "").rpartition("</think>")[2].strip()
+    return said if marker in said and answer in said else ""
+
+
+def _without_blanks(text: str) -> str:
+    """Qwen3 sets the line breaks around what was thought its own way."""
+    return "".join(text.split())
 
 
 def _ambiguous(name: str, why: str) -> TemplateError:
