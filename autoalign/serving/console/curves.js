@@ -30,7 +30,7 @@ export function curves() {
     if (others.length && others.length !== choice.options.length) {
       const before = choice.value;
       choice.replaceChildren(...others.map((name) => new Option(name)));
-      choice.value = others.includes(before) ? before : others[0];
+      choice.value = [before, "tokens_per_second"].find((name) => others.includes(name)) ?? others[0];
     }
     if (others.length) pick();
   };
