@@ -160,7 +160,9 @@ def encode_block(block: Block, reading: Reading) -> Iterator[dict[str, Any]]:
 def raw_refused(refused: Sequence[DataError], records: Sequence[formats.Record]) -> list[BadRow]:
     """Those of `records` that a template refuses, as they were read; copies of a row are told once."""
     problems = {(problem.file, problem.line): problem for problem in refused}
-    rows = {(record.source, record.line): record for record in records if problems}
+    rows: dict[tuple[str | None, int | None], formats.Record] = {}
+    if problems:
+        rows = {(record.source, record.line): record for record in records}
     return [
         BadRow(problem, formats.RawRow(problem.line or 0, asdict(rows[place])))
         for place, problem in problems.items()
