@@ -33,7 +33,8 @@ class Passes:
     Args:
         reports: runs tasks through engines of their own.
         n: answers to a prompt.
-        at_work: answers that engines may be at work on when one dies.
+        at_work: answers that engines may be at work on when one dies; 0: they run elsewhere (an endpoint),
+            where an engine's death is no prompt's fault.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Passes:
         self._reports, self._collector, self._progress = reports, collector, progress
         self._n, self._at_work = n, at_work
         self._deaths = 0
+        self._has_answered = False
+        self._killers: list[tuple[_Suspect, EngineDead]] = []
 
     def run(self) -> None:
         """Have every answer made that is missing.
@@ -59,10 +62,11 @@ class Passes:
             if error is None:
                 continue
             is_stuck = self._collector.missing == before
-            if is_stuck and not isinstance(error, EngineDead):
+            is_dead = isinstance(error, EngineDead) and self._at_work > 0
+            if is_stuck and not is_dead:
                 raise self._ended(error) from error
             warn(f"{error}; {self._collector.missing} answers are missing")
-            if isinstance(error, EngineDead) and (is_stuck or left < _PASSES - 1) and self._find_killers():
+            if is_dead and (is_stuck or left < _PASSES - 1) and self._find_killers():
                 left = _PASSES
         missing, kept = self._collector.missing, self._collector.what_is_kept()
         raise JobFailed(f"{missing} answers are missing; {kept}")
@@ -75,35 +79,47 @@ class Passes:
                 for message in messages:
                     self._progress.heard(message.replica, message.in_flight)
                     self._collector.take(message.answers, self._progress)
+                    self._has_answered |= bool(message.answers)
         except JobFailed as error:
             return error
         return None
 
     def _find_killers(self) -> bool:
-        """Ask what was at work; whether any of it had to be given up."""
+        """Ask what was at work; whether any of it had to be given up.
+
+        Raises:
+            JobFailed: no engine has answered anything, so that it is not the prompts' fault.
+        """
         warn("what the engine was at work on is asked in smaller groups, to find what it dies of")
         tasks = arranged(self._collector.open_tasks())
         each = ((prompt, index) for prompt, wanted in tasks for index in wanted)
-        return self._narrow(list(itertools.islice(each, self._at_work))) > 0
+        self._killers.clear()
+        self._narrow(list(itertools.islice(each, self._at_work)))
+        if self._killers and not self._has_answered:
+            raise self._ended(self._killers[0][1])
+        for (prompt, index), error in self._killers:
+            self._give_up(prompt, index, error)
+        return bool(self._killers)
 
-    def _narrow(self, suspects: Sequence[_Suspect]) -> int:
-        """How many of them had to be given up."""
+    def _narrow(self, suspects: Sequence[_Suspect]) -> None:
+        """Ask them all; those that an engine dies of when it is asked nothing else go to the killers."""
         if not suspects:
-            return 0
+            return
         before = self._collector.missing
         grouped = [(prompt, [index]) for prompt, index in suspects]
         error = self._ask(pipeline.Tasks(grouped, self._n, len(grouped)))
         if error is None:
-            return 0
+            return
         self._deaths = self._deaths + 1 if self._collector.missing == before else 1
         if not isinstance(error, EngineDead) or self._deaths > _HOPELESS:
             raise self._ended(error) from error
         if len(suspects) == 1:
-            self._give_up(*suspects[0], error)
-            return 1
+            self._killers.append((suspects[0], error))
+            return
         rest = [suspect for suspect in suspects if self._collector.lacks(suspect[0].index, suspect[1])]
         half = len(rest) // 2
-        return self._narrow(rest[:half]) + self._narrow(rest[half:])
+        self._narrow(rest[:half])
+        self._narrow(rest[half:])
 
     def _give_up(self, prompt: Prompt, index: int, error: EngineDead) -> None:
         reason = f"the engine dies of it: {error}"

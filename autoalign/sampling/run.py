@@ -166,7 +166,8 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch
             def reports(tasks: pipeline.Tasks) -> Generator[Message, None, None]:
                 return local.reports(tasks, spec) if here else pipeline.reports(tasks, spec, pool, hush)
 
-            at_work = local.AHEAD * in_flight(spec) * (1 if here else config.max_replicas)
+            engines = 0 if config.backend in ("openai", "serve") else 1 if here else config.max_replicas
+            at_work = local.AHEAD * in_flight(spec) * engines
             Passes(reports, collector, progress, config.n, at_work).run()
     except KeyboardInterrupt:
         raise StoppedEarly(f"stopped: {collector.what_is_kept()}") from None

@@ -87,10 +87,20 @@ class Dying:
         yield
 
 
-@pytest.mark.parametrize(("error", "starts"), [(JobFailed("no such GPU"), 1), (EngineDead("gone"), 1 + 17)])
-def test_an_engine_that_never_answers_ends_the_job(tmp_path: Path, error: JobFailed, starts: int) -> None:
-    """One pass, and 17 groups: more than 16 deaths in a row without an answer are the engine's own."""
+@pytest.mark.parametrize(
+    ("error", "prompts", "at_work", "starts"),
+    [
+        (JobFailed("no such GPU"), 64, 64, 1),
+        (EngineDead("gone"), 64, 64, 1 + 17),  # more than 16 deaths in a row are the engine's own
+        (EngineDead("gone"), 2, 64, 1 + 3),  # both together and each alone: nothing was ever answered
+        (EngineDead("404: no such model"), 64, 0, 1),  # an endpoint
+    ],
+)
+def test_an_engine_that_never_answers_ends_the_job_and_no_prompt_is_blamed(
+    tmp_path: Path, error: JobFailed, prompts: int, at_work: int, starts: int
+) -> None:
     engines = Dying(error)
     with pytest.raises(JobFailed, match=str(error)):
-        run(tmp_path, engines, prompts=64, at_work=64)
+        run(tmp_path, engines, prompts, at_work)
     assert engines.starts == starts
+    assert ids(tmp_path / "errors.jsonl") == []
