@@ -10,6 +10,7 @@ from autoalign.algorithms import Extract, Prompt, Verify
 from autoalign.config.score import ScoreConfig
 from autoalign.curation.answers import Answer
 from autoalign.records import Conversation, Message
+from autoalign.sampling.setup import has_gpu
 from autoalign.scoring import scorer
 from autoalign.scoring.numbers import find_number
 from autoalign.scoring.scorers.choice import find_letter
@@ -52,10 +53,8 @@ class RewardModel:
         Raises:
             ModelError: it is no reward model.
         """
-        from torch import cuda
-
         if self._loaded is None:
-            if cuda.is_available():
+            if has_gpu():
                 self._make_room()
             self._loaded = _scorer("reward_model", {"model_path": self._model})
         outcomes = self._loaded.score([_answer(prompt, text) for prompt, text in asked])
@@ -68,8 +67,7 @@ class RewardModel:
         from torch import cuda
 
         self._loaded = None
-        if cuda.is_available():
-            cuda.empty_cache()
+        cuda.empty_cache()  # nothing where CUDA was never used
 
 
 def extractor(verifier: str | None) -> Extract | None:

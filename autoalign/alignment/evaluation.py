@@ -39,8 +39,8 @@ def answer(
         failed += sum(reply.finish_reason == "error" for reply in replies)
         found[name] = {prompt.id: reply.text for prompt, reply in zip(prompts, replies, strict=True)}
     figures = {name: len(texts) for name, texts in found.items()}
-    if failed > _MOST_FAILED * sum(figures.values()):
-        asked = sum(figures.values())
+    asked = sum(figures.values())
+    if failed > _MOST_FAILED * asked:
         raise JobFailed(f"{failed} of {asked} held-out prompts got no answer: the engine failed on {model}")
     manifest.write_json(folder / ANSWERS, found)
     return {**figures, "failed": failed} if failed else figures

@@ -79,7 +79,7 @@ def _said(row: Mapping[str, Any], rest: str, marker: str) -> list[str]:
     end = rest.rfind(marker)
     as_last = rest[: end + len(marker)]
     leftover = rest[end + len(marker) :]
-    whole = end >= 0 and _without_blanks(content) in _without_blanks(as_last) and not leftover.strip()
+    whole = end >= 0 and is_said(content, as_last) and not leftover.strip()
     return ([as_last] if whole else []) + [content + marker, content.strip() + marker]
 
 
@@ -93,9 +93,9 @@ def _said_before(row: Mapping[str, Any], rest: str, marker: str) -> str:
     return said if marker in said and answer in said else ""
 
 
-def _without_blanks(text: str) -> str:
-    """Qwen3 sets the line breaks around what was thought its own way."""
-    return "".join(text.split())
+def is_said(part: str, text: str) -> bool:
+    """Whether a text has a part, however its blanks are set: Qwen3 sets those around thoughts its own way."""
+    return part in text or "".join(part.split()) in "".join(text.split())
 
 
 def _ambiguous(name: str, why: str) -> TemplateError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoalign.chat import jinja
-from autoalign.chat.comparing import spans_by_comparing
+from autoalign.chat.comparing import is_said, spans_by_comparing
 from autoalign.chat.jinja import Rendered, Span
 from autoalign.chat.template import Template
 from autoalign.errors import TemplateError
@@ -151,15 +151,11 @@ def _refuse_a_shortened_answer(
         return
     said = text[slice(*spans[-1])]
     parts = [answers[-1].get(key) for key in ("content", "reasoning_content")]
-    if any(isinstance(part, str) and not _is_said(part, said) for part in parts):
+    if any(isinstance(part, str) and not is_said(part, said) for part in parts):
         raise TemplateError(
             f"chat template '{template.name}' leaves out part of the last answer, as some do with reasoning "
             "up to </think>; take the reasoning out of the data, or train with another template"
         )
-
-
-def _is_said(part: str, said: str) -> bool:
-    return part in said or "".join(part.split()) in "".join(said.split())
 
 
 def _variables(

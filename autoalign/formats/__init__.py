@@ -25,11 +25,12 @@ from autoalign.formats._load import (
     refuse_bad_rows,
 )
 from autoalign.formats._problems import Problems
-from autoalign.formats._read import read_rows
+from autoalign.formats._read import BOM, is_json, read_rows
 from autoalign.formats._types import Format, Kind, Purpose, RawRow, Record
 from autoalign.formats._write import convert, write_rows
 
 __all__ = [
+    "BOM",
     "Block",
     "Dataset",
     "Format",
@@ -42,6 +43,7 @@ __all__ = [
     "Split",
     "check",
     "convert",
+    "is_json",
     "iter_records",
     "iter_rows",
     "load",

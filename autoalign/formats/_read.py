@@ -71,13 +71,14 @@ def _json_rows(handle: BinaryIO, path: str, kind: str) -> Iterator[RawRow]:
         if head[-1].strip():
             break
     first = head[-1] if head else b""
-    if first.lstrip().startswith(b"[") or (kind == ".json" and not _is_json(first)):
+    if first.lstrip().startswith(b"[") or (kind == ".json" and not is_json(first)):
         text = _decode(b"".join(head) + handle.read(), path)
         return document_rows(text, path) if text.strip() else iter(())
     return _jsonl_rows(itertools.chain(head, handle), path)
 
 
-def _is_json(line: bytes) -> bool:
+def is_json(line: bytes) -> bool:
+    """Whether a line is one whole JSON value: the first of a `.json` file that is JSONL is."""
     try:
         orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -44,7 +44,6 @@ class Passes:
         self._n, self._at_work = n, at_work
         self._deaths = 0
         self._has_answered = False
-        self._killers: list[tuple[_Suspect, EngineDead]] = []
 
     def run(self) -> None:
         """Have every answer made that is missing.
@@ -93,33 +92,30 @@ class Passes:
         warn("what the engine was at work on is asked in smaller groups, to find what it dies of")
         tasks = arranged(self._collector.open_tasks())
         each = ((prompt, index) for prompt, wanted in tasks for index in wanted)
-        self._killers.clear()
-        self._narrow(list(itertools.islice(each, self._at_work)))
-        if self._killers and not self._has_answered:
-            raise self._ended(self._killers[0][1])
-        for (prompt, index), error in self._killers:
+        killers = self._narrow(list(itertools.islice(each, self._at_work)))
+        if killers and not self._has_answered:
+            raise self._ended(killers[0][1])
+        for (prompt, index), error in killers:
             self._give_up(prompt, index, error)
-        return bool(self._killers)
+        return bool(killers)
 
-    def _narrow(self, suspects: Sequence[_Suspect]) -> None:
-        """Ask them all; those that an engine dies of when it is asked nothing else go to the killers."""
+    def _narrow(self, suspects: Sequence[_Suspect]) -> list[tuple[_Suspect, EngineDead]]:
+        """Ask them all; those that an engine dies of when it is asked nothing else."""
         if not suspects:
-            return
+            return []
         before = self._collector.missing
         grouped = [(prompt, [index]) for prompt, index in suspects]
         error = self._ask(pipeline.Tasks(grouped, self._n, len(grouped)))
         if error is None:
-            return
+            return []
         self._deaths = self._deaths + 1 if self._collector.missing == before else 1
         if not isinstance(error, EngineDead) or self._deaths > _HOPELESS:
             raise self._ended(error) from error
         if len(suspects) == 1:
-            self._killers.append((suspects[0], error))
-            return
+            return [(suspects[0], error)]
         rest = [suspect for suspect in suspects if self._collector.lacks(suspect[0].index, suspect[1])]
         half = len(rest) // 2
-        self._narrow(rest[:half])
-        self._narrow(rest[half:])
+        return self._narrow(rest[:half]) + self._narrow(rest[half:])
 
     def _give_up(self, prompt: Prompt, index: int, error: EngineDead) -> None:
         reason = f"the engine dies of it: {error}"

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from autoalign import manifest
 from autoalign.errors import TemplateError
@@ -51,6 +51,13 @@ class Question:
     def merged(self) -> tuple[Message, ...]:
         """The same in one message."""
         return (Message("user", f"{self.system}\n\n{self.text}" if self.system else self.text),)
+
+
+class _Rendered(NamedTuple):
+    """A question as the judge is asked."""
+
+    messages: tuple[Message, ...]
+    token_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -130,16 +137,21 @@ class Judge:
         return [task.result() for task in tasks]
 
     async def _verdict(self, question: Question, read: Callable[[str], Any]) -> Any:
+        try:
+            rendered = self._rendered(question)
+        except TemplateError as error:
+            self.problem = str(error)
+            return None
         failed = False
         for attempt in range(self._settings.tries):
-            key = self._key(question, attempt)
+            key = self._key(question, rendered, attempt)
             text = self._store.get(key)
             if text is None:
                 try:
-                    text = await self._text(question, key, attempt)
-                except (RequestFailed, TemplateError) as error:
+                    text = await self._text(question, rendered, key, attempt)
+                except RequestFailed as error:
                     self.problem = str(error)
-                    if not isinstance(error, RequestRefused | TemplateError):
+                    if not isinstance(error, RequestRefused):
                         failed = True
                         self._failed_in_a_row += 1
                     continue
@@ -151,17 +163,16 @@ class Judge:
         self.lost += failed
         return None
 
-    async def _text(self, question: Question, key: str, attempt: int) -> str:
+    async def _text(self, question: Question, rendered: _Rendered, key: str, attempt: int) -> str:
         if self._failed_in_a_row > 2 * self._settings.concurrency:
             raise RequestFailed(self.problem, retry=False)
         params = self._params(question)
         if attempt and params.greedy:
             params = replace(params, temperature=_RETRY_TEMPERATURE)
-        messages, token_ids = self._rendered(question)
         request = GenerationRequest(
             f"{key[:16]}-{attempt}",
-            tuple(message.to_dict() for message in messages),
-            token_ids,
+            tuple(message.to_dict() for message in rendered.messages),
+            rendered.token_ids,
             params,
             derive_seed(self._settings.seed, question.text, attempt),
         )
@@ -170,20 +181,17 @@ class Judge:
     def _params(self, question: Question) -> SamplingParams:
         return replace(self._setup.params, json_schema=question.json_schema)
 
-    def _rendered(self, question: Question) -> tuple[tuple[Message, ...], tuple[int, ...]]:
+    def _rendered(self, question: Question) -> _Rendered:
         try:
-            return question.messages, tuple(self._setup.renderer.encode(question.messages))
+            return _Rendered(question.messages, tuple(self._setup.renderer.encode(question.messages)))
         except TemplateError:
-            return question.merged, tuple(self._setup.renderer.encode(question.merged))
+            return _Rendered(question.merged, tuple(self._setup.renderer.encode(question.merged)))
 
-    def _key(self, question: Question, attempt: int) -> str:
+    def _key(self, question: Question, rendered: _Rendered, attempt: int) -> str:
         """What a verdict follows from: the judge's weights, its template, what it is asked and how."""
         text = (question.system, question.text) if question.system else question.text
-        try:
-            _, token_ids = self._rendered(question)
-        except TemplateError:
-            token_ids = ()
-        given = (self._identity, self._settings.seed, self._params(question), attempt, text, token_ids)
+        how = (self._identity, self._settings.seed, self._params(question), attempt)
+        given = (*how, text, rendered.token_ids)
         return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
+from autoalign import formats
 from autoalign.jobs.platform import Platform
 from autoalign.serving.access import principal_of
 from autoalign.serving.api_route import ApiError, ApiRoute, Limit, documented
@@ -82,22 +81,14 @@ def read_page(path: Path, offset: int, limit: int) -> RowPage:
         size = os.fstat(file.fileno()).st_size
         if path.suffix == ".json":
             head = file.read(_LONGEST)
-            begin = head.removeprefix(BOM_UTF8).lstrip()
+            begin = head.removeprefix(formats.BOM).lstrip()
             if begin.startswith(b"["):
                 return _elements(file, offset or len(head) - len(begin) + 1, limit, size)
-            if not _is_json(begin.partition(b"\n")[0]):
+            if not formats.is_json(begin.partition(b"\n")[0]):
                 file.seek(0)
                 text = file.read(_MOST).decode("utf-8", "replace")
                 return RowPage(data=[Row(offset=0, text=text, cut=size > _MOST)], next=None, bytes=size)
         return _lines(file, offset, limit, size)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _lines(file: BinaryIO, offset: int, limit: int, size: int) -> RowPage:
