@@ -20,7 +20,9 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed, MissingDependency
 from autoalign.evaluation.process_group import end_group
 from autoalign.orphans import dismiss, guard_children
+from autoalign.sampling.cpu_cores import Cores
 from autoalign.sampling.setup import has_gpu
+from autoalign.sampling.vllm_process import CPU_BLOCK
 
 _HOST = "127.0.0.1"
 _NAME = "model"  # OpenCompass treats names with o1, o3, o4 or gpt-5 in them in a way of their own
@@ -65,13 +67,14 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
     log.parent.mkdir(parents=True, exist_ok=True)
     print("eval: starting a vLLM server", file=sys.stderr, flush=True)
     guard = guard_children()
+    cores = None if has_gpu() else Cores()
     with log.open("wb") as output:
         process = subprocess.Popen(
             server_command(config, view, port),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_variables()},
+            env={**os.environ, **_variables(), **(cores.variables() if cores else {})},
             start_new_session=True,
         )
         try:
@@ -83,6 +86,8 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
         finally:
             end_group(process)
             dismiss(guard)
+            if cores is not None:
+                cores.release()
 
 
 def end_of(process: subprocess.Popen[bytes], log: Path) -> str | None:
@@ -114,7 +119,7 @@ def server_command(config: EvalConfig, view: Path, port: int) -> list[str]:
             "gpu-memory-utilization": str(config.gpu_memory_utilization),
         }
     else:
-        flags += ["--enforce-eager", "--no-enable-chunked-prefill"]
+        flags += ["--enforce-eager", "--no-enable-chunked-prefill", "--block-size", str(CPU_BLOCK)]
     words = [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
     return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words, *flags]
 

@@ -34,7 +34,7 @@ class EvalReport:
     Attributes:
         contaminated: questions found in the training data, by benchmark.
         seconds: of the whole job.
-        start_seconds: of those, to start the model's own server, and OpenCompass.
+        start_seconds: of those, until the model's own server was up, and those of OpenCompass's start.
     """
 
     layout: Layout
@@ -86,7 +86,7 @@ def run(config: EvalConfig) -> EvalReport:
     reuse.note(layout, config, folder)
     try:
         with stop_signals(), here_past_proxies():
-            job = _Job(config, layout, own, plan, folder)
+            job = _Job(config, layout, own, plan, folder, began)
             results = job.results()
     except KeyboardInterrupt:
         raise StoppedEarly(
@@ -121,6 +121,7 @@ class _Job:
     own: Sequence[Benchmark]
     plan: Plan | None
     folder: Path | None
+    began: float
     start_seconds: float = 0.0
 
     def results(self) -> list[Result]:
@@ -155,7 +156,7 @@ class _Job:
             return None, view
         assert view is not None
         server = stack.enter_context(served(config, view, layout.folder / "server.log"))
-        self.start_seconds += server.seconds
+        self.start_seconds = time.monotonic() - self.began
         return server, view
 
     def _opencompass_is_open(self, view: Path | None) -> bool:

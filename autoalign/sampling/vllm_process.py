@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+CPU_BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
 # vLLM takes about half the machine's memory on a CPU unless told otherwise.
 _CPU_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"}
 _QUIET = {

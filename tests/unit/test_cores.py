@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoalign.sampling.engines._cores import Cores
+from autoalign.sampling.cpu_cores import Cores
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +30,15 @@ def test_none_is_claimed_where_too_few_are_free(tmp_path: Path) -> None:
 def test_all_are_wanted_where_no_number_is_given(tmp_path: Path) -> None:
     assert Cores(None, tmp_path).claimed == [4, 5, 9]
     assert Cores(8, tmp_path).wanted == 3
+
+
+def test_an_engine_has_a_thread_on_each_of_its_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    first, second = Cores(2, tmp_path), Cores(2, tmp_path)
+    assert first.variables() == {"OMP_NUM_THREADS": "2", "VLLM_CPU_OMP_THREADS_BIND": "4,5"}
+    assert second.variables() == {"OMP_NUM_THREADS": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+
+
+def test_what_the_user_has_bound_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "4")
+    assert Cores(2, tmp_path).variables() == {}

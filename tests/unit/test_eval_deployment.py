@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed
+from autoalign.evaluation import deployment
 from autoalign.evaluation.answering import Answering
 from autoalign.evaluation.ask import Ask
 from autoalign.evaluation.deployment import Served, end_of, server_lives, wait_until_ready
 from autoalign.evaluation.proxies import here_past_proxies, past_proxies
+from autoalign.sampling.cpu_cores import Cores
 
 
 def test_why_a_server_ended(tmp_path):
@@ -39,6 +42,23 @@ def test_a_server_that_is_gone_is_not_asked(tmp_path):
     with pytest.raises(JobFailed, match=r"^it is gone$"):
         answered(tmp_path, lambda: "it is gone")
     assert not (tmp_path / "quiz.jsonl").exists()
+
+
+def test_a_server_of_ours_has_every_core(tmp_path, monkeypatch):
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    monkeypatch.setattr(deployment, "has_gpu", lambda: False)
+    monkeypatch.setattr(deployment, "_require_vllm", lambda: None)
+    monkeypatch.setattr(deployment, "wait_until_ready", lambda *_: None)
+    program = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['VLLM_CPU_OMP_THREADS_BIND'])"
+    monkeypatch.setattr(deployment, "server_command", lambda *_: [sys.executable, "-c", program])
+    log = tmp_path / "server.log"
+    cores = Cores()  # the server's, unless something else on this machine has them
+    free = cores.variables()
+    cores.release()
+    with deployment.served(EvalConfig.build({"model_path": "m"}), tmp_path, log) as server:
+        while server.end() is None:
+            time.sleep(0.01)
+    assert log.read_text().split() == list(free.values())
 
 
 def test_nothing_is_known_of_other_servers():

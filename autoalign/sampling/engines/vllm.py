@@ -14,7 +14,7 @@ from typing import Any
 
 from autoalign.errors import JobFailed, MissingDependency
 from autoalign.orphans import dismiss, guard_children
-from autoalign.sampling.engines._cores import Cores
+from autoalign.sampling.cpu_cores import Cores
 from autoalign.sampling.engines.base import (
     Completion,
     EngineDead,
@@ -24,11 +24,10 @@ from autoalign.sampling.engines.base import (
     RequestRefused,
     SamplingParams,
 )
-from autoalign.sampling.vllm_process import prepare_environment, root_cause
+from autoalign.sampling.vllm_process import CPU_BLOCK, prepare_environment, root_cause
 
 _SEQUENCES = 256  # in one batch; as `replicas.DEFAULT_CONCURRENCY`
 _INVARIANT_FROM = (9, 0)  # compute capability
-_BLOCK = 32  # tokens; the least that vLLM's CPU attention is quick with
 SUPPORTS = frozenset({"json_schema", "logprobs"})
 _WORKER_EXTENSION = "autoalign.sampling.engines._vllm_weights.WeightLoading"
 
@@ -170,7 +169,7 @@ def _on_cpu(options: EngineOptions) -> dict[str, Any]:
     generator has no offset (gpu_model_runner._bookkeeping_sync). Without seeds, prompts may be split.
     """
     # Prompts share whole blocks of the cache: of vLLM's 128 tokens a short prompt fills none.
-    args: dict[str, Any] = {"enable_chunked_prefill": not options.seeded, "block_size": _BLOCK}
+    args: dict[str, Any] = {"enable_chunked_prefill": not options.seeded, "block_size": CPU_BLOCK}
     if options.concurrency is None:
         args["max_num_seqs"] = _SEQUENCES
     return args
@@ -178,20 +177,14 @@ def _on_cpu(options: EngineOptions) -> dict[str, Any]:
 
 @contextmanager
 def _bound(cores: Cores | None) -> Iterator[None]:
-    """Processes started in the block have a thread on each of `cores`.
-
-    Left alone, Ray gives an actor one thread, and vLLM's engine a core less than there are. Setting
-    VLLM_CPU_OMP_THREADS_BIND decides otherwise.
-    """
-    if cores is None or "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(cores.wanted)
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores.claimed)) or "nobind"
+    """Processes started in the block have a thread on each of `cores`."""
+    variables = cores.variables() if cores is not None else {}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        del os.environ["VLLM_CPU_OMP_THREADS_BIND"]
+        for name in variables.keys() - {"OMP_NUM_THREADS"}:
+            del os.environ[name]
 
 
 def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:

@@ -37,6 +37,17 @@ class Cores:
         """Their numbers; none where fewer are free than wanted: threads are better left unbound then."""
         return sorted(self._held)
 
+    def variables(self) -> dict[str, str]:
+        """What gives a vLLM process a thread on each of them; nothing where the user has decided.
+
+        Left alone, Ray gives an actor one thread, and vLLM's engine a core less than there are. Setting
+        VLLM_CPU_OMP_THREADS_BIND decides otherwise.
+        """
+        if "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
+            return {}
+        bind = ",".join(map(str, self.claimed)) or "nobind"
+        return {"OMP_NUM_THREADS": str(self.wanted), "VLLM_CPU_OMP_THREADS_BIND": bind}
+
     def release(self) -> None:
         """Give them up."""
         _close(self._held.values())
