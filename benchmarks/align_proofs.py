@@ -56,6 +56,7 @@ class Seed:
         """Run `configs/align/RECIPE.yaml` with other values; its rounds, as `report.json` has them."""
         config = _read_yaml(ROOT / "configs" / "align" / f"{recipe}.yaml")
         own = {"model_name_or_path": self.model, "output_dir": str(self.folder / "out"), "seed": self.number}
+        own |= {"max_forgetting": None}  # a proof shows what a benchmark lost, and stops for nothing
         config |= own | values
         config["training"] = {**config["training"], **training}
         self._run("align", config)
@@ -127,6 +128,7 @@ def rejection_sampling(seed: Seed) -> list[Figure]:
         held_out=len(split.held_out),
         prompts_per_round=len(split.training),
         max_new_tokens=128,
+        benchmark_path=[],
         promote_when="always",
     )
     return [
@@ -148,6 +150,7 @@ def self_play(seed: Seed) -> list[Figure]:
         prompts_per_round=len(split.training) // 2,
         rounds=2,
         max_new_tokens=160,
+        benchmark_path=[],
         promote_when="always",
     )
     job = ledger.read(seed.folder / "out")

@@ -10,10 +10,11 @@ A file holds
   `job.generate` alone, and what it asks follows from the prompts, the replies and `job.seed`, so a
   run that is done again over kept replies takes the same way.
 
-It may also hold `TRAINING` (settings of the training job that belong to the method, such as the loss),
-`STARTS_FROM = "base"` (each round trains the first model anew; otherwise the last promoted one), and
-`trains(options)` (the role that the trained model takes; otherwise "policy"), and `judges(options)` (the
-roles that give verdicts; otherwise what the option `judge` says, if there is one). Its prompts are
+It may also hold `TRAINING` (settings of the training job that belong to the method, such as the loss;
+where the options decide, a function `training(options)` instead), `STARTS_FROM = "base"` (each round
+trains the first model anew; otherwise the last promoted one), `trains(options)` (the role that the
+trained model takes; otherwise "policy"), and `judges(options)` (the roles that give verdicts; otherwise
+what the option `judge` says, if there is one). Its prompts are
 `autoalign/prompts/algorithms/NAME/*.txt`.
 """
 

@@ -52,7 +52,8 @@ class Algorithm:
     @property
     def training(self) -> Mapping[str, Any]:
         """Settings of the training job that belong to the method."""
-        settings: Mapping[str, Any] = getattr(self.module, "TRAINING", {})
+        own = getattr(self.module, "training", None)
+        settings: Mapping[str, Any] = own(self.options) if own else getattr(self.module, "TRAINING", {})
         return settings
 
     def prompts(self, folder: Path | None = None) -> PromptSet:

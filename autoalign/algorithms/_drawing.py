@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,10 +20,11 @@ class Text(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The answers to one prompt: usable texts, each once, and what was left out."""
+    """The answers to one prompt: usable texts, each once, what was left out, the keys of cut-off texts."""
 
     texts: list[Text]
     dropped: list[Dropped]
+    cut_off: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def draw(
     replies = iter(zip(asks, job.generate(asks), strict=True))
     found = []
     for prompt in prompts:
-        drawn, seen = Drawn([], []), set()
+        seen: set[str] = set()
+        cut_off: set[str] = set()
+        drawn = Drawn([], [], cut_off)
         for _ in range(how.count):
             ask, reply = next(replies)
             problem = reply.problem if how.whole else problem_unless_cut_off(reply)
@@ -71,6 +74,8 @@ def draw(
                 drawn.dropped.append(Dropped(ask.key, prompt.id, f"answer: {rule}"))
                 continue
             drawn.texts.append(Text(ask.key, reply.text))
+            if reply.finish_reason == "length":
+                cut_off.add(ask.key)
             if how.distinct:
                 seen.add(reply.text)
         found.append(drawn)

@@ -6,6 +6,7 @@ job (`autoalign.reinforcement`) answers the round's prompts in groups, scores th
 each batch of groups. A group whose rewards are all the same has no advantage to learn from. With
 `samples` over 0 the policy answers every prompt so often before, and prompts that it then always or never
 gets right are dropped, so that no group is spent on them (arXiv:2503.14476 filters alike, at each step).
+Answers that are cut off are scored as they stand there, as the job scores them.
 
 The paper's: beta 0.04, 64 answers to a prompt, a learning rate of 1e-6, one step on each batch of answers
 (section 4.2). The job's own defaults are smaller groups (`num_generations` 8) and no KL.
@@ -44,7 +45,7 @@ def run(job: Job, options: Options) -> Iterator[Made]:
         for prompt in job.prompts:
             yield _question(prompt, "every prompt is taken")
         return
-    drawing = Drawing("screen", options.samples, temperature=options.temperature, distinct=False)
+    drawing = Drawing("screen", options.samples, temperature=options.temperature, distinct=False, whole=False)
     for batch in job.batches():
         groups = draw(job, batch, drawing)
         for prompt, group, rewards in zip(batch, groups, values(job, "verifier", batch, groups), strict=True):

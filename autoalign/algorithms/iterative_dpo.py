@@ -2,19 +2,22 @@
 
 `source: verifier` is Iterative RPO for reasoning (arXiv:2404.19733, section 2): `samples` answers to
 each question (30; temperature 0.8), right ones and wrong ones told apart by their final answer, and up
-to `pairs` pairs (10) of a right and a wrong one. Questions with right answers alone, or wrong ones
+to `pairs` pairs (10) of a right and a wrong one. An answer that was cut off has no end to be right by and
+counts as wrong: it may be rejected, and is never chosen. Questions with right answers alone, or wrong ones
 alone, make no pair. The loss is DPO's plus the chosen answer's NLL with weight 1 (eq. 1): without it
 the likelihood of chosen answers falls. From the third round on the paper draws at 1.3, so that there are
 wrong answers left: `round_options: [{}, {}, {temperature: 1.3}, ...]`.
 
 `source: judge` and `source: reward` are for everything that has no right answer: the best-scored answer
 against the worst (arXiv:2312.16682; arXiv:2401.10020), by a judge's 0 to 5 points or by a reward model.
+Answers that were cut off are left out, and the loss is DPO's alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from autoalign.algorithms._drawing import Drawing, Drawn, draw
 from autoalign.algorithms._job import Job, Prompt
@@ -26,7 +29,6 @@ from autoalign.curation.candidates import Rules
 from autoalign.errors import ConfigError
 
 MAKES = "pairs"
-TRAINING = {"loss_type": ["sigmoid"], "beta": 0.1, "rpo_alpha": 1.0, "nll_average": "rows"}
 RIGHT = "the verifier finds chosen right and rejected wrong"
 BEST = "chosen has the highest score of the answers, rejected the lowest"
 
@@ -47,9 +49,16 @@ class Options:
             raise ConfigError(f"source is '{self.source}'; expected {', '.join(SOURCES)} or judge")
 
 
+def training(options: Options) -> Mapping[str, Any]:
+    """DPO, with the NLL term where a verifier is the source."""
+    nll = {"rpo_alpha": 1.0, "nll_average": "rows"} if options.source == "verifier" else {}
+    return {"loss_type": ["sigmoid"], "beta": 0.1, **nll}
+
+
 def run(job: Job, options: Options) -> Iterator[Made]:
     """Up to `pairs` pairs a prompt (one, unless a verifier is the source)."""
-    drawing = Drawing("answer", options.samples, temperature=options.temperature)
+    whole = options.source != "verifier"
+    drawing = Drawing("answer", options.samples, temperature=options.temperature, whole=whole)
     for batch in job.batches():
         drawn = draw(job, batch, drawing)
         yield from (_judged if options.source == "judge" else _scored)(job, options, batch, drawn)
@@ -67,7 +76,10 @@ def _scored(job: Job, options: Options, batch: Sequence[Prompt], drawn: Sequence
     ):
         yield from answers.dropped
         candidates = [
-            scored(text, value) for text, value in zip(answers.texts, found, strict=True) if value is not None
+            # Cut off, it is wrong, even where the verifier finds the right answer in it.
+            scored(text, 0.0 if text.key in answers.cut_off else value)
+            for text, value in zip(answers.texts, found, strict=True)
+            if value is not None
         ]
         if answers.texts and not candidates:
             yield Dropped(prompt.id, prompt.id, f"{options.source}: its answers can't be scored")

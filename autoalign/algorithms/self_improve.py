@@ -4,9 +4,10 @@ The model reasons step by step through each question `samples` times (32; temper
 majority of the final answers is taken for right; no reference is looked at. All texts that come to it
 are kept. Each is turned into several formats, so that the model does not grow used to one prompt: the
 question as it stands, the question with "Let's think step by step", and, once a question, the question
-that asks for the answer alone with the majority's answer. Where `min_confidence` asks for it, questions
-whose majority has a smaller share are left out (the paper keeps all, and finds that the share tells how
-right it is).
+that asks for the answer alone with the majority's answer. The confidence is the majority's share of all
+`samples` paths, those that come to no answer among them. Where `min_confidence` asks for it, questions whose
+majority has a smaller share are left out (the paper keeps all, and finds that the share tells how right it
+is).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _of_prompt(job: Job, options: Options, prompt: Prompt, drawn: Drawn, extract
         return
     # Of answers with as many votes the one that was said first.
     (majority, count), *_ = votes.most_common(1)
-    confidence = count / votes.total()
+    confidence = count / options.samples
     if confidence < options.min_confidence:
         yield Dropped(prompt.id, prompt.id, "the majority is too small", {"confidence": confidence})
         return

@@ -7,12 +7,16 @@ principle, y_o. The loss is L+ + L- with L(x, y_w, y_l) = L_base + gamma L_sft (
 - x-: y_o chosen, y+ rejected, not y-, so that what the generator says under a bad principle stays
   likely.
 
-gamma = 0.1, and L_base is DPO (beta 0.1): `loss_type: [sigmoid, sft]` with weights 1 and 0.1. What
-comes out is no better policy and is not promoted; it takes the role `generator`.
+gamma = 0.1, and L_base is DPO (beta 0.1) times the weight of the authors' first trainer (icip-cas/SSO):
+    W = sigmoid(-(alpha log p(y_w) / |y_w| + (1 - alpha) log p(y_l) / |y_l|)),  alpha = 0.66
+That is `loss_type: [sso, sft]` with weights 1 and 0.1. They take one W, of y+ and y- on x alone, for both
+pairs; here each pair has its own (`autoalign/losses/preference/sso.py`). The paper's second version and the
+authors' later trainer (icip-cas/AutoAlign) have no W: `training: {loss_type: [sigmoid, sft]}`. What comes
+out is no better policy and is not promoted; it takes the role `generator`.
 
-`stage: policy`. The generator answers x+ and x-, and the policy learns y+ over y- on x alone. Sampling
-after section 5.1: temperature 0.7, top_p 0.8. (The weight function W of the paper's first version is
-gone from the second, and from here.)
+`stage: policy`. The generator answers x+ and x-, and the policy learns y+ over y- on x alone, by DPO plus
+gamma L_sft; their first trainer does not weigh this pair either. Sampling after section 5.1:
+temperature 0.7, top_p 0.8.
 """
 
 from __future__ import annotations
@@ -31,7 +35,6 @@ from autoalign.records import Message
 from autoalign.synthesis import Ask, Reply
 
 MAKES = "pairs"
-TRAINING = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.1], "beta": 0.1, "nll_average": "rows"}
 _LINES = re.compile(
     r"^\W*good principle\W*:\s*(?P<good>\S.*?)\s*^\W*bad principle\W*:\s*(?P<bad>\S.*?)\s*\Z",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
@@ -67,6 +70,12 @@ class Options:
 def trains(options: Options) -> str:
     """The generator's stage trains no policy."""
     return options.stage
+
+
+def training(options: Options) -> Mapping[str, Any]:
+    """DPO, weighted for the generator, plus 0.1 of the chosen answers' NLL."""
+    base = "sso" if options.stage == "generator" else "sigmoid"
+    return {"loss_type": [base, "sft"], "loss_weights": [1.0, 0.1], "beta": 0.1, "nll_average": "rows"}
 
 
 def judges(options: Options) -> tuple[str, ...]:

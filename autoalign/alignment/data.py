@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from autoalign import manifest
-from autoalign.algorithms import Algorithm, Ask, Dropped, Example, Job, Made, Pair, PromptSet, Question
+from autoalign.algorithms import (
+    Algorithm,
+    Ask,
+    Dropped,
+    Example,
+    Job,
+    Made,
+    Pair,
+    PromptSet,
+    Question,
+    Reply,
+)
 from autoalign.algorithms import Prompt as AlignPrompt
+from autoalign.alignment.contamination import Hidden
 from autoalign.alignment.machinery import Machinery
-from autoalign.curation.overlap import Overlap
+from autoalign.alignment.places import Places
 from autoalign.errors import JobFailed
 from autoalign.records import Message, messages_to_dicts
 
@@ -26,7 +38,7 @@ class DataTask:
 
     Attributes:
         models: role to model folder.
-        hidden: prompts that no training row may share a run of words with.
+        hidden: prompts that no training row should share text with; those that do are counted.
     """
 
     number: int
@@ -48,10 +60,17 @@ class DataTask:
         """
         store = folder / TEXTS
         manifest.write_json(folder / SEEDS, {prompt.id: prompt.shown() for prompt in self.prompts})
+        places = Places()
+
+        def generate(asks: Sequence[Ask]) -> Sequence[Reply]:
+            replies = machinery.sample(self.models, self._named(asks), store)
+            places.see(asks, replies)
+            return replies
+
         job = Job(
             self.prompts,
             self.texts,
-            lambda asks: machinery.sample(self.models, self._named(asks), store),
+            generate,
             self.principles,
             machinery.verify,
             machinery.extract,
@@ -61,7 +80,7 @@ class DataTask:
             self.tries,
             self.judge_guided,
         )
-        overlap = Overlap((prompt.id, prompt.question) for prompt in self.hidden)
+        hidden = Hidden(self.hidden)
         counts = _Counts()
         with (folder / DATA).open("wb") as kept, (folder / DROPPED).open("wb") as dropped:
             for made in self.algorithm.run(job):
@@ -70,7 +89,7 @@ class DataTask:
                     _write(dropped, _dropped_row(made))
                     continue
                 row = _row(made, {"algorithm": self.algorithm.name, "round": self.number})
-                place = overlap.match(_said(made))
+                place = hidden.match(made)
                 if place is not None:
                     counts.contaminated += 1
                     row["alignment"]["contaminated_by"] = place
@@ -78,6 +97,8 @@ class DataTask:
                 row["id"] = f"round-{self.number}/{made.id}"
                 _write(kept, row)
         figures = counts.figures(len(self.prompts))
+        if places.first is not None:
+            figures["judge_first"] = places.first
         if not figures["rows"]:
             reasons = ", ".join(f"{rule} ({count})" for rule, count in figures["dropped"].items())
             raise JobFailed(
@@ -142,14 +163,6 @@ def _row(made: Example | Pair | Question, why: Mapping[str, Any]) -> dict[str, A
 
 def _dropped_row(made: Dropped) -> dict[str, Any]:
     return {"id": made.id, "prompt_id": made.prompt_id, "rule": made.rule, **made.facts}
-
-
-def _said(made: Example | Pair | Question) -> str:
-    """What is learned: the last question and the answer to it."""
-    if isinstance(made, Example):
-        return "\n".join(message.content for message in made.messages[-2:])
-    answer = made.chosen if isinstance(made, Pair) else made.reference or ""
-    return f"{made.prompt[-1].content}\n{answer}"
 
 
 def _write(file: IO[bytes], row: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from autoalign.algorithms import Ask, Job, Prompt, PromptSet, Reply, Verify
 from autoalign.algorithms._judge import ask_judge
 from autoalign.alignment.machinery import Machinery
 from autoalign.errors import JobFailed
+from autoalign.evaluation.significance import paired_p_value
 from autoalign.intervals import Interval, paired_bootstrap, wilson
 from autoalign.judging.forms import PREFERENCE
 from autoalign.judging.prompts import JudgePrompt
@@ -20,6 +21,7 @@ from autoalign.judging.verdicts import agreed
 from autoalign.records import Message
 
 ANSWERS, TEXTS = "answers.json", "texts.jsonl"
+PAIRWISE = "pairwise"  # the judge prompt of a comparison
 _MOST_FAILED = 0.1  # of the held-out prompts: some may be too long for the model
 
 
@@ -94,6 +96,12 @@ def gain(before: Sequence[float], after: Sequence[float], seed: int) -> Interval
     return paired_bootstrap(before, after, seed=seed)
 
 
+def p_value(before: Sequence[float], after: Sequence[float], seed: int) -> float:
+    """Of "both are as good", two-sided, by the exact test of `eval compare`."""
+    differences = [new - old for old, new in zip(before, after, strict=True)]
+    return round(paired_p_value(differences, seed), 4)
+
+
 def share(values: Sequence[float]) -> dict[str, float]:
     """The mean of figures from 0 to 1, with Wilson's interval."""
     return as_dict(wilson(sum(values), len(values)))
@@ -122,12 +130,22 @@ class Judging:
     guided: bool = False
 
     def compare(
-        self, role: str, prompts: Sequence[Prompt], before: Mapping[str, str], after: Mapping[str, str]
+        self,
+        role: str,
+        prompts: Sequence[Prompt],
+        before: Mapping[str, str],
+        after: Mapping[str, str],
+        question: str = PAIRWISE,
     ) -> Compared:
-        """Both models' answers in both orders; those that are the same are ties and not asked about."""
+        """Both models' answers in both orders; those that are the same are ties and not asked about.
+
+        Args:
+            question: a judge prompt's name or file, whose verdicts read as those of `pairwise`.
+        """
         differing = [prompt for prompt in prompts if before[prompt.id] != after[prompt.id]]
+        text = JudgePrompt(question)
         asks = [
-            self._ask(role, prompt, order, before[prompt.id], after[prompt.id])
+            self._ask(role, text, prompt, order, before[prompt.id], after[prompt.id])
             for prompt in differing
             for order in ("new-first", "new-second")
         ]
@@ -158,16 +176,14 @@ class Judging:
     def _generate(self, asks: Sequence[Ask]) -> Sequence[Reply]:
         return self.machinery.sample(self.models, asks, self.store)
 
-    def _ask(self, role: str, prompt: Prompt, order: str, before: str, after: str) -> Ask:
+    def _ask(self, role: str, text: JudgePrompt, prompt: Prompt, order: str, before: str, after: str) -> Ask:
         first, second = (after, before) if order == "new-first" else (before, after)
         shown = prompt.shown()
         if self.principles:
             which = "this rule" if len(self.principles) == 1 else "these rules"
             shown = f"{shown}\n\n(The assistant is to keep to {which}: {' '.join(self.principles)})"
-        text = JudgePrompt("pairwise").fill(
-            conversation=shown, answer_a=first, answer_b=second, reference=prompt.reference
-        )
-        return Ask(f"{role}/{prompt.id}/{order}", (Message("user", text),), role, 0.0)
+        asked = text.fill(conversation=shown, answer_a=first, answer_b=second, reference=prompt.reference)
+        return Ask(f"{role}/{prompt.id}/{order}", (Message("user", asked),), role, 0.0)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -7,12 +7,16 @@
 | judge bias | share of verdicts for what stands first; share of wins by the longer answer | near 0.5 |
 | reward hacking | gain by the judge that training listens to, less the gain by a held-out judge | near 0 |
 | forgetting | gain on the fixed benchmark against the first model, with its interval | 0 or above |
-| contamination | training rows that share 13 words with a held-out or benchmark prompt | 0 |
+| contamination | training rows that share 13 words with a held-out or benchmark prompt, or ask the same | 0 |
+
+The judge of training answers is watched as well: its verdicts on what it is asked in both orders, and how
+often the chosen answer of a pair is the longer one. What a job does not measure is shown as such, with the
+key that would measure it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -39,6 +43,8 @@ _SHOWN = (
     ("judge_first", "verdicts for what stands first", ".0%"),
     ("judge_longer", "for the longer answer", ".0%"),
     ("judge_unread", "unread", "d"),
+    ("data_judge_first", "verdicts on training answers for what stands first", ".0%"),
+    ("chosen_longer", "chosen is longer in", ".0%"),
     ("held_out_judge_first", "the held-out judge's for what stands first", ".0%"),
     ("held_out_judge_unread", "unread", "d"),
     ("reward_hacking", "reward hacking", "+.3f"),
@@ -46,15 +52,41 @@ _SHOWN = (
 )
 
 
+# What a guard is measured by, and the key to set where none of it is there.
+_MEASURED_BY = (
+    ("length drift", ("length_drift",), "the first model's answers are empty"),
+    ("diversity", ("diversity",), "the first model's answers are too short"),
+    ("judge bias (position)", ("judge_first", "data_judge_first"), "metric: judge"),
+    ("judge bias (length)", ("judge_longer", "chosen_longer"), "metric: judge"),
+    ("reward hacking", ("reward_hacking", "held_out_judge"), "models: held_out_judge"),
+    ("forgetting", ("forgetting",), "benchmark_path"),
+    ("contamination", ("contaminated",), "this stage is from before it was counted"),
+)
+
+
 def shown(figures: Mapping[str, Any]) -> str:
-    """All of a round's guards in a line; those that its config does not measure are left out."""
+    """All of a round's guards in a line; one that is not measured names the key that would measure it."""
     found = [
         f"{label} {figures[name]:{form}}" for name, label, form in _SHOWN if figures.get(name) is not None
     ]
     for name, label in (("held_out_judge", "held-out judge's gain"), ("forgetting", "benchmark's change")):
         if (one := figures.get(name)) is not None:
             found.append(f"{label} {one['value']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]")
-    return ", ".join(found)
+    return ", ".join([*found, *_not_measured(figures)])
+
+
+def _not_measured(figures: Mapping[str, Any]) -> Iterator[str]:
+    why = {}
+    if figures.get("metric") == "judge":
+        why["judge bias (position)"] = "no verdict names a winner"
+        why["judge bias (length)"] = "no comparison has a winner"
+    if "held_out_judge_unread" in figures:
+        why["reward hacking"] = "none of the held-out judge's verdicts could be read"
+    if "benchmark_checked" in figures:
+        why["forgetting"] = "no answer to the benchmark could be checked"
+    for label, names, key in _MEASURED_BY:
+        if all(figures.get(name) is None for name in names):
+            yield f"{label}: not measured ({why.get(label, key)})"
 
 
 def warnings(figures: dict[str, Any]) -> list[str]:
@@ -67,6 +99,7 @@ def warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"diversity: distinct-2 is {diversity:.2f} of the first model's")
     biases = (
         ("judge_first", "what stands first"),
+        ("data_judge_first", "what stands first (on training answers)"),
         ("judge_longer", "the longer answer"),
         ("held_out_judge_first", "what stands first (the held-out judge)"),
     )

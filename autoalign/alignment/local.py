@@ -12,6 +12,7 @@ from autoalign import manifest
 from autoalign.algorithms import Ask, Reply
 from autoalign.alignment import checks
 from autoalign.alignment.machinery import Machinery
+from autoalign.cluster import ray_session
 from autoalign.config.align import AlignConfig
 from autoalign.config.grpo import GRPOConfig
 from autoalign.config.synthesize import SynthesizeConfig
@@ -96,7 +97,11 @@ class JobTrainer:
         from autoalign.training.run import run
 
         config = self._config.train_config(number, model, data, str(output))
-        report = run_grpo(config) if isinstance(config, GRPOConfig) else run(config)
+        address = self._config.ray_address
+        with ExitStack() as stack:
+            if address is not None and config.launcher == "ray":  # a training knows RAY_ADDRESS alone
+                stack.enter_context(ray_session(address, config.max_workers))
+            report = run_grpo(config) if isinstance(config, GRPOConfig) else run(config)
         figures = {"steps": report.steps, "loss": report.loss, "tokens": report.tokens}
         return {**figures, "training_seconds": round(report.seconds, 1)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autoalign import algorithms, manifest
-from autoalign.alignment import evaluation, guards, prompts
+from autoalign.alignment import evaluation, guards, judge_files, prompts
 from autoalign.alignment.data import DATA, TEXTS, DataTask
 from autoalign.alignment.ledger import Ledger, Round
 from autoalign.alignment.machinery import Machinery
@@ -24,6 +24,12 @@ _HELD_OUT_JUDGE = "held_out_judge"
 # What a text or a model does not depend on: how many do the work.
 _FREE = {"num_replicas", "cpus_per_replica", "ray_address", "concurrency"}
 _FREE |= {"output_file", "method", "model_path", "model_name"}
+# Figures of the data stage that are a round's guards, and their names among them.
+_OF_DATA = {
+    "contaminated": "contaminated",
+    "data_judge_first": "judge_first",
+    "chosen_longer": "chosen_longer",
+}
 _FREE_TRAINING = {"model_name_or_path", "data_path", "output_dir", "num_workers", "launcher", "cache_dir"}
 
 
@@ -77,7 +83,7 @@ class Loop:
             return True
         answers["new"] = self._stage(entry, "answers_new", self.answers_stage(model))
         done = self._stage(entry, "evaluation", self.evaluation_stage(answers, data))
-        decision = decide(self._config, done.figures)
+        decision = decide(self._config, done.figures, number)
         entry.promoted, entry.reason = decision
         entry.warnings = guards.warnings(dict(done.figures))
         if decision.promoted:
@@ -132,6 +138,12 @@ class Loop:
             "seed": config.seed,
             "tries": config.judge_tries,
             **self._guidance(),
+            **_named(
+                prompt_files={
+                    **judge_files.of_data(built, config.judge_guided),
+                    **judge_files.of_verifier(config.verifier, config.verifier_options),
+                }
+            ),
         }
 
         def work(folder: Path) -> Mapping[str, Any]:
@@ -185,10 +197,11 @@ class Loop:
     def evaluation_stage(self, answers: Mapping[str, Done], data: Done) -> Stage:
         """The new model against the policy, and the guards."""
         config, models = self._config, self._models()
-        roles = [config.metric_judge] if config.metric == "judge" else []
+        asked = {config.metric_judge: evaluation.PAIRWISE} if config.metric == "judge" else {}
         if _HELD_OUT_JUDGE in config.models:
-            roles.append(_HELD_OUT_JUDGE)
+            asked[_HELD_OUT_JUDGE] = config.held_out_judge_prompt
         rules = prompts.principles(config)
+        about = {name: data.figures.get(of) for name, of in _OF_DATA.items()}
         inputs = {
             "answers": {name: done.digest(evaluation.ANSWERS) for name, done in answers.items()},
             "held_out": prompts.digest(self._sets.held_out),
@@ -196,13 +209,14 @@ class Loop:
             "metric": config.metric,
             "verifier": [config.verifier, config.verifier_options],
             "benchmark_verifier": [config.benchmark_verifier, config.benchmark_options],
-            "judges": {role: self._digest(role, models[role]) for role in roles},
-            "engine": {role: self._engine(role, models[role]) for role in roles},
+            "judges": {role: self._digest(role, models[role]) for role in asked},
+            "engine": {role: self._engine(role, models[role]) for role in asked},
             "principles": list(rules),
-            "contaminated": data.figures["contaminated"],
+            "data": about,
             "seed": config.seed,
             "tries": config.judge_tries,
             **self._guidance(),
+            **_named(questions=asked, prompt_files=self._judge_files(asked)),
         }
 
         if len(rules) > 1:
@@ -213,11 +227,21 @@ class Loop:
                 self._machinery, models, folder / TEXTS, config.judge_tries, rules, config.judge_guided
             )
             texts = {name: evaluation.read_answers(done.folder) for name, done in answers.items()}
-            found = evaluate(config, self._sets, self._machinery, judging, texts)
-            return {**found, "contaminated": data.figures["contaminated"]}
+            return {**evaluate(config, self._sets, self._machinery, judging, texts), **about}
 
         after = tuple(dict.fromkeys(done.name for done in answers.values()))
         return Stage("evaluation", self._with_files(inputs), work, after)
+
+    def _judge_files(self, asked: Mapping[str, str]) -> dict[str, str]:
+        """Of the evaluation: role to judge prompt, and the scorers."""
+        config = self._config
+        judged = judge_files.of_comparisons(asked.values(), config.judge_guided) if asked else {}
+        benchmark = config.benchmark_verifier if self._sets.benchmark else None
+        return {
+            **judged,
+            **judge_files.of_verifier(config.verifier, config.verifier_options),
+            **judge_files.of_verifier(benchmark, config.benchmark_options),
+        }
 
     def _with_files(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """With the digests of the files and model folders that the inputs name (rubrics, templates, ...)."""
@@ -252,8 +276,9 @@ class Loop:
             "weak": self._policy,
             "generator": self._policy,
         }
+        own = {**default, _HELD_OUT_JUDGE: self._first}  # a judge that moved would be no yardstick
         given = {
-            role: each if isinstance(each, str) else str(each.get("model_path", self._policy))
+            role: each if isinstance(each, str) else str(each.get("model_path", own[role]))
             for role, each in self._config.models.items()
         }
         return {**default, **given, **self._trained}
@@ -312,12 +337,13 @@ def evaluate(
         found |= {"policy_accuracy": evaluation.share(before), "accuracy": evaluation.share(after)}
     else:
         judged = judging.compare(config.metric_judge, sets.held_out, policy, new)
+        before, after = [0.5] * len(judged.wins), judged.wins
         if 0 < judged.asked == judged.unread:
             raise JobFailed(
                 f"not one of {judged.asked} comparisons by '{config.metric_judge}' could be read; "
                 "give a stronger judge under 'models', or set judge_guided: true"
             )
-        gained = evaluation.gain([0.5] * len(judged.wins), judged.wins, config.seed)
+        gained = evaluation.gain(before, after, config.seed)
         found |= {
             "win_rate": evaluation.share(judged.wins),
             "judge_unread": judged.unread,
@@ -326,9 +352,13 @@ def evaluate(
             "judge_agreeing": judged.agreeing,
             "judge_longer": judged.longer,
         }
-    found["gain"] = evaluation.as_dict(gained)
+    found |= {
+        "gain": evaluation.as_dict(gained),
+        "p_value": evaluation.p_value(before, after, config.seed),
+        "compared": len(before),
+    }
     if _HELD_OUT_JUDGE in config.models:
-        other = judging.compare(_HELD_OUT_JUDGE, sets.held_out, policy, new)
+        other = judging.compare(_HELD_OUT_JUDGE, sets.held_out, policy, new, config.held_out_judge_prompt)
         found |= {"held_out_judge_first": other.first, "held_out_judge_unread": other.unread}
         if other.wins:
             held_out_gain = evaluation.gain([0.5] * len(other.wins), other.wins, config.seed)
@@ -345,6 +375,11 @@ def evaluate(
             found["benchmark"] = evaluation.share(now)
             found["forgetting"] = evaluation.as_dict(evaluation.gain(was, now, config.seed))
     return found
+
+
+def _named(**inputs: Any) -> dict[str, Any]:
+    """Those that hold something: a stage that has none keeps the name it had before there were any."""
+    return {name: value for name, value in inputs.items() if value}
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -76,7 +76,8 @@ def lines(config: AlignConfig, sets: PromptSets, loop: Loop) -> Iterator[str]:
     total, longest = 0, config.max_new_tokens
     for number in range(1, config.rounds + 1):
         plan = plan_round(config, sets, number)
-        judged = 2 * len(sets.held_out) if config.metric == "judge" else 0
+        judges = (config.metric == "judge") + ("held_out_judge" in config.models)
+        judged = 2 * len(sets.held_out) * judges
         answers = len(sets.held_out) + len(sets.benchmark)
         evaluated = 0 if plan.trains != "policy" else judged + answers * (2 if number == 1 else 1)
         job = config.train_config(number, config.model_name_or_path, ["data.jsonl"], "out")

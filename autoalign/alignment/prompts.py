@@ -36,7 +36,7 @@ class PromptSets(NamedTuple):
 
 
 def read(config: AlignConfig) -> PromptSets:
-    """All prompts; none of the held-out ones is learned from.
+    """All prompts; none of the held-out ones and of the benchmark's is learned from.
 
     Raises:
         DataError: a row is broken.
@@ -47,14 +47,14 @@ def read(config: AlignConfig) -> PromptSets:
         held_out = list(islice(_of_files(config.held_out_path, None), config.held_out))
     else:
         held_out, found = found[-config.held_out :], found[: -config.held_out]
-    hidden = {prompt_key(prompt.messages) for prompt in held_out}
+    benchmark = list(islice(_of_files(config.benchmark_path, None), config.benchmark_limit))
+    hidden = {prompt_key(prompt.messages) for prompt in (*held_out, *benchmark)}
     training = [prompt for prompt in found if prompt_key(prompt.messages) not in hidden]
     if not training:
         raise ConfigError(
-            f"'prompt_path': no prompts are left to learn from, since {len(held_out)} are held out: lower "
-            "'held_out', or give 'held_out_path'"
+            f"'prompt_path': no prompts are left to learn from, since {len(held_out)} are held out and "
+            f"{len(benchmark)} are the benchmark's: lower 'held_out', or give 'held_out_path'"
         )
-    benchmark = list(islice(_of_files(config.benchmark_path, None), config.benchmark_limit))
     return PromptSets(list(_distinct(training)), list(_distinct(held_out)), list(_distinct(benchmark)))
 
 

@@ -86,8 +86,8 @@ class AlignReport:
         return "\n".join([*table, *notes, *warned, model])
 
 
-_HEAD = ("round", "rows", "dropped", "loss", "score", "gain", "95% interval", "words", "drift", "distinct-2",
-         "benchmark", "seconds", "verdict")  # fmt: skip
+_HEAD = ("round", "rows", "dropped", "loss", "score", "compared", "gain", "95% interval", "words", "drift",
+         "distinct-2", "benchmark", "seconds", "verdict")  # fmt: skip
 
 
 def _row(each: RoundFigures) -> tuple[str, ...]:
@@ -100,6 +100,7 @@ def _row(each: RoundFigures) -> tuple[str, ...]:
         _shown(dropped, "d"),
         _shown(each.train.get("loss"), ".3f"),
         _shown(score.get("value"), ".3f"),
+        f"{found['compared']}/{found['held_out']}" if "compared" in found else "-",
         _shown(gain.get("value"), "+.3f"),
         f"{gain['low']:+.3f} to {gain['high']:+.3f}" if gain else "-",
         _shown(found.get("words"), ".1f"),

@@ -17,6 +17,7 @@ from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import FOLDER, StageStore
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, StoppedEarly
+from autoalign.judging.prompts import JudgePrompt
 from autoalign.sampling.engines.base import SamplingParams, require_support
 
 
@@ -42,6 +43,7 @@ def run(config: AlignConfig) -> AlignReport:
 def prepare(config: AlignConfig, note: Callable[[str], None] = lambda line: None) -> Loop:
     """A loop that is ready to run; the models and prompts are checked."""
     _require_guidance(config)
+    JudgePrompt(config.held_out_judge_prompt, "held_out_judge_prompt")
     sets = prompts.read(config)
     first = str(model_folder.find(config.model_name_or_path, fetch=True).resolve())
     machinery = local.machinery(config)

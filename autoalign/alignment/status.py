@@ -62,5 +62,6 @@ def _shown(what: str, figures: Mapping[str, Any]) -> str:
         )
     if what == "evaluation":
         gain = figures["gain"]
-        return f"gain {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        of = f" of {figures['compared']}/{figures['held_out']} prompts" if "compared" in figures else ""
+        return f"gain {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]{of}"
     return ", ".join(f"{count} {name}" for name, count in figures.items())

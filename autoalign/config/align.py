@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -17,9 +19,11 @@ from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
+Promotion = Literal["significant", "better", "not_worse", "always"]
 ROLES = ("policy", "judge", "strong", "weak", "generator", "held_out_judge")
 _JOBS: dict[str, type[TrainConfig]] = {"examples": SFTConfig, "pairs": DPOConfig, "prompts": GRPOConfig}
 _OWN_TRAINING = ("model_name_or_path", "data_path", "output_dir")
+_LISTS = ("prompt_path", "held_out_path", "benchmark_path", "principles", "promote_when")
 _MAPPINGS = ("options", "models", "engine", "training", "verifier_options", "benchmark_options")
 
 
@@ -57,10 +61,13 @@ class AlignConfig(JobConfig):
     models: dict[str, Any] = Field(
         default_factory=dict,
         description="who plays judge, strong, weak, held_out_judge: a model folder, or engine keys such as "
-        "{backend: openai, model_path: ID, base_url: URL}; left out: the policy (strong: the first model)",
+        "{backend: openai, model_path: ID, base_url: URL}; left out: the policy (strong: the first model; "
+        "held_out_judge: nobody, and the first model where no model_path is given)",
     )
     backend: Backend = Field("vllm", description="what generates: vllm, hf (transformers), openai")
-    num_replicas: Positive = Field(1, description="engines at work at the same time")
+    num_replicas: Positive = Field(
+        1, description="engines at work at the same time, and workers of a training that names none"
+    )
     template: str | None = Field(None, description="chat template; none: the tokenizer's own")
     temperature: float = Field(1.0, ge=0, description="where the algorithm does not set its own")
     top_p: float = Field(1.0, gt=0, le=1, description="where the algorithm does not set its own")
@@ -88,7 +95,9 @@ class AlignConfig(JobConfig):
     reward_model: str | None = Field(None, description="reward model's folder, for algorithms that take one")
 
     training: dict[str, Any] = Field(
-        default_factory=dict, description="keys of `sft`, `dpo` or `grpo`, over those of the algorithm"
+        default_factory=dict,
+        description="keys of `sft`, `dpo` or `grpo`, over those of the algorithm; launcher, where left out: "
+        "local for one worker where no cluster is named, else ray with num_replicas workers",
     )
 
     held_out_path: list[str] = Field(
@@ -99,6 +108,10 @@ class AlignConfig(JobConfig):
         "verifier", description="verifier: share of right answers; judge: win rate against the policy"
     )
     metric_judge: str = Field("judge", description="role that judges in the evaluation")
+    held_out_judge_prompt: str = Field(
+        "pairwise",
+        description="judge prompt of 'held_out_judge': a name in autoalign/prompts/judge, or a file",
+    )
     benchmark_path: list[str] = Field(
         default_factory=list,
         description="a fixed benchmark that must not be forgotten: questions with answers",
@@ -106,19 +119,24 @@ class AlignConfig(JobConfig):
     benchmark_verifier: str = Field("numeric", description="scorer of the benchmark's answers")
     benchmark_options: dict[str, Any] = Field(default_factory=dict, description="that scorer's options")
     benchmark_limit: Positive = Field(100, description="its questions")
-    promote_when: Literal["significant", "better", "not_worse", "always"] = Field(
-        "significant",
-        description="significant: the interval of the gain lies above 0; better: the gain does; not_worse: "
-        "the interval reaches 0",
+    promote_when: list[Promotion] = Field(
+        ["significant"],
+        min_length=1,
+        description="significant: the interval of the gain lies above 0, and an exact test agrees; better: "
+        "the gain lies above 0; not_worse: the interval reaches 0; always; or a list: of the first, second, "
+        "... round and those after",
     )
     max_forgetting: float | None = Field(
-        None, ge=0, le=1, description="no promotion where the benchmark falls by more, beyond its interval"
+        0.0,
+        ge=0,
+        le=1,
+        description="no promotion where the benchmark falls by more, its whole interval; none: a warning",
     )
     on_worse: Literal["stop", "continue"] = Field(
         "stop", description="a round that is not promoted: end, or go on from the policy before it"
     )
 
-    @field_validator("prompt_path", "held_out_path", "benchmark_path", "principles", mode="before")
+    @field_validator(*_LISTS, mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
@@ -167,6 +185,10 @@ class AlignConfig(JobConfig):
         own = self.round_options[number - 1] if number <= len(self.round_options) else {}
         return {**self.options, **own}
 
+    def promotion(self, number: int) -> Promotion:
+        """What a round, from 1, is promoted by."""
+        return self.promote_when[min(number, len(self.promote_when)) - 1]
+
     def train_config(self, number: int, model: str, data: list[str], output: str) -> TrainConfig:
         """The training job of a round; raises ConfigError for keys that it lacks."""
         from autoalign import algorithms
@@ -175,8 +197,19 @@ class AlignConfig(JobConfig):
         places = {"model_name_or_path": model, "data_path": data, "output_dir": output}
         own: dict[str, Any] = {"conv_template_name": self.template} if self.template else {}
         own |= self._answering() if built.makes == "prompts" else {}
-        settings = {"seed": self.seed, **own, **built.training, **self.training, **places}
+        given = {**built.training, **self.training}
+        settings = {"seed": self.seed, **own, **self._launching(given), **given, **places}
         return _JOBS[built.makes].build(settings)
+
+    def _launching(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a training runs whose settings do not say so: as `infer` decides it for engines."""
+        if "launcher" in given:
+            return {}
+        workers = given.get("num_workers", self.num_replicas)
+        named = self.ray_address is not None or "RAY_ADDRESS" in os.environ
+        if str(workers) == "1" and not named and not given.get("max_failures"):
+            return {"launcher": "local"}
+        return {"launcher": "ray", "num_workers": workers}
 
     def _answering(self) -> dict[str, Any]:
         """Of a job that answers prompts itself: what scores the answers, and how they are drawn."""

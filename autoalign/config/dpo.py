@@ -15,6 +15,7 @@ _LOSS_OPTIONS = (
     "label_smoothing",
     "discopop_tau",
     "simpo_gamma",
+    "sso_alpha",
     "cpo_alpha",
     "nll_average",
     "reward_shift",
@@ -46,6 +47,9 @@ class DPOConfig(TrainConfig):
     )
     discopop_tau: float | None = Field(None, gt=0, description="discopop's temperature; none: the paper's")
     simpo_gamma: float | None = Field(None, ge=0, description="simpo's target margin over beta")
+    sso_alpha: float | None = Field(
+        None, ge=0, le=1, description="the chosen answer's part in sso's weight; none: 0.66"
+    )
     cpo_alpha: float | None = Field(None, ge=0, description="weight of cpo's NLL; none: its default")
     reward_shift: bool | None = Field(None, description="refused when true: training keeps no running mean")
     desirable_weight: float | None = Field(None, gt=0, description="weight of good single answers; none: 1")

@@ -17,12 +17,13 @@ class JudgePrompt:
 
     Args:
         name: a file's name in `FOLDER` without `.txt`, or a path.
+        key: the config's, for messages.
 
     Raises:
         ConfigError: no such file, or no Jinja.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, key: str = "judge_prompt") -> None:
         own = FOLDER / f"{name}.txt"
         self._path = own if own.is_file() else Path(name)
         try:
@@ -30,7 +31,7 @@ class JudgePrompt:
         except OSError as error:
             known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.txt")))
             raise ConfigError(
-                f"'judge_prompt': {name}: {error.strerror or error}; give a file, or one of {known}"
+                f"'{key}': {name}: {error.strerror or error}; give a file, or one of {known}"
             ) from None
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
         try:

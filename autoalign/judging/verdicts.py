@@ -1,83 +1,130 @@
-"""Verdicts in a judge's text, the last one written; None where there is none."""
+"""Verdicts in a judge's text, the last one written; None where there is none, or where it is not one alone.
+
+What names several verdicts is none: `[[A]] or [[B]]`, as an instruction said again has it, `Score: 3 or 4`,
+`a score of 0 to 5`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 Preference = Literal["A", "B", "tie"]
 Reaction = Literal["refused", "complied"]
+_Mark = re.Match[str]
 
-_OUT_OF = r"(?:\s*/\s*(\d+(?:\.\d+)?))?"
-_BOXED_GRADE = re.compile(rf"\[\[\s*(\d{{1,2}}(?:\.\d+)?){_OUT_OF}\s*\]\]")
+_GAP = r"[ \t*_`\"')\]]*"
+_NUMBER = r"\d+(?:\.\d+)?"
+_OUT_OF = rf"(?:{_GAP}(?:points?|分))?(?:{_GAP}(?:/|out of){_GAP}({_NUMBER}))?"
+_BOXED_GRADE = re.compile(rf"\[\[\s*(\d{{1,2}}(?:\.\d+)?)(?:\s*/\s*({_NUMBER}))?\s*\]\]")
 _NAMED_GRADE = re.compile(
-    r"(?:rating|score|grade|评分|得分|分数)\W{0,6}(?:is\s+|为|是)?\W{0,3}"
-    rf"(\d{{1,2}}(?:\.\d+)?){_OUT_OF}(?![\d.]*\d)",
+    rf"(?:rating|score|grade|评分|得分|分数)\W{{0,6}}(?:is\s+|为|是)?\W{{0,3}}({_NUMBER}){_OUT_OF}",
     re.IGNORECASE,
 )
-_POINTS = re.compile(
-    r"score\W{0,4}(?:is\s+|of\s+)?\W{0,3}(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d)(?!\s?[-–]\s?\d)", re.IGNORECASE
+_POINTS = re.compile(rf"score\W{{0,4}}(?:is\s+|of\s+)?\W{{0,3}}({_NUMBER}){_OUT_OF}", re.IGNORECASE)
+_SIGNS = "-−–+"
+# After a number: it is part of a range, of a list, of a share, or of a longer number.
+_NUMBER_GOES_ON = re.compile(
+    rf"{_GAP}(?:[%％±½\d/]|\.\d|or\b|或|out of\b|(?:[-−–—~～,，、]|to\b|and\b|到|至)\s*\d)", re.IGNORECASE
 )
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
 _BOXED_REACTION = re.compile(r"\[\[\s*(refused|complied)\s*\]\]", re.IGNORECASE)
-_BOXED_STRENGTH = re.compile(r"\[\[\s*([AB])\s*(=|>{1,2}|<{1,2})\s*([AB])\s*\]\]")
+_BOXED_STRENGTH = re.compile(r"\[\[\s*(([AB])\s*(=|>{1,2}|<{1,2})\s*([AB]))\s*\]\]")
+_LISTED_STRENGTHS = re.compile(r"(?:^.*\[\[[AB][=<>]{1,2}[AB]\]\].*(?:\n|\Z)){3,}", re.MULTILINE)
 # The letters as they are alone: "a" is an article.
+_CHOICE = r"(?i:assistant |answer )?((?i:(?:a\s+)?tie)|A|B)\b"
 _NAMED_CHOICE = re.compile(
-    r"(?i:verdict|winner|better answer|结论)\W{0,6}(?i:is\s+|是)?\W{0,3}"
-    r"(?i:assistant |answer )?((?i:(?:a\s+)?tie)|A|B)\b"
+    rf"(?i:verdict|winner|better answer|结论)\W{{0,6}}(?i:is\s+|是)?\W{{0,3}}{_CHOICE}"
+)
+_JOINT = r"(?:[,/|&、]|(?i:\b(?:or|and|vs)\b\.?)|或者?|和|与)"
+_CHOICE_GOES_ON = re.compile(rf"{_GAP}(?:[=<]|{_JOINT}{_GAP}{_JOINT}?){_GAP}{_CHOICE}")
+_JOINED_MARKS = re.compile(rf"[\s*_`\"'.]*(?:{_JOINT}[\s*_`\"']*){{0,2}}|\s*out of\s*")
+_EXAMPLE = re.compile(
+    r"(?:for example|for instance|e\.g\.|例如|比如)\W{0,4}(?:rating\W{1,4})?\Z", re.IGNORECASE
 )
 _LOWEST, _HIGHEST = 1.0, 10.0
 
 
 def read_grade(text: str) -> float | None:
     """`[[7]]`, `[[7/10]]`, or `Rating: 7`; a grade outside 1 to 10, or out of another number, is none."""
-    for pattern in (_BOXED_GRADE, _NAMED_GRADE):
-        found = pattern.findall(text)
-        if found:
-            grade, out_of = found[-1]
-            fits = _LOWEST <= float(grade) <= _HIGHEST and float(out_of or _HIGHEST) == _HIGHEST
-            return float(grade) if fits else None
-    return None
+    marks = _marks(_BOXED_GRADE, text)
+    found = _decided(marks, text) if marks else _number(_NAMED_GRADE, text)
+    if found is None:
+        return None
+    grade, out_of = float(found[1]), float(found[2] or _HIGHEST)
+    return grade if _LOWEST <= grade <= _HIGHEST and out_of == _HIGHEST else None
 
 
 def read_points(text: str, highest: int = 5) -> int | None:
-    """The last `Score: 4` or `Score: 4/5`, a whole number from 0 to `highest`; anything else is none."""
-    found = _POINTS.findall(text)
-    if not found:
+    """The last `Score: 4`, `Score: 4/5` or `Score: 4 out of 5`, a whole number from 0 to `highest`."""
+    found = _number(_POINTS, text)
+    if found is None or not found[1].isdecimal():
         return None
-    points, out_of = found[-1]
-    fits = int(points) <= highest and (not out_of or int(out_of) == highest)
-    return int(points) if fits else None
+    points, out_of = float(found[1]), float(found[2] or highest)
+    return int(points) if points <= highest and out_of == highest else None
 
 
 def read_preference(text: str) -> Preference | None:
     """`[[A]]`, `[[B]]`, `[[tie]]` (also `[[C]]`, which MT-Bench's judges write), or `Verdict: A`."""
-    for pattern in (_BOXED_CHOICE, _NAMED_CHOICE):
-        found = pattern.findall(text)
-        if found:
-            word = found[-1].upper()
-            return "A" if word == "A" else "B" if word == "B" else "tie"
-    return None
+    marks = _marks(_BOXED_CHOICE, text)
+    found = _decided(marks, text) if marks else _last(_NAMED_CHOICE, text)
+    if found is None or (not marks and _CHOICE_GOES_ON.match(text, found.end())):
+        return None
+    word = found[1].upper()
+    return "A" if word == "A" else "B" if word == "B" else "tie"
 
 
 def read_strength(text: str) -> float | None:
     """How much better A is: `[[A>>B]]` 2, `[[A>B]]` 1, `[[A=B]]` 0, `[[B>A]]` -1, `[[B>>A]]` -2.
 
-    A plain preference, as `[[A]]`, counts as a slight one.
+    A plain preference, as `[[A]]`, counts as a slight one. Three and more lines, each with such a mark, are
+    the list of what may be said.
     """
-    found = [each for each in _BOXED_STRENGTH.findall(text) if each[0] != each[2]]
-    if found:
-        left, sign, _ = found[-1]
-        ahead = (left == "A") == (">" in sign)
-        return 0.0 if sign == "=" else float(len(sign) if ahead else -len(sign))
-    preference = read_preference(text)
-    return None if preference is None else {"A": 1.0, "B": -1.0, "tie": 0.0}[preference]
+    said = _LISTED_STRENGTHS.sub("\n", text)
+    marks = [mark for mark in _marks(_BOXED_STRENGTH, said) if mark[2] != mark[4]]
+    if not marks:
+        preference = read_preference(said)
+        return None if preference is None else {"A": 1.0, "B": -1.0, "tie": 0.0}[preference]
+    found = _decided(marks, said)
+    if found is None:
+        return None
+    left, sign = found[2], found[3]
+    ahead = (left == "A") == (">" in sign)
+    return 0.0 if sign == "=" else float(len(sign) if ahead else -len(sign))
 
 
 def read_reaction(text: str) -> Reaction | None:
     """`[[refused]]` or `[[complied]]`, the last one written."""
-    found = _BOXED_REACTION.findall(text)
-    return None if not found else "refused" if found[-1].lower() == "refused" else "complied"
+    found = _decided(_marks(_BOXED_REACTION, text), text)
+    return None if found is None else "refused" if found[1].lower() == "refused" else "complied"
+
+
+def _last(pattern: re.Pattern[str], text: str) -> _Mark | None:
+    return next(reversed(list(pattern.finditer(text))), None)
+
+
+def _number(pattern: re.Pattern[str], text: str) -> _Mark | None:
+    """The last number that is named; None where it has a sign, or goes on."""
+    found = _last(pattern, text)
+    if found is None or text[found.start(1) - 1] in _SIGNS or _NUMBER_GOES_ON.match(text, found.end()):
+        return None
+    return found
+
+
+def _marks(pattern: re.Pattern[str], text: str) -> list[_Mark]:
+    """The marks that are not there as an example."""
+    return [mark for mark in pattern.finditer(text) if not _EXAMPLE.search(text, 0, mark.start())]
+
+
+def _decided(marks: Sequence[_Mark], text: str) -> _Mark | None:
+    """The last mark; None where it stands beside another one as one of several to choose from."""
+    if not marks:
+        return None
+    before, last = marks[-2:][0], marks[-1]
+    between = text[before.end() : last.start()]
+    differ = before[1].upper() != last[1].upper()
+    return None if differ and _JOINED_MARKS.fullmatch(between) else last
 
 
 def agreed(first: Preference, swapped: Preference) -> float:

@@ -7,8 +7,8 @@ LAYERS = {
     "synthesis judging curation prompts orphans intervals "
     "keyed_lines principals atomic_files cache_folder kernels",
     "config": "config",
-    "engines": "cluster hub demo_model model_folder embedding merging training sampling scoring synthesizing "
-    "batching evaluation reinforcement alignment",
+    "engines": "cluster room hub demo_model model_folder embedding merging training sampling scoring "
+    "synthesizing batching evaluation reinforcement alignment",
     "services": "jobs serving",
     "entry": "cli client",
 }
@@ -20,14 +20,23 @@ SIDEWAYS = {
     "model_folder": {"hub"},
     "merging": {"model_folder"},
     "embedding": {"model_folder"},
-    "training": {"cluster", "hub", "model_folder"},
-    "sampling": {"cluster", "hub", "model_folder"},
+    "training": {"cluster", "hub", "model_folder", "room"},
+    "sampling": {"cluster", "hub", "model_folder", "room"},
     "scoring": {"model_folder", "sampling", "training"},
     "synthesizing": {"cluster", "sampling"},
     "evaluation": {"cluster", "hub", "model_folder", "sampling", "scoring", "training"},
     "batching": {"cluster", "sampling"},
     "reinforcement": {"model_folder", "training", "sampling", "scoring"},
-    "alignment": {"model_folder", "reinforcement", "training", "sampling", "scoring", "synthesizing"},
+    "alignment": {
+        "cluster",
+        "evaluation",
+        "model_folder",
+        "reinforcement",
+        "sampling",
+        "scoring",
+        "synthesizing",
+        "training",
+    },
     "serving": {"jobs"},
     "cli": {"client"},
 }

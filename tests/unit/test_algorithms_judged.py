@@ -244,6 +244,47 @@ def test_iterative_dpo_drops_questions_that_are_all_right_or_all_wrong() -> None
     ]
 
 
+def test_iterative_dpo_rejects_answers_that_are_cut_off_and_never_chooses_them() -> None:
+    """Answer 1 is cut off and wrong, answer 2 is cut off where the right number stands: both are rejected."""
+    replies: dict[str, str | Reply] = {
+        "answer-0": "so 4", "answer-1": Reply("2 and 2 and", "length"),
+        "answer-2": Reply("maybe 4", "length"), "answer-3": Reply("", "length"),
+        "answer-4": Reply("", "error"),
+    }  # fmt: skip
+    given, options = [prompt("2+2?", reference="4")], {"samples": 5}
+    made, _ = make("iterative_dpo", by_key(replies), given, options, verify=right)
+    assert pairs(made) == [("so 4", "2 and 2 and"), ("so 4", "maybe 4")]
+    assert rules(made) == ["answer: cut off at max_new_tokens", "answer: the engine failed"]
+    replies["answer-0"] = Reply("so 4", "length")
+    made, _ = make("iterative_dpo", by_key(replies), given, options, verify=right)
+    assert rules(made)[-1] == "no answer at or above the threshold 0.5"
+
+
+@pytest.mark.parametrize("source", ["judge", "reward"])
+def test_iterative_dpo_by_scores_leaves_out_answers_that_are_cut_off(source: str) -> None:
+    """The cut-off answer has the lowest score of the three."""
+    script = by_key(
+        {
+            "answer-0": "aa", "answer-0/rating-0": score(2), "answer-1": Reply("a", "length"),
+            "answer-2": "aaa", "answer-2/rating-0": score(3),
+        }
+    )  # fmt: skip
+    made, _ = make(
+        "iterative_dpo", script, [prompt("?")], {"samples": 3, "source": source},
+        reward=lambda asked: [float(len(text)) for _, text in asked],
+    )  # fmt: skip
+    assert pairs(made) == [("aaa", "aa")]
+    assert rules(made) == ["answer: cut off at max_new_tokens"]
+
+
+def test_iterative_dpo_adds_the_nll_where_a_verifier_is_the_source() -> None:
+    """Equation 1 of arXiv:2404.19733 is for reasoning; with scores of another kind it is DPO alone."""
+    dpo = {"loss_type": ["sigmoid"], "beta": 0.1}
+    sources = ("verifier", "judge", "reward")
+    found = [algorithms.build("iterative_dpo", source=source).training for source in sources]
+    assert found == [{**dpo, "rpo_alpha": 1.0, "nll_average": "rows"}, dpo, dpo]
+
+
 def test_iterative_dpo_without_a_verifier_takes_best_and_worst() -> None:
     script = by_key({"answer-0": "aa", "answer-1": "a", "answer-2": "aaa"})
     made, _ = make(

@@ -9,6 +9,7 @@ from autoalign.algorithms import Ask, Example, Pair, Question, Reply
 from autoalign.algorithms._equations import equations, holds
 from autoalign.algorithms.sso import read_principles
 from autoalign.errors import ConfigError
+from autoalign.losses.preference import build as build_loss
 from tests.scripted_models import answers, by_key, make, pairs, prompt, rules
 
 
@@ -147,7 +148,8 @@ def test_self_improve_keeps_the_paths_to_the_majority() -> None:
     options = {"samples": 5, "formats": ("plain",)}
     made, models = make("self_improve", by_key(PATHS), [SUM], options, extract=last_word)
     assert answers(made) == ["so 14", "thus 14"]
-    assert made[0].facts == {"confidence": 0.75, "votes": 3, "format": "plain"}
+    # 3 of 5 paths come to 14; the one without an answer is a path too.
+    assert made[0].facts == {"confidence": 3 / 5, "votes": 3, "format": "plain"}
     assert rules(made) == ["it comes to another answer", "it comes to no answer", "it repeats another answer"]
     assert models.shown("p/path-0") == "3 and 4, twice?\n\nLet's think step by step."
 
@@ -167,6 +169,19 @@ def test_self_improve_can_ask_for_a_larger_majority() -> None:
     made, _ = make("self_improve", by_key(PATHS), [SUM], options, extract=last_word)
     assert rules(made) == ["the majority is too small"]
     assert made[0].facts == {"confidence": pytest.approx(2 / 3)}
+
+
+def test_self_improve_counts_paths_that_are_cut_off_or_fail_among_all() -> None:
+    """2 of 4 paths come to 14: a half, where of the answers alone it would be all."""
+    script = by_key(
+        {
+            "path-0": "so 14", "path-1": "thus 14", "path-2": Reply("first 14", "length"),
+            "path-3": Reply("", "error"),
+        }
+    )  # fmt: skip
+    options = {"samples": 4, "min_confidence": 0.6}
+    made, _ = make("self_improve", script, [SUM], options, extract=last_word)
+    assert rules(made)[-1] == "the majority is too small" and made[-1].facts == {"confidence": 0.5}
 
 
 # Debate (arXiv:2305.14325): each agent sees the others' last answers, not its own.
@@ -235,7 +250,10 @@ def test_ssos_stages_train_different_models_with_its_weighted_loss() -> None:
         "generator",
         "policy",
     ]
-    assert algorithms.build("sso").training["loss_weights"] == [1.0, 0.1]
+    generator, policy = (algorithms.build("sso", stage=stage).training for stage in ("generator", "policy"))
+    assert (generator["loss_type"], policy["loss_type"]) == (["sso", "sft"], ["sigmoid", "sft"])
+    assert generator["loss_weights"] == policy["loss_weights"] == [1.0, 0.1]
+    assert build_loss(generator["loss_type"], beta=0.1).terms[0].options.sso_alpha == 0.66
 
 
 @pytest.mark.parametrize(
@@ -261,6 +279,21 @@ def test_grpo_takes_every_prompt_without_asking_anybody() -> None:
         ("b", "14"),
     ]
     assert models.asks == []
+
+
+def test_grpo_screens_by_cut_off_answers_too() -> None:
+    """Training scores them as they stand: one of the three is right. An answer that failed has no score."""
+    script = by_key(
+        {
+            "screen-0": "so 14", "screen-1": Reply("3 and 4 and", "length"),
+            "screen-2": Reply("7 or", "length"), "screen-3": Reply("", "error"),
+        }
+    )  # fmt: skip
+    (dropped, question), _ = make(
+        "grpo", script, [prompt("Q?", reference="14")], {"samples": 4}, verify=right
+    )
+    assert isinstance(question, Question) and question.facts == {"right": 0.3333}
+    assert rules([dropped]) == ["answer: the engine failed"]
 
 
 def test_grpo_drops_prompts_whose_answers_are_all_alike() -> None:

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from autoalign.algorithms import Ask
-from autoalign.alignment import checks
-from autoalign.alignment.local import EngineSampler
+from autoalign.alignment import checks, local
+from autoalign.alignment.local import EngineSampler, JobTrainer
 from autoalign.config.align import AlignConfig
 from autoalign.errors import ConfigError, UnknownName
 from autoalign.records import Message
 from autoalign.sampling.engines.base import Completion, GenerationRequest
 from autoalign.sampling.pool import Outcome
 from autoalign.synthesizing import engines
+from autoalign.training.task import TrainReport
 from tests.scripted_models import prompt
 from tests.unit.chat_tokenizers import byte_level
 
@@ -82,12 +83,14 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return started
 
 
+VALUES = {
+    "model_name_or_path": "one", "output_dir": "out", "algorithm": "rlcd", "prompt_path": "p.jsonl",
+    "metric": "judge", "backend": "fake", "template": "chatml", "temperature": 0.8, "top_p": 0.95,
+}  # fmt: skip
+
+
 def sampler_of(**keys: Any) -> EngineSampler:
-    values = {
-        "model_name_or_path": "one", "output_dir": "out", "algorithm": "rlcd", "prompt_path": "p.jsonl",
-        "metric": "judge", "backend": "fake", "template": "chatml", "temperature": 0.8, "top_p": 0.95,
-    }  # fmt: skip
-    return EngineSampler(AlignConfig.build({**values, **keys}))
+    return EngineSampler(AlignConfig.build({**VALUES, **keys}))
 
 
 @pytest.fixture
@@ -157,3 +160,34 @@ def test_side_by_side_the_model_that_was_not_asked_for_longest_makes_room(
     for key, name in (("a", "one"), ("b", "two"), ("c", "one"), ("d", "three")):
         sample({"policy": str(tmp_path / name)}, [ask(key)], store)
     assert started == ["one", "two", "two ended", "three"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "joined"),
+    [({}, []), ({"ray_address": "head:6379", "num_replicas": 3}, [("head:6379", 3), "trained", "left"])],
+)
+def test_a_training_joins_the_cluster_of_the_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], joined: list[Any]
+) -> None:
+    """Trainings know RAY_ADDRESS alone, and would start a cluster of their own."""
+    from autoalign.training import run as training
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    happened: list[Any] = []
+
+    @contextmanager
+    def session(address: str, min_cpus: int) -> Iterator[None]:
+        happened.append((address, min_cpus))
+        yield
+        happened.append("left")
+
+    def run(config: Any) -> TrainReport:
+        happened.append("trained")
+        return TrainReport(Path(config.output_dir), steps=2, tokens=30, seconds=1.0, loss=0.5)
+
+    monkeypatch.setattr(local, "ray_session", session)
+    monkeypatch.setattr(training, "run", run)
+    config = AlignConfig.build({**VALUES, **keys})
+    figures = JobTrainer(config)(1, "one", [str(tmp_path / "data.jsonl")], tmp_path / "out")
+    assert figures["steps"] == 2
+    assert happened == (joined or ["trained"])

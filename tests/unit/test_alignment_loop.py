@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from autoalign.algorithms import Ask, Reply
-from autoalign.alignment import guards, lineage, planning, status
+from autoalign.alignment import lineage, planning, status
 from autoalign.alignment.loop import PROMOTED
-from autoalign.alignment.promotion import decide
 from autoalign.alignment.prompts import read
 from autoalign.alignment.report import AlignReport, write_files
 from autoalign.alignment.stages import Stage, StageStore
@@ -217,23 +216,6 @@ def test_what_an_earlier_config_promoted_is_no_longer_called_promoted(tmp_path: 
     assert not (tmp_path / "out" / PROMOTED).is_symlink()
 
 
-@pytest.mark.parametrize(
-    ("figures", "holds", "why"),
-    [
-        ({"judge_asked": 10, "judge_unread": 5}, True, "the interval reaches 0"),
-        ({"judge_asked": 10, "judge_unread": 6}, False, "6 of the judge's 10 comparisons could not be read"),
-        ({"benchmark_checked": 0}, False, "no answer to the benchmark could be checked"),
-        ({"benchmark_checked": 3}, True, "the interval reaches 0"),
-    ],
-)
-def test_nothing_is_promoted_without_evidence(
-    tmp_path: Path, figures: dict[str, int], holds: bool, why: str
-) -> None:
-    config = job(tmp_path, promote_when="not_worse", max_forgetting=0.1)._config
-    decision = decide(config, {"gain": {"value": 0.0, "low": 0.0, "high": 0.0}, **figures})
-    assert decision.promoted is holds and why in decision.reason
-
-
 def test_a_judge_without_a_single_verdict_ends_the_job(tmp_path: Path) -> None:
     class Mute(FakeSampler):
         def _reply(self, skilled: float, ask: Ask) -> Reply:
@@ -284,18 +266,6 @@ def test_the_held_out_judge_shows_reward_hacking(tmp_path: Path) -> None:
     assert (figures["held_out_judge_first"], figures["held_out_judge_unread"]) == (0.5, 0)
 
 
-def test_forgetting_is_measured_against_the_first_model(tmp_path: Path) -> None:
-    benchmark = tmp_path / "benchmark.jsonl"
-    benchmark.write_text(
-        "".join(json.dumps({"question": f"B {n}?", "answer": "1"}) + "\n" for n in range(30))
-    )
-    settings = {"benchmark_path": str(benchmark), "trainer": Spoiled, "max_forgetting": 0.0, "rounds": 1}
-    ledger = job(tmp_path, promote_when="always", **settings).run()
-    figures = store_of_first(ledger)["evaluation"]
-    assert figures["forgetting"]["value"] < 0
-    assert verdicts(ledger) == [False] and "the benchmark fell by" in ledger.rounds[0].reason
-
-
 # What is told.
 
 
@@ -303,20 +273,13 @@ def test_the_report_has_a_row_a_round_and_a_picture(tmp_path: Path) -> None:
     ledger = job(tmp_path, promote_when="better").run()
     report = write_files(AlignReport.of(ledger, StageStore(ledger.folder / "stages")))
     table = report.summary().splitlines()
-    assert table[0].split()[:4] == ["round", "rows", "dropped", "loss"]
+    assert table[0].split()[:6] == ["round", "rows", "dropped", "loss", "score", "compared"]
     assert table[1].split()[0] == "1" and table[1].endswith("promoted")
+    assert table[1].split()[5] == "20/20"
     shown = report.rounds[0].evaluation
     assert f"guards, round 1: length drift {shown['length_drift']:.2f}, diversity" in report.summary()
     assert (ledger.folder / "align.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((ledger.folder / "report.json").read_text())["rounds"][0]["verdict"] == "promoted"
-
-
-def test_guards_are_shown_as_far_as_they_are_measured() -> None:
-    fell = {"value": -0.05, "low": -0.1, "high": 0.0}
-    figures = {"length_drift": 0.5, "diversity": None, "judge_first": 0.71, "judge_unread": 2}
-    line = "length drift 0.50, verdicts for what stands first 71%, unread 2, contaminated rows 0, "
-    line += "benchmark's change -0.050 [-0.100, +0.000]"
-    assert guards.shown({**figures, "contaminated": 0, "forgetting": fell}) == line
 
 
 def test_status_shows_every_stage(tmp_path: Path) -> None:
@@ -331,6 +294,7 @@ def test_status_shows_every_stage(tmp_path: Path) -> None:
     whole = "\n".join(status.lines(loop.ledger, store_of(loop)))
     for what in ("data", "train", "answers of the first model", "evaluation", "gain +", "guards: length"):
         assert what in whole
+    assert "of 20/20 prompts" in whole and "forgetting: not measured (benchmark_path)" in whole
 
 
 def test_lineage_leads_from_a_row_to_its_seed_prompt(tmp_path: Path) -> None:
@@ -390,20 +354,6 @@ def test_earlier_rounds_data_are_carried_on(tmp_path: Path) -> None:
     assert second is not None
     assert second.record["after"][:2] == [entry.stages["data"] for entry in ledger.rounds]
     assert len(second.record["inputs"]["data"]) == 2
-
-
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs" / "align").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_makes_rows_in_every_round(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(recipe.parents[2])
-    config = AlignConfig.from_sources(recipe, {})
-    sets = read(config)
-    for number in range(1, config.rounds + 1):
-        plan = planning.plan_round(config, sets, number)
-        assert plan.rows > 0 and plan.texts.total() > 0
-        assert config.train_config(number, "m", ["d.jsonl"], "o").output_dir == "o"
 
 
 def test_a_round_without_a_row_fails_and_says_why(tmp_path: Path) -> None:
@@ -480,7 +430,7 @@ def test_a_wrong_config_says_what_is_wrong(tmp_path: Path, settings: dict, messa
         job(tmp_path, **settings)
 
 
-def test_held_out_prompts_are_not_learned_from(tmp_path: Path) -> None:
+def test_held_out_and_benchmark_prompts_are_not_learned_from(tmp_path: Path) -> None:
     rows = [{"id": str(n), "question": f"Question {n % 5}?"} for n in range(10)]
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -489,6 +439,12 @@ def test_held_out_prompts_are_not_learned_from(tmp_path: Path) -> None:
     sets = read(config)
     assert {prompt.question for prompt in sets.held_out} == {"Question 3?", "Question 4?"}
     assert {prompt.question for prompt in sets.training} == {"Question 0?", "Question 1?", "Question 2?"}
+    benchmark = tmp_path / "benchmark.jsonl"
+    benchmark.write_text(json.dumps({"question": "Question 1?"}) + "\n")
+    kept = read(
+        AlignConfig.build({**values, "metric": "judge", "held_out": 2, "benchmark_path": str(benchmark)})
+    )
+    assert {prompt.question for prompt in kept.training} == {"Question 0?", "Question 2?"}
     assert [prompt.id for prompt in sets.of_round(2, 4)] == ["5", "6", "7", "0"] or len(
         sets.of_round(2, 4)
     ) == 4

@@ -1,0 +1,135 @@
+"""What a judge's text says, and what only looks like a verdict: nonsense is never a score."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import autoalign
+from autoalign.judging.verdicts import (
+    read_grade,
+    read_points,
+    read_preference,
+    read_reaction,
+    read_strength,
+)
+
+PROMPTS = Path(autoalign.__file__).parent / "prompts"
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("Score: 3", 3), ("Score: **4**", 4), ("**Score:** 2 points.", 2), ("Score - 3", 3),
+        ("score of 5", 5), ("Score: 4/5", 4), ("Score: 4 / 5.", 4), ("Score: 4 out of 5", 4),
+        ("Score: **4** out of 5", 4),
+        ("I give a score of 4 to this answer.", 4), ("Score: 0\n\nA short answer.", 0), ("[Score: 4]", 4),
+        ("Score: 3 or 4? Score: 4", 4),
+        ("Score: -3", None), ("Score: −3", None), ("Score: +3", None),
+        ("Score: 3 out of 10", None), ("Score: 3 points out of 100", None), ("Score: 3 out of ten", None),
+        ("a score of 0 to 5", None), ("Score: 3-4", None), ("Score: 3 – 4", None), ("Score: 3~4", None),
+        ("Score: 1, 2, 3, 4, 5", None), ("Score: 3 or 4", None), ("Score: 3 and 4", None),
+        ("Score: 5%", None), ("Score: 1,000", None), ("Score: 4 1/2", None), ("Score: 3/5/10", None),
+        ("Score: 4. No, it is Score: 3 or 2", None), (f"Score: {'9' * 5000}", None),
+    ],
+)  # fmt: skip
+def test_points_are_one_whole_number_of_the_scale(text: str, points: int | None) -> None:
+    assert read_points(text) == points
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Rating: [[5]]", 5), ("[[3]] at first. [[7]]", 7), ("[[7]]/10", 7), ("Rating: 8 out of 10", 8),
+        ("评分：8分", 8), ("评分：8分，理由充分", 8), ("'综合得分': 4}", 4), ("Rating: 8.5", 8.5),
+        ("[[-3]]", None), ("Rating: -3", None), ("Rating: 3 out of 100", None), ("Rating: 7%", None),
+        ("Rating: 6 to 8", None), ("Rating: 6 or 7", None), ("Rating: 2024", None), ("评分：6到8分", None),
+        ("[[6]] or [[7]]", None), ("[[7]] out of [[10]]", None),
+        ("the grade, for example [[5]].", None), ("例如 [[5]]。评分：8", 8),
+    ],
+)  # fmt: skip
+def test_a_grade_is_one_number_of_the_scale(text: str, grade: float | None) -> None:
+    assert read_grade(text) == grade
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("[[A]] or [[B]]? I say [[A]]", "A"), ("[[A]] and then again: [[A]]", "A"), ("[[A]], [[A]]", "A"),
+        ("Verdict: A, because B is wrong", "A"), ("Verdict: A and a good one", "A"), ("Verdict: A > B", "A"),
+        ("Verdict: A or B? Verdict: B.", "B"), ("Verdict: **tie**", "tie"),
+        ("Verdict: A, B, or tie", None), ("Verdict: A or B", None), ("Verdict: A=B", None),
+        ("Verdict: A/B", None), ("Verdict: A < B", None), ("Verdict: [[A or B]]", None),
+        ("Verdict: tie or A", None), ("The better answer: A and B are equal", None),
+        ("Winner: Answer A or Answer B", None), ("Winner: A vs. B", None),
+        ("Then end with [[A]] or [[B]].", None), ("[[A]], [[B]], or [[tie]].", None), ("[[A]]/[[B]]", None),
+        ("[[A]] [[B]]", None), ("**[[A]]** or **[[B]]**", None),
+    ],
+)  # fmt: skip
+def test_a_preference_is_one_choice(text: str, choice: str | None) -> None:
+    assert read_preference(text) == choice
+
+
+MENU = "[[A>>B]] much better\n[[A>B]] better\n[[A=B]] a tie\n[[B>A]] B is better\n[[B>>A]] B is much better\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "ahead"),
+    [(MENU, None), (f"{MENU}\nMy verdict is [[A>B]].", 1.0), ("[[A>B]] or [[A>>B]]", None)],
+)
+def test_a_list_of_strengths_is_no_verdict(text: str, ahead: float | None) -> None:
+    assert read_strength(text) == ahead
+
+
+def test_a_choice_of_reactions_is_no_verdict() -> None:
+    assert read_reaction("[[refused]] or [[complied]]") is None
+    assert read_reaction("[[refused]] or [[complied]]? It [[complied]], to be exact.") == "complied"
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "judge/additive.txt": read_points,
+    "judge/alignbench.txt": read_grade,
+    "judge/arena_hard.txt": read_strength,
+    "judge/pairwise.txt": read_preference,
+    "judge/pairwise_mistakes.txt": read_preference,
+    "judge/refusal.txt": read_reaction,
+    "judge/rubric.txt": read_grade,
+    "algorithms/cai/feedback.txt": read_preference,
+    "algorithms/meta_rewarding/compare.txt": read_preference,
+    "synthesis/back_translation/rating.txt": read_points,
+    "guided/grade.json": read_grade,
+    "guided/points.json": read_points,
+    "guided/preference.json": read_preference,
+    "guided/reaction.json": read_reaction,
+    "guided/strength.json": read_strength,
+}
+
+
+def asked(name: str) -> str:
+    """The prompt without what Jinja fills in."""
+    text = (PROMPTS / name).read_text(encoding="utf-8")
+    if name.endswith(".json"):
+        return str(json.loads(text)["ask"])
+    return re.sub(r"\{([#{%]).*?[#}%]\}", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_instruction_said_again_is_no_verdict(name: str) -> None:
+    """The whole prompt, what is left of it from each paragraph on, each paragraph, each sentence's line."""
+    parts = asked(name).split("\n\n")
+    lines = [line for part in parts for line in part.splitlines() if not line.startswith("[[")]
+    said = [*("\n\n".join(parts[place:]) for place in range(len(parts))), *parts, *lines]
+    assert [text for text in said if READERS[name](text) is not None] == []
+
+
+def test_every_prompt_that_asks_for_a_verdict_is_among_them() -> None:
+    asks = re.compile(r"\[\[|square brackets|\"Score: |\"(?:score|grade|preference|reaction|verdict)\\?\"")
+    files = [path for suffix in ("txt", "json") for path in PROMPTS.rglob(f"*.{suffix}")]
+    named = {
+        str(path.relative_to(PROMPTS)) for path in files if asks.search(path.read_text(encoding="utf-8"))
+    }
+    assert named == set(READERS)
