@@ -60,9 +60,13 @@ class Answering:
         self._engine: Engine | None = None
 
     def close(self) -> None:
-        """End the engine."""
+        """End the engine, and what a signal left waiting for it."""
         if self._engine is not None:
             self._loop.run_until_complete(self._engine.close())
+        waiting = asyncio.all_tasks(self._loop)
+        for task in waiting:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
         self._loop.close()
 
     def answer(self, name: str, asks: Sequence[Ask], max_new_tokens: int, store: Path) -> list[Answered]:

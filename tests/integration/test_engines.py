@@ -180,3 +180,27 @@ def test_more_prompt_tokens_than_one_step_takes(asker: Asker) -> None:
     texts = [f"{number} " + "word " * 800 for number in range(3)]
     answers = asker.ask(*texts, params=replace(RANDOM, max_new_tokens=2))
     assert [answer.completion_tokens in (1, 2) for answer in answers] == [True] * 3
+
+
+def test_transformers_stops_within_a_token_of_its_end(demo_model: Path) -> None:
+    renderer, message, widths = ChatRenderer(demo_model, None), Message("user", CAPITAL), []
+    ids = tuple(renderer.encode([message]))
+
+    async def ended_early() -> None:
+        engine: Any = await create_engine("hf", EngineOptions(str(demo_model)))
+        run = engine._run
+
+        def recorded(*args: Any, **more: Any) -> Any:
+            output = run(*args, **more)
+            widths.append(output.shape[1])
+            return output
+
+        engine._run = recorded
+        params = SamplingParams(max_new_tokens=4000, temperature=1.0, stop_token_ids=())
+        asking = asyncio.create_task(engine.generate(GenerationRequest("r", (), ids, params, 1)))
+        await asyncio.sleep(0.5)
+        await engine.close()
+        asking.cancel()
+
+    asyncio.run(ended_early())  # which waits for the thread that generates
+    assert [width < 4000 for width in widths] == [True]

@@ -51,6 +51,7 @@ class HfEngine:
         self._batch_size = options.concurrency or 16
         self._waiting: list[_Job] = []
         self._runner: asyncio.Task[None] | None = None
+        self._closed = threading.Event()
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Waits for a place in the next batch."""
@@ -76,7 +77,8 @@ class HfEngine:
             cancelled.set()
 
     async def close(self) -> None:
-        """Stop taking batches; the model goes with the process."""
+        """Stop, within a token; the model goes with the process."""
+        self._closed.set()
         if self._runner is not None:
             self._runner.cancel()
 
@@ -142,7 +144,11 @@ class HfEngine:
         ]
 
     def _run(
-        self, requests: Sequence[GenerationRequest], recorder: LogProbs | None = None, **more: Any
+        self,
+        requests: Sequence[GenerationRequest],
+        recorder: LogProbs | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+        **more: Any,
     ) -> Any:
         """Token ids `(batch, width + new)`, prompts padded on the left to `width`."""
         import torch
@@ -167,6 +173,7 @@ class HfEngine:
                 pad_token_id=pad,
                 stop_strings=list(params.stop) or None,
                 tokenizer=self._tokenizer if params.stop else None,
+                stopping_criteria=[lambda *_, **__: self._closed.is_set() or is_over()],
                 **more,
             )
 
@@ -182,7 +189,7 @@ class HfEngine:
 
         streamer = Pieces(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         try:
-            self._run([request], streamer=streamer, stopping_criteria=[lambda *_, **__: cancelled.is_set()])
+            self._run([request], is_over=cancelled.is_set, streamer=streamer)
         finally:
             put(None)
 
