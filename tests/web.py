@@ -14,19 +14,22 @@ from fastapi import FastAPI
 from autoalign.jobs.platform import Platform
 from autoalign.serving.access import RequireToken
 from autoalign.serving.platform_routes import platform_routers
+from autoalign.serving.submission import TemplateOf, no_template
 
 
-def documented(platform: Platform) -> FastAPI:
+def documented(platform: Platform, template_of: TemplateOf = no_template) -> FastAPI:
     """The application without its guard."""
     app = FastAPI()
-    for router in platform_routers(platform):
+    for router in platform_routers(platform, template_of):
         app.include_router(router)
     return app
 
 
-def application(platform: Platform) -> Any:
+def application(platform: Platform, template_of: TemplateOf = no_template) -> Any:
     """The application as an endpoint mounts it."""
-    return RequireToken(documented(platform), platform.tokens, scopes={"/v1": "jobs", "/api": "jobs"})
+    return RequireToken(
+        documented(platform, template_of), platform.tokens, scopes={"/v1": "jobs", "/api": "jobs"}
+    )
 
 
 @contextmanager

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 ENDPOINT = "/v1/chat/completions"
 MOST_SETTINGS = 64
 Text = Annotated[str, Field(max_length=1_000_000)]
+
+
+def _without_nul(text: str) -> str:
+    """A database's text holds no NUL. That it is Unicode is known: orjson reads nothing else."""
+    if "\0" in text:
+        raise ValueError("text without NUL is expected")
+    return text
 
 
 class _Strict(BaseModel):
@@ -43,7 +52,7 @@ class Message(_Strict):
 class Body(_Strict):
     """The part of OpenAI's chat completion request that a batch can ask for."""
 
-    model: Text
+    model: Annotated[Text, AfterValidator(_without_nul)]
     messages: list[Message] = Field(min_length=1, max_length=1000)
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -81,6 +90,11 @@ class Settings:
     seed: int | None
     stop: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """Of the folder that they have among a batch's."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -111,7 +125,8 @@ def parse(number: int, line: bytes) -> Request | Problem:
     except ValidationError as error:
         detail = error.errors()[0]
         field = ".".join(str(part) for part in detail["loc"])
-        message = f"{field}: {detail['msg']}" if field else str(detail["msg"])
+        reason = str(detail["msg"]).removeprefix("Value error, ")
+        message = f"{field}: {reason}" if field else reason
         return Problem(number, "invalid_request", message, field or None)
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
+import yaml
 from sqlalchemy import select, update
 
+from autoalign.batching.results import BatchFiles, Unanswered, gather
 from autoalign.jobs.database import Database
 from autoalign.jobs.file_store import FileStore
 from autoalign.jobs.folder import JobFolder
 from autoalign.jobs.pages import Cursor, Page, page
+from autoalign.jobs.states import State
 from autoalign.jobs.tables import BatchRow, JobRow
 from autoalign.principals import Principal
 
@@ -58,19 +62,39 @@ class BatchStore:
         if batch is not None and counts not in ({}, {"completed": batch.completed, "failed": batch.failed}):
             self.set(batch.id, **counts)
 
-    def settle(self, job: JobRow, folder: JobFolder) -> None:
-        """Make the files that a batch's job has written its owner's, once."""
+    def settle(self, job: JobRow, folder: JobFolder, state: State) -> None:
+        """Make the files that a batch's job has written its owner's, once.
+
+        Args:
+            state: the job's last. Unless it has succeeded, what was answered until then goes into the output
+                file, and the other requests into the error file.
+        """
         with self._database.read() as session:
             batch = session.scalar(select(BatchRow).where(BatchRow.job_id == job.id))
         if batch is None or batch.finished_at is not None:
             return
+        files = _files(folder)
+        # The job's own files tell of its end alone; these hold at any time, however it was ended.
+        if state != "succeeded" and files.settings.is_dir() and files.requests.is_file():
+            gather(files, _unanswered(state))
         values: dict[str, Any] = {"finished_at": time.time(), **_counts(folder)}
-        for column, name in (("output_file_id", "answers.jsonl"), ("error_file_id", "errors.jsonl")):
-            path = folder.out / name
+        for column, path in (("output_file_id", files.output), ("error_file_id", files.errors)):
             if path.is_file() and path.stat().st_size:
-                row = self._files.adopt(path, batch.owner, f"{batch.id}_{name}", "batch_output")
+                row = self._files.adopt(path, batch.owner, f"{batch.id}_{path.name}", "batch_output")
                 values[column] = row.id
         self.set(batch.id, **values)
+
+
+def _files(folder: JobFolder) -> BatchFiles:
+    """As the job's config names them."""
+    config = yaml.safe_load(folder.config.read_bytes())
+    return BatchFiles(*(Path(config[key]) for key in ("input_file", "output_file", "error_file")))
+
+
+def _unanswered(state: State) -> Unanswered:
+    if state == "cancelled":
+        return Unanswered("batch_cancelled", "the batch was cancelled before this request was answered")
+    return Unanswered("batch_failed", "the batch failed before this request was answered")
 
 
 def _counts(folder: JobFolder) -> dict[str, int]:

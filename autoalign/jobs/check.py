@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +13,12 @@ from pydantic import ValidationError
 
 from autoalign.errors import InputError, nearest
 from autoalign.jobs.kinds import Kind, Role
-from autoalign.jobs.nesting import is_deeper
+from autoalign.jobs.nesting import is_deeper, levels
 from autoalign.jobs.roots import inside, is_plain_name
 
 _LONGEST_TEXT = 100_000  # characters
+_LONGEST_NAME = 1000  # characters of a mapping's key
+_LARGEST = 2**63  # of integers that are written again
 _DEEPEST = 64  # levels of mappings and lists in a key's value
 
 
@@ -67,6 +71,7 @@ def check(
             raise InvalidField(key, f"unknown key '{key}'{nearest(key, kind.config.model_fields)}")
         if is_deeper(value, _DEEPEST):
             raise InvalidField(key, f"nested deeper than {_DEEPEST} levels")
+        _require_storable(key, value)
         if key in kind.nested:
             resolved[key] = _Mapping(kind, key, references, folder).resolve(value, key, kind.nested[key])
         else:
@@ -79,6 +84,31 @@ def check(
     except ValidationError as error:
         raise _explained(error, kind) from None
     return config.model_dump(mode="json", exclude_unset=True)
+
+
+def _require_storable(key: str, value: Any) -> None:
+    """Refuse what the database or its reader can't take: at any depth, names in mappings and numbers.
+
+    Texts are for the key's role to look at.
+    """
+    names: list[str] = []
+    parts = [value]
+    for mapping_or_list in chain.from_iterable(levels(value)):
+        if isinstance(mapping_or_list, dict):
+            names += mapping_or_list
+            parts += mapping_or_list.values()
+        else:
+            parts += mapping_or_list
+    if not all(is_storable(name) and len(name) <= _LONGEST_NAME for name in names):
+        expected = f"names of at most {_LONGEST_NAME} characters of UTF-8 without NUL are expected"
+        raise InvalidField(key, expected)
+    numbers = [part for part in parts if isinstance(part, int | float)]
+    if not all(_is_plain(number) for number in numbers):
+        raise InvalidField(key, "finite numbers are expected, integers of at most 64 bits")
+
+
+def _is_plain(number: float) -> bool:
+    return abs(number) < _LARGEST if isinstance(number, int) else math.isfinite(number)
 
 
 def _each(value: Any, resolve: Callable[[str], str]) -> Any:
@@ -122,7 +152,7 @@ def _resolver(role: Role, key: str, references: References, folder: Path) -> Cal
         raise InvalidField(key, "is set by the platform; leave it out")
 
     def resolve(text: str) -> str:
-        if "\0" in text or not is_unicode(text) or len(text) > _LONGEST_TEXT:
+        if not is_storable(text) or len(text) > _LONGEST_TEXT:
             raise InvalidField(
                 key, f"UTF-8 text of at most {_LONGEST_TEXT} characters without NUL is expected"
             )
@@ -143,9 +173,9 @@ _EXPECTED = {
 }
 
 
-def is_unicode(text: str) -> bool:
-    """Whether text can be written: no half of a surrogate pair."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def is_storable(text: str) -> bool:
+    """Whether a database can keep a text: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _resolved(role: Role, text: str, references: References, folder: Path) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoalign.jobs import kinds
+from autoalign.jobs.model_names import model_name, parent
 from autoalign.jobs.platform import Platform
 from autoalign.jobs.roots import below
 from autoalign.jobs.states import FINAL, State
@@ -39,7 +39,7 @@ def finish(platform: Platform, job: JobRow, ending: Ending) -> bool:
     if ending.state in FINAL and job.api == "fine_tuning":
         values["about"] = {**job.about, "trained_tokens": platform.jobs.trained_tokens(job.id)}
     if ending.state in FINAL and job.api == "batch":
-        platform.batches.settle(job, platform.folder(job.id))
+        platform.batches.settle(job, platform.folder(job.id), ending.state)
     note = f"Job {ending.state}" + (f": {ending.message}" if ending.message else "")
     return platform.jobs.move(job, "running", ending.state, note, **values)
 
@@ -55,7 +55,7 @@ def _register(platform: Platform, job: JobRow) -> str | None:
             id=model_id,
             owner=job.owner,
             job_id=job.id,
-            parent=_parent(job),
+            parent=parent(job),
             path=str(folder),
             created_at=time.time(),
         )
@@ -74,19 +74,3 @@ def _model_folder(platform: Platform, job: JobRow) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return below([out], told)
-
-
-def model_name(job: JobRow) -> str:
-    """`ft:BASE:OWNER:SUFFIX:ID`, as OpenAI names its own."""
-    base = _word(_parent(job).rstrip("/").rpartition("/")[2].removeprefix("ft:"))
-    suffix = _word(str(job.about.get("suffix") or job.kind))
-    return f"ft:{base}:{_word(job.owner_name)}:{suffix}:{job.id[-12:]}"
-
-
-def _parent(job: JobRow) -> str:
-    named = job.about.get("model") or job.config.get("model_name_or_path") or job.config.get("models") or ""
-    return str(named[0] if isinstance(named, list) else named)
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:40].strip("-.") or "model"

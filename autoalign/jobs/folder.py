@@ -4,6 +4,7 @@ config.yaml   what the command reads
 log.txt       what the command prints, attempts one after the other
 lock          held as long as a process of the job lives
 started       the attempts that began, a line each
+ruled_out     the attempts that may not begin any more, a line each
 outcome.json  the exit code of an attempt that ended by itself
 out/          results
 """
@@ -23,7 +24,7 @@ from typing import Any
 import yaml
 
 from autoalign.atomic_files import write_text
-from autoalign.errors import JobFailed
+from autoalign.errors import JobFailed, StoppedEarly
 from autoalign.manifest import write_json
 
 _TAIL_BYTES = 16 << 10
@@ -70,6 +71,7 @@ class JobFolder:
 
         Raises:
             JobFailed: another process of the job is still there after `patience` seconds.
+            StoppedEarly: the attempt was ruled out before it began.
         """
         with (self.path / "lock").open("a") as lock:
             deadline = time.monotonic() + patience
@@ -79,7 +81,16 @@ class JobFolder:
                 time.sleep(0.2)
             with (self.path / "started").open("a") as file:
                 file.write(f"{run_id}\n")
+            # Only now: `rule_out` writes first and looks then, so one of the two sees the other.
+            if run_id in _lines(self.path / "ruled_out"):
+                raise StoppedEarly("the job has ended before this attempt of it began")
             yield
+
+    def rule_out(self, run_id: str) -> bool:
+        """Have an attempt never begin, though its runner may yet start it; False where it has begun."""
+        with (self.path / "ruled_out").open("a") as file:
+            file.write(f"{run_id}\n")
+        return not self.is_held() and not self.has_started(run_id)
 
     def is_held(self) -> bool:
         """Whether a process of the job lives."""
@@ -91,8 +102,7 @@ class JobFolder:
 
     def has_started(self, run_id: str) -> bool:
         """Whether this attempt's process ever began."""
-        path = self.path / "started"
-        return path.is_file() and run_id in path.read_text().splitlines()
+        return run_id in _lines(self.path / "started")
 
     def outcome(self) -> Outcome | None:
         """How the last attempt that ended by itself ended."""
@@ -118,6 +128,10 @@ class JobFolder:
                 return file.read(count).decode("utf-8", "replace").replace("\0", "\ufffd")
         except FileNotFoundError:
             return ""
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.is_file() else []
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -101,8 +101,18 @@ class JobStore:
             session.add(_event(job.id, note, level))
         return True
 
-    def claim_next(self, limits: Limits) -> JobRow | None:
-        """Take the oldest queued job that the limits have room for: it is running from here on, once."""
+    def kinds(self, job_ids: Collection[str]) -> dict[str, str]:
+        """The kind of each of these jobs."""
+        with self._database.read() as session:
+            rows = session.execute(select(JobRow.id, JobRow.kind).where(JobRow.id.in_(job_ids)))
+            return {row[0]: row[1] for row in rows}
+
+    def claim_next(self, limits: Limits, replica: str) -> JobRow | None:
+        """Take the oldest queued job that the limits have room for: it is running from here on, once.
+
+        Args:
+            replica: who looks after it for some seconds, and so has the time to start it.
+        """
         with self._database.turn() as session:
             counts = (
                 select(JobRow.owner, func.count()).where(JobRow.state == "running").group_by(JobRow.owner)
@@ -112,13 +122,15 @@ class JobStore:
                 return None
             full = [owner for owner, count in running.items() if count >= limits.jobs_per_user]
             queued = select(JobRow).where(JobRow.state == "queued", JobRow.owner.not_in(full))
-            job = session.scalar(queued.order_by(JobRow.number).limit(1))
+            # Locked: a user who cancels or pauses it now waits, and then finds it running.
+            job = session.scalar(queued.order_by(JobRow.number).limit(1).with_for_update())
             if job is None:
                 return None
             now = time.time()
             job.state, job.attempt, job.message = "running", job.attempt + 1, ""
             job.run_id = f"{job.id}-{job.attempt}"
             job.started_at, job.unseen_since = job.started_at or now, None
+            job.watched_by, job.watched_until = replica, now + _LEASE_SECONDS
             session.add(_event(job.id, f"Attempt {job.attempt} starts"))
         return job
 

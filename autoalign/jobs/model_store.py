@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 
@@ -11,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from autoalign.errors import InputError
 from autoalign.jobs.database import Database
+from autoalign.jobs.folder import JobFolder
+from autoalign.jobs.model_names import Checkpoint, id_ending, model_name
 from autoalign.jobs.pages import Cursor, Page, page
-from autoalign.jobs.tables import ModelRow, PromotionRow
+from autoalign.jobs.tables import JobRow, ModelRow, PromotionRow
+from autoalign.manifest import MANIFEST_NAME
 from autoalign.principals import Principal
 
 DEFAULT_NAME = "default"
-_STEP = re.compile(r"(?P<model>.+):ckpt-step-(?P<step>\d{1,9})")
 
 
 class NothingBefore(InputError, LookupError):
@@ -24,10 +25,14 @@ class NothingBefore(InputError, LookupError):
 
 
 class ModelStore:
-    """Models and promotions."""
+    """Models and promotions.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        jobs_folder: the jobs' own, whose checkpoints can be used before there is a model.
+    """
+
+    def __init__(self, database: Database, jobs_folder: Path) -> None:
+        self._database, self._jobs_folder = database, jobs_folder
 
     def add(self, model: ModelRow) -> bool:
         """Register a model; False where its job has registered one before."""
@@ -55,13 +60,15 @@ class ModelStore:
     def served(self) -> dict[str, ModelRow]:
         """Each served name, and the model that it means now."""
         with self._database.read() as session:
-            query = (
-                select(PromotionRow).where(PromotionRow.taken_back_at.is_(None)).order_by(PromotionRow.number)
-            )
-            newest = {row.name: row.model_id for row in session.scalars(query)}
+            newest = _newest(session)
             rows = session.scalars(select(ModelRow).where(ModelRow.id.in_(newest.values())))
             models = {model.id: model for model in rows}
         return {name: models[model_id] for name, model_id in newest.items()}
+
+    def served_ids(self) -> dict[str, str]:
+        """Each served name, and the id of the model that it means now."""
+        with self._database.read() as session:
+            return _newest(session)
 
     def aliases(self) -> dict[str, str]:
         """Every model's id, and every served name, with the folder it stands for."""
@@ -70,16 +77,36 @@ class ModelStore:
         return found | {name: model.path for name, model in self.served().items()}
 
     def find(self, name: str, principal: Principal | None = None) -> Path | None:
-        """The folder of a served name, a model's id, or `ID:ckpt-step-N`; None where it is not there."""
-        checkpoint = _STEP.fullmatch(name)
-        wanted = checkpoint["model"] if checkpoint else name
-        model = self.served().get(wanted) or self.get(wanted, principal)
-        if model is None:
+        """The folder of a served name, a model's id, or `ID:ckpt-step-N`; None where it is not there.
+
+        A checkpoint is there as soon as it is whole, whatever becomes of its job.
+        """
+        checkpoint = Checkpoint.parse(name)
+        if checkpoint is not None:
+            return self._find_checkpoint(checkpoint, principal)
+        folder = self._folder(name, principal)
+        return folder if folder is not None and folder.is_dir() else None
+
+    def _folder(self, name: str, principal: Principal | None) -> Path | None:
+        model = self.served().get(name) or self.get(name, principal)
+        return None if model is None else Path(model.path)
+
+    def _find_checkpoint(self, checkpoint: Checkpoint, principal: Principal | None) -> Path | None:
+        model = self._folder(checkpoint.model, principal) or self._job_folder(checkpoint.model, principal)
+        folder = None if model is None else model / checkpoint.folder
+        return folder if folder is not None and (folder / MANIFEST_NAME).is_file() else None
+
+    def _job_folder(self, name: str, principal: Principal | None) -> Path | None:
+        """Where the job writes that has registered no model of this name yet, or never will."""
+        ending = id_ending(name)
+        if ending is None:
             return None
-        folder = Path(model.path)
-        if checkpoint:
-            folder = folder / f"checkpoint-{int(checkpoint['step'])}"
-        return folder if folder.is_dir() else None
+        query = select(JobRow).where(JobRow.id.endswith(ending, autoescape=True))
+        if principal is not None and not principal.may("admin"):
+            query = query.where(JobRow.owner == principal.token_id)
+        with self._database.read() as session:
+            jobs = [job for job in session.scalars(query) if model_name(job) == name]
+        return JobFolder(self._jobs_folder / jobs[0].id).out if jobs else None
 
     def promote(self, model: ModelRow, name: str, by: Principal) -> None:
         """Point the served name at a model."""
@@ -111,6 +138,12 @@ class ModelStore:
             before = session.scalar(select(ModelRow).where(ModelRow.id == newest[1].model_id))
             assert before is not None
             return before
+
+
+def _newest(session: Session) -> dict[str, str]:
+    """Each served name with the id of its newest model that was not taken back."""
+    query = select(PromotionRow.name, PromotionRow.model_id).where(PromotionRow.taken_back_at.is_(None))
+    return {row[0]: row[1] for row in session.execute(query.order_by(PromotionRow.number))}
 
 
 def _usable(session: Session, model: ModelRow | None, principal: Principal | None) -> ModelRow | None:

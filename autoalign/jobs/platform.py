@@ -67,7 +67,7 @@ class Platform:
         self.settings, self.database, self.runner, self.served = settings, database, runner, served
         self.jobs = JobStore(database)
         self.files = FileStore(database, settings.files_folder)
-        self.models = ModelStore(database)
+        self.models = ModelStore(database, settings.jobs_folder)
         self.batches = BatchStore(database, self.files)
         self.tokens = TokenStore(database)
 
@@ -130,12 +130,16 @@ class Platform:
     def cancel(self, job: JobRow) -> JobRow:
         """Cancel a job: at once where it waits, through the watcher where it runs.
 
+        What a batch has answered before it was paused is its owner's from then on.
+
         Raises:
             WrongState: it has ended.
         """
         now = time.time()
         for before in ("queued", "paused"):
             if job.state == before and self._move(job, before, "cancelled", "Cancelled", finished_at=now):
+                if job.api == "batch":
+                    self.batches.settle(job, self.folder(job.id), "cancelled")
                 return self._again(job)
         job = self._again(job)
         if job.state == "running" and (job.intent == "cancel" or self.jobs.want(job, "cancel")):

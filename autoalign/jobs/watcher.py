@@ -69,7 +69,8 @@ class Watcher:
 
     def round(self) -> None:
         """Start what there is room for, and look at everything that runs."""
-        while (job := self.platform.jobs.claim_next(self.platform.settings.limits)) is not None:
+        limits = self.platform.settings.limits
+        while (job := self.platform.jobs.claim_next(limits, self.replica)) is not None:
             self._submit(job)
         for job in self.platform.jobs.in_state("running"):
             if self.platform.jobs.lease(job, self.replica):
@@ -84,9 +85,17 @@ class Watcher:
         run = Run(str(job.run_id), kinds.load(job.kind).command, self.platform.folder(job.id).path)
         try:
             self.platform.runner.submit(run)
+            # While it was being started, its user or another replica may have ended the job.
+            if not self._is_wanted(job):
+                self.platform.runner.stop(run.id)
         except RunnerUnreachable as error:
             # It may have got through all the same, so it keeps its run id: the next look decides.
             self.platform.jobs.note(job, message=str(error))
+
+    def _is_wanted(self, job: JobRow) -> bool:
+        """Whether the attempt is still the job's, and its user wants it to go on."""
+        now = self.platform.jobs.get(job.id)
+        return now is not None and (now.state, now.run_id, now.intent) == ("running", job.run_id, "")
 
     def _look_at(self, job: JobRow) -> None:
         folder = self.platform.folder(job.id)
@@ -146,10 +155,13 @@ class Watcher:
             self._by_exit_code(job, outcome.exit_code)
         elif folder.is_held():
             return  # its process has outlived the runner: it is waited for
-        elif job.intent:
+        elif job.intent and folder.has_started(str(job.run_id)):
             self._end(job, _wanted(job))
         elif not self._long_unseen(job, self.grace):
-            return
+            return  # another replica may be just about to start it
+        elif job.intent:
+            if folder.rule_out(str(job.run_id)):
+                self._end(job, _wanted(job))
         elif not folder.has_started(str(job.run_id)):
             self._submit(job)
         else:
@@ -160,6 +172,7 @@ class Watcher:
         if outcome is not None and outcome.run_id == job.run_id:
             self._by_exit_code(job, outcome.exit_code)
         elif self._long_unseen(job, self.platform.settings.limits.unreachable) and not folder.is_held():
+            folder.rule_out(str(job.run_id))
             self._end(job, Ending("lost", message))
         elif job.message != message:
             self.platform.jobs.note(job, message=message)

@@ -10,11 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from autoalign.errors import InputError
-from autoalign.jobs.check import InvalidField, is_unicode
+from autoalign.jobs.check import InvalidField, is_storable
 from autoalign.jobs.model_store import NothingBefore
 from autoalign.jobs.pages import Cursor
 from autoalign.jobs.platform import TooManyJobs, WrongState
@@ -61,7 +61,7 @@ def plain(text: str) -> str:
     Raises:
         ValueError: it holds one.
     """
-    if "\0" in text or not is_unicode(text):
+    if not is_storable(text):
         raise ValueError("UTF-8 text without NUL is expected")
     return text
 
@@ -173,7 +173,11 @@ def _answer(error: Exception) -> Response | None:
         return _json(400, str(error), "invalid_value")
     if isinstance(error, HTTPException):
         return _json(error.status_code, str(error.detail))
-    if isinstance(error, OperationalError):
+    if isinstance(error, exc.DataError):
+        return _json(
+            400, "the database can't keep such a value: NUL, or a number beyond its range", "invalid_value"
+        )
+    if isinstance(error, exc.OperationalError):
         return _json(
             503, "the platform's database does not answer", "unavailable", headers={"Retry-After": "5"}
         )
@@ -182,7 +186,7 @@ def _answer(error: Exception) -> Response | None:
 
 def _first_problem(error: RequestValidationError) -> tuple[str, str, str | None]:
     detail = error.errors()[0]
-    field = ".".join(str(part) for part in detail["loc"][1:]).encode("utf-8", "replace").decode()[:200]
+    field = _readable(".".join(str(part) for part in detail["loc"][1:]))[:200]
     message = str(detail["msg"]).removeprefix("Value error, ")
     return (f"'{field}': {message}" if field else message, "invalid_value", field or None)
 
@@ -195,5 +199,10 @@ def _json(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    readable = message.encode("utf-8", "replace").decode()[:4000]
-    return JSONResponse(error_body(readable, kind, code, param), status, dict(headers or {}))
+    body = error_body(_readable(message)[:4000], kind, code, None if param is None else _readable(param))
+    return JSONResponse(body, status, dict(headers or {}))
+
+
+def _readable(text: str) -> str:
+    """With `?` for what can't be written."""
+    return text.encode("utf-8", "replace").decode()

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.sft import SFTConfig
+from autoalign.jobs.model_names import Checkpoint as ModelCheckpoint
 from autoalign.jobs.platform import Order
 from autoalign.jobs.tables import ArtefactRow, EventRow, JobRow, MetricRow
 from autoalign.serving.api_route import Metadata, Strict, Text
@@ -254,7 +255,7 @@ def shown_checkpoint(job: JobRow, model: str, row: ArtefactRow, metrics: list[Me
     return Checkpoint(
         id=row.id,
         created_at=int(row.created_at),
-        fine_tuned_model_checkpoint=f"{model}:ckpt-step-{step}",
+        fine_tuned_model_checkpoint=ModelCheckpoint(model, step).name,
         fine_tuning_job_id=job.id,
         metrics=figures,
         step_number=step,

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from autoalign.jobs.check import InvalidField
-from autoalign.jobs.ending import model_name
 from autoalign.jobs.job_store import Wanted
+from autoalign.jobs.model_names import model_name
 from autoalign.jobs.platform import Platform
 from autoalign.jobs.tables import JobRow
 from autoalign.serving.access import principal_of
@@ -24,6 +24,7 @@ from autoalign.serving.fine_tuning_objects import (
     shown_event,
     shown_job,
 )
+from autoalign.serving.submission import Submission
 
 _API = "fine_tuning"
 
@@ -54,7 +55,7 @@ class CheckpointPage(BaseModel):
     last_id: str | None
 
 
-def fine_tuning_router(platform: Platform) -> APIRouter:
+def fine_tuning_router(platform: Platform, submit: Submission) -> APIRouter:
     """The routes of `/v1/fine_tuning/jobs`."""
     router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=ApiRoute)
 
@@ -67,7 +68,7 @@ def fine_tuning_router(platform: Platform) -> APIRouter:
     @router.post("", responses=documented())
     def create(body: NewFineTuningJob, request: Request) -> FineTuningJob:
         try:
-            return shown_job(platform.submit(principal_of(request), body.order()))
+            return shown_job(submit(request, body.order()))
         except InvalidField as error:
             key = (error.field or "").split(".")[0]
             raise InvalidField(FIELDS.get(key, error.field), error.message) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -55,17 +56,20 @@ def model_router(platform: Platform) -> APIRouter:
     """The routes of `/api/models`. What a name means is for admins to say: it concerns everybody."""
     router = APIRouter(prefix="/api/models", tags=["models"], route_class=ApiRoute)
 
-    def shown(model: ModelRow) -> RegisteredModel:
-        names = [name for name, served in platform.models.served().items() if served.id == model.id]
-        job = platform.jobs.get(model.job_id)
-        return RegisteredModel(
-            id=model.id,
-            job_id=model.job_id,
-            kind="" if job is None else job.kind,
-            parent=model.parent,
-            created_at=int(model.created_at),
-            served_as=names,
-        )
+    def shown(models: Sequence[ModelRow]) -> list[RegisteredModel]:
+        kinds = platform.jobs.kinds([model.job_id for model in models])
+        served = platform.models.served_ids()
+        return [
+            RegisteredModel(
+                id=model.id,
+                job_id=model.job_id,
+                kind=kinds.get(model.job_id, ""),
+                parent=model.parent,
+                created_at=int(model.created_at),
+                served_as=[name for name, model_id in served.items() if model_id == model.id],
+            )
+            for model in models
+        ]
 
     def require_admin(request: Request) -> None:
         if not principal_of(request).may("admin"):
@@ -82,30 +86,30 @@ def model_router(platform: Platform) -> APIRouter:
     @router.get("", responses=documented())
     def list_models(request: Request, limit: Limit = 20, after: After = None) -> ModelList:
         page = platform.models.page(principal_of(request), cursor(limit, after))
-        return ModelList(data=[shown(model) for model in page.rows], has_more=page.has_more)
+        return ModelList(data=shown(page.rows), has_more=page.has_more)
 
     @router.get("/{model_id}", responses=documented(404))
     def show(model_id: ObjectId, request: Request) -> RegisteredModel:
-        return shown(model_of(request, model_id))
+        return shown([model_of(request, model_id)])[0]
 
     @router.post("/{model_id}/promote", responses=documented(404))
     def promote(model_id: ObjectId, request: Request, body: Served | None = None) -> RegisteredModel:
         require_admin(request)
         model = model_of(request, model_id)
         platform.models.promote(model, (body or Served()).name, principal_of(request))
-        return shown(model)
+        return shown([model])[0]
 
     @router.post("/{model_id}/rollback", responses=documented(404, 409))
     def rollback(model_id: ObjectId, request: Request) -> RegisteredModel:
         """`model_id`: a served name, or a model that has one. The answer is what the name means now; for a
         model of the endpoint's own that is the name itself, with an empty `job_id` and `kind`."""
         require_admin(request)
-        served = platform.models.served()
-        names = [name for name, model in served.items() if model_id in (name, model.id)]
+        served = platform.models.served_ids()
+        names = [name for name, meant in served.items() if model_id in (name, meant)]
         if not names:
             raise ApiError(404, f"nothing is served as '{model_id}'", code="not_found")
         before = platform.models.rollback(names[0], own=platform.served(names[0]) is not None)
-        return _own(names[0]) if before is None else shown(before)
+        return _own(names[0]) if before is None else shown([before])[0]
 
     return router
 

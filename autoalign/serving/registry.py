@@ -91,7 +91,7 @@ def open_registry(where: Settings) -> Registry:
     from autoalign.jobs.database import Database
     from autoalign.jobs.model_store import ModelStore
 
-    return _OfPlatform(ModelStore(_database(where, Database)))
+    return _OfPlatform(ModelStore(_database(where, Database), where.jobs_folder))
 
 
 @contextmanager

@@ -6,13 +6,16 @@ import time
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import event, text
 
 from autoalign.jobs.database import Database
 from autoalign.jobs.runners.fake import FakeRunner
 from autoalign.jobs.settings import Limits, Settings
 from autoalign.jobs.tables import Base
 from autoalign.principals import TokensUnavailable
+from autoalign.serving.api_route import ApiRoute
 from tests import postgres
 from tests.platforms import ALICE, BOB, finish, look, open_platform, sft, watcher
 
@@ -82,6 +85,45 @@ def test_replicas_start_no_job_twice_and_hold_the_limits(url, tmp_path):
     assert max(by_owner) == 5
     for replica in replicas:
         replica.close()
+
+
+@pytest.mark.parametrize("ask", ["cancel", "pause"])
+def test_what_is_asked_while_a_job_is_claimed_is_not_lost(url, tmp_path, ask):
+    """The user's request comes between the claim's SELECT and its UPDATE."""
+    runner = FakeRunner()
+    claiming, asking = (open_platform(tmp_path, runner, database_url=url) for _ in range(2))
+    job = asking.submit(ALICE, sft())
+    asked = threading.Thread(target=lambda: getattr(asking, ask)(look(asking, job)))
+
+    @event.listens_for(claiming.database.engine, "before_cursor_execute")
+    def meanwhile(_connection, _cursor, statement, *_):
+        if statement.startswith("UPDATE jobs") and asked.ident is None:
+            asked.start()
+            asked.join(timeout=1.0)  # it waits for the claim; without the lock it would be done
+
+    claimed = claiming.jobs.claim_next(Limits(), "replica")
+    asked.join(timeout=30)
+    assert not asked.is_alive()
+    now = look(asking, job)
+    assert (claimed.id, now.state, now.intent, now.run_id) == (job.id, "running", ask, f"{job.id}-1")
+    for platform in (claiming, asking):
+        platform.close()
+
+
+def test_what_the_database_can_not_keep_is_a_400(url, tmp_path):
+    """Values that pass a route's own checks: PostgreSQL's refusal is no fault of the server's."""
+    platform = open_platform(tmp_path, database_url=url)
+    web = FastAPI()
+
+    def find(name: str) -> str:
+        return str(platform.models.find(name))
+
+    router = APIRouter(route_class=ApiRoute)
+    router.add_api_route("/find", find)
+    web.include_router(router)
+    answer = TestClient(web).get("/find", params={"name": "a\0b"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value")
+    platform.close()
 
 
 def test_five_jobs_outlive_a_crash_of_the_database(server, url, tmp_path):

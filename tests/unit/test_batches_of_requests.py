@@ -7,7 +7,8 @@ import pytest
 
 from autoalign import formats
 from autoalign.batching.requests import Problem, parse, problems
-from autoalign.batching.run import _gather, _name, _write_prompts, run
+from autoalign.batching.results import BatchFiles, Unanswered, gather
+from autoalign.batching.run import _write_prompts, run
 from autoalign.config.batch import BatchConfig
 from autoalign.sampling.progress import Settled
 
@@ -42,6 +43,7 @@ def config(tmp_path, **values):
         ({"method": "GET"}, "method"),
         ({"url": "/v1/embeddings"}, "url"),
         ({"body": {"model": "m", "messages": []}}, "body.messages"),
+        ({"body": {**row()["body"], "model": "a\0b"}}, "body.model"),
         ({"body": {**row()["body"], "stream": True}}, "body.stream"),
         ({"body": {**row()["body"], "tools": []}}, "body.tools"),
         ({"body": {**row()["body"], "temperature": 3}}, "body.temperature"),
@@ -77,26 +79,60 @@ def test_requests_of_the_same_settings_are_answered_together(tmp_path):
     assert ids == ["1", "3"]
 
 
+ANSWER = {"prompt_tokens": 5, "completion_tokens": 3, "finish_reason": "stop"}
+
+
+def begun(tmp_path, rows):
+    """A batch whose prompts are written; its files, and the folders of its settings."""
+    out = tmp_path / "out"
+    files = BatchFiles(write(tmp_path / "in.jsonl", rows), out / "answers.jsonl", out / "errors.jsonl")
+    files.settings.mkdir(parents=True)
+    return files, [files.settings / name for name in _write_prompts(files.requests, files.settings).groups]
+
+
 def test_answers_go_out_as_chat_completions_in_order(tmp_path):
     from openai.types.chat import ChatCompletion
 
-    source = write(tmp_path / "in.jsonl", [row("a", n=2), row("b", n=2)])
-    groups = _write_prompts(source, tmp_path).groups
-    (name,) = groups
-    answer = {"prompt_tokens": 5, "completion_tokens": 3, "finish_reason": "stop"}
-    rows = [{**answer, "prompt_id": "2", "index": index, "text": f"text {index}"} for index in (1, 0)]
-    write(tmp_path / name / "answers.jsonl", rows)
-    write(tmp_path / name / "errors.jsonl", [{"prompt_id": "1", "error": "too long"}])
-    report = _gather(config(tmp_path), source, {name: tmp_path / name})
+    files, (folder,) = begun(tmp_path, [row("a", n=2), row("b", n=2)])
+    rows = [{**ANSWER, "prompt_id": "2", "index": index, "text": f"text {index}"} for index in (1, 0)]
+    write(folder / "answers.jsonl", rows)
+    write(folder / "errors.jsonl", [{"prompt_id": "1", "error": "too long"}])
+    report = gather(files)
     assert (report.total, report.completed, report.failed) == (2, 1, 1)
     assert (report.input_tokens, report.output_tokens) == (5, 6)
-    done = json.loads((tmp_path / "out" / "answers.jsonl").read_text())
+    done = json.loads(files.output.read_text())
     completion = ChatCompletion.model_validate(done["response"]["body"])
     assert done["custom_id"] == "b"
     assert [choice.message.content for choice in completion.choices] == ["text 0", "text 1"]
     assert completion.usage.total_tokens == 11
-    refused = json.loads((tmp_path / "out" / "errors.jsonl").read_text())
+    refused = json.loads(files.errors.read_text())
     assert (refused["custom_id"], refused["response"]["body"]["error"]["message"]) == ("a", "too long")
+
+
+def test_a_batch_that_was_ended_gives_what_it_has_answered(tmp_path):
+    """Settings of seed 1 are done, but for a request that was too long; those of seed 2 were begun: of two
+    answers to `c` one is there, `d` has both, and the job was killed as it wrote one to `e`."""
+    rows = [row("a", seed=1), row("b", seed=1), *(row(name, seed=2, n=2) for name in "cde")]
+    files, (done, half) = begun(tmp_path, rows)
+    write(done / "answers.jsonl", [{**ANSWER, "prompt_id": "1", "index": 0, "text": "one"}])
+    write(done / "errors.jsonl", [{"prompt_id": "2", "error": "too long"}])
+    places = [("3", 1), ("4", 1), ("4", 0)]
+    rows = [{**ANSWER, "prompt_id": prompt, "index": index, "text": "two"} for prompt, index in places]
+    write(half / "answers.jsonl.partial", rows)
+    with (half / "answers.jsonl.partial").open("a") as file:
+        file.write('{"prompt_id": "5", "ind')
+    report = gather(files, Unanswered("batch_cancelled", "it was cancelled"))
+    assert (report.total, report.completed, report.failed) == (5, 2, 3)
+    assert (report.input_tokens, report.output_tokens) == (5 + 5, 3 + 2 * 3)
+    assert [json.loads(line)["custom_id"] for line in files.output.open()] == ["a", "d"]
+    errors = [json.loads(line) for line in files.errors.open()]
+    never = {"code": "batch_cancelled", "message": "it was cancelled"}
+    assert [(each["custom_id"], each["error"]) for each in errors] == [
+        ("b", {"code": "invalid_request", "message": "too long"}),
+        ("c", never),
+        ("e", never),
+    ]
+    assert [each["response"] is None for each in errors] == [False, True, True]
 
 
 def test_a_file_without_a_good_row_starts_no_engine(tmp_path):
@@ -106,9 +142,9 @@ def test_a_file_without_a_good_row_starts_no_engine(tmp_path):
 
 def test_names_of_settings_differ():
     first, second = (
-        parse(1, json.dumps(row(stop=stop)).encode()).body.settings() for stop in (["a", "b"], ["ab"])
+        parse(1, json.dumps(row(stop=stop)).encode()).body.settings().name for stop in (["a", "b"], ["ab"])
     )
-    assert _name(first) != _name(second)
+    assert first != second
 
 
 def test_a_sampling_job_answers_the_requests_of_each_setting(tmp_path, monkeypatch):

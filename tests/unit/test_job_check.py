@@ -7,6 +7,8 @@ from autoalign.jobs.check import InvalidField
 from autoalign.jobs.kinds._kind import Role, holds_text
 from tests.platforms import ALICE, BOB, Order, open_platform, sft
 
+ALIGN = {"model_name_or_path": "base", "prompt_path": "rows.jsonl", "algorithm": "rft", "verifier": "numeric"}
+
 
 @pytest.fixture
 def platform(tmp_path):
@@ -78,6 +80,37 @@ def test_a_value_nested_600_levels_deep_is_refused(platform, key):
     assert field_of(platform, sft(**{key: value})) == key
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("seed", 2**63),
+        ("seed", 10**400),
+        ("\ud800", 1),
+    ],
+)
+def test_what_no_database_takes_is_refused(platform, key, value):
+    assert field_of(platform, sft(**{key: value})) == key
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"\ud800": 1},
+        {"a\0b": 1},
+        {"k" * 1001: 1},
+        {"deep": {"\ud800": 1}},
+        {"deep": {"er": [[{"a\0b": 1}]]}},
+        {"deep": [1.0, float("inf")]},
+        {"deep": {"er": float("nan")}},
+    ],
+)
+@pytest.mark.parametrize("key", ["training", "verifier_options", "round_options"])
+def test_what_no_database_takes_is_refused_at_any_depth(platform, key, value):
+    assert field_of(platform, Order("align", {**ALIGN, key: value})) == key
+
+
 def test_an_unknown_kind_is_named(platform):
     assert field_of(platform, Order("sfft", {})) == "kind"
 
@@ -116,9 +149,6 @@ def test_files_and_results_of_others_are_not_there(platform):
     for name in (row.id, f"{job.id}/rows.jsonl", f"{job.id}/../config.yaml"):
         with pytest.raises(InvalidField):
             platform.submit(BOB, sft(data_path=[name]))
-
-
-ALIGN = {"model_name_or_path": "base", "prompt_path": "rows.jsonl", "algorithm": "rft", "verifier": "numeric"}
 
 
 @pytest.mark.parametrize(

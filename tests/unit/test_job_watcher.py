@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from autoalign.errors import StoppedEarly
 from autoalign.jobs.folder import Outcome
 from autoalign.jobs.pages import Cursor
 from autoalign.jobs.platform import Order, TooManyJobs, WrongState
@@ -99,6 +100,86 @@ def test_a_waiting_job_is_cancelled_at_once(platform):
     assert platform.cancel(job).state == "cancelled"
     watcher(platform).round()
     assert platform.runner.started == {}
+
+
+class Interrupted(FakeRunner):
+    """Something comes about while a run is being submitted."""
+
+    def __init__(self, meanwhile):
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    def submit(self, run):
+        self.meanwhile()
+        super().submit(run)
+
+
+@pytest.mark.parametrize(("ask", "state"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_what_is_asked_during_the_submission_stops_the_run_at_once(tmp_path, ask, state):
+    runner = Interrupted(lambda: getattr(platform, ask)(look(platform, job)))
+    platform = open_platform(tmp_path, runner)
+    job = platform.submit(ALICE, sft())
+    follower = watcher(platform)
+    follower.round()
+    assert runner.statuses == {f"{job.id}-1": Status("stopped")}
+    follower.round()
+    assert look(platform, job).state == state
+
+
+def test_a_job_that_another_replica_ends_during_its_submission_leaves_no_run(tmp_path):
+    """The submission takes longer than the lease on the job and the grace together."""
+
+    def meanwhile():
+        platform.cancel(look(platform, job))
+        platform.jobs.note(job, watched_until=0.0)
+        watcher(other, replica="other").round()
+        assert look(platform, job).state == "cancelled"
+
+    runner = Interrupted(meanwhile)
+    platform, other = open_platform(tmp_path, runner), open_platform(tmp_path, runner)
+    job = platform.submit(ALICE, sft())
+    watcher(platform).round()
+    assert runner.statuses == {f"{job.id}-1": Status("stopped")}
+
+
+def test_a_replica_that_submits_a_job_looks_after_it(tmp_path):
+    def meanwhile():
+        platform.cancel(look(platform, job))
+        watcher(other, replica="other").round()
+        assert (look(platform, job).state, look(platform, job).watched_by) == ("running", "test")
+
+    runner = Interrupted(meanwhile)
+    platform, other = open_platform(tmp_path, runner), open_platform(tmp_path, runner)
+    job = platform.submit(ALICE, sft())
+    watcher(platform).round()
+
+
+def test_a_cancelled_run_that_is_unknown_gets_its_grace_before_it_counts_as_never_begun(tmp_path):
+    platform = open_platform(tmp_path)
+    job = platform.submit(ALICE, sft())
+    watcher(platform).round()
+    platform.cancel(look(platform, job))
+    platform.runner.statuses.clear()  # the cluster does not list it yet
+    watcher(platform, grace=60.0).round()
+    assert look(platform, job).state == "running"
+    platform.runner.statuses[f"{job.id}-1"] = Status("running")
+    watcher(platform, grace=60.0).round()
+    assert platform.runner.statuses[f"{job.id}-1"] == Status("stopped")
+
+
+def test_a_run_that_the_cluster_starts_after_its_cancel_never_begins(platform):
+    platform.runner.reachable = False  # the submission got through all the same, as shows later
+    job = platform.submit(ALICE, sft())
+    watcher(platform).round()
+    platform.runner.reachable = True
+    platform.cancel(look(platform, job))
+    watcher(platform).round()
+    assert look(platform, job).state == "cancelled"
+    folder = platform.folder(job.id)
+    with pytest.raises(StoppedEarly), folder.held(f"{job.id}-1", patience=0):
+        raise AssertionError("it has begun")
+    with folder.held(f"{job.id}-2", patience=0):
+        assert not folder.rule_out(f"{job.id}-2")  # it has begun
 
 
 def test_pause_and_resume_make_another_attempt(platform):

@@ -2,44 +2,19 @@
 
 import json
 
-import httpx
-import httpx2
 import openai
 import pytest
-from openai.types import Batch
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from autoalign.serving.catalogue import Catalogue
+from autoalign.serving.registry import open_registry
+from tests.platform_web import Web
 from tests.platforms import ADMIN, end, look, open_platform, watcher
-from tests.web import application
 
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]})
 UPLOAD = {"purpose": "fine-tune"}
-
-
-class Web:
-    """An application over a platform, and clients with tokens of their own."""
-
-    def __init__(self, platform):
-        self.platform = platform
-        self.app = application(platform)
-
-    def token(self, name="alice", scopes=("jobs",)):
-        return self.platform.tokens.create(name, scopes).text
-
-    def openai(self, **token):
-        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=self.app))
-        return openai.AsyncOpenAI(
-            api_key=self.token(**token), base_url="http://test/v1", http_client=client, max_retries=0
-        )
-
-    def http(self, **token):
-        return httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=self.app),
-            base_url="http://test",
-            headers={"Authorization": f"Bearer {self.token(**token)}"},
-        )
 
 
 @pytest.fixture
@@ -106,7 +81,7 @@ async def test_a_supervised_job_from_creation_to_its_model(web):
     out = web.platform.folder(job.id).out
     lines = [{"step": 1, "loss": 2.0, "tokens": 40}, {"step": 2, "loss": 1.5, "tokens": 90}]
     (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (out / "checkpoint-2").mkdir()
+    checkpoint(out, 2)
     assert (await client.fine_tuning.jobs.retrieve(job.id)).trained_tokens is None
     end(web.platform, row, 0)
     watcher(web.platform).round()
@@ -127,6 +102,47 @@ async def test_a_supervised_job_from_creation_to_its_model(web):
     assert (checkpoints[0].step_number, checkpoints[0].metrics.train_loss) == (2, 1.5)
     name = checkpoints[0].fine_tuned_model_checkpoint
     assert web.platform.models.find(name) == out / "checkpoint-2"
+
+
+def checkpoint(out, step):
+    """A checkpoint as training leaves it: a model folder that is whole."""
+    folder = out / f"checkpoint-{step}"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "autoalign.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["running", "cancelled", "failed"])
+async def test_a_checkpoint_is_used_though_its_job_has_made_no_model(web, ending):
+    client, other, root = web.openai(), web.openai(name="bob"), web.openai(name="root", scopes=("admin",))
+    file = await upload(client)
+    job = await client.fine_tuning.jobs.create(model="base", training_file=file.id)
+    row = web.platform.jobs.get(job.id)
+    watcher(web.platform).round()
+    folder = checkpoint(web.platform.folder(job.id).out, 2)
+    watcher(web.platform).round()
+    if ending == "cancelled":
+        await client.fine_tuning.jobs.cancel(job.id)
+        watcher(web.platform).round()
+    elif ending == "failed":
+        end(web.platform, row, 1)
+    watcher(web.platform).round()
+    assert (await client.fine_tuning.jobs.retrieve(job.id)).status == ending
+    (found,) = [each async for each in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    name = found.fine_tuned_model_checkpoint
+    catalogue = Catalogue([], registry=open_registry(web.platform.settings), registry_roots=[folder.parent])
+    assert catalogue.find(name).folder == folder  # what a chat with it is answered by
+    theirs = await root.files.create(file=("rows.jsonl", f"{ROW}\n".encode()), purpose="fine-tune")
+    for who, data in ((client, file.id), (root, theirs.id)):
+        begun = await who.fine_tuning.jobs.create(model=name, training_file=data)
+        assert f"model_name_or_path: {folder}\n" in web.platform.folder(begun.id).config.read_text()
+    own = await upload(other)
+    with pytest.raises(openai.BadRequestError):
+        await other.fine_tuning.jobs.create(model=name, training_file=own.id)
+    assert web.platform.models.find(name.replace("step-2", "step-3")) is None
+    (folder / "autoalign.json").unlink()  # it is not whole
+    assert web.platform.models.find(name) is None
 
 
 async def test_dpo_begins_from_a_model_of_a_job(web):
@@ -221,10 +237,32 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content"), HOSTILE, ids=range(len(HOSTILE)))
-async def test_a_hostile_file_is_refused_and_leaves_nothing(empty, name, content):
+# What is refused of one JSON document; the other purposes take none.
+HOSTILE_DOCUMENTS = [
+    ("rows.json", GZIP_BOMB),
+    ("rows.json", b""),
+    ("rows.json", b" \n"),
+    ("rows.json", b"[]"),
+    ("rows.json", b"not json"),
+    ("rows.json", b'[{"a": 1} {"b": 2}]'),
+    ("rows.json", b'[{"a": 1},'),
+    ("rows.json", b'[{"a": 1}] x'),
+    ("rows.json", b'{"a": "\0"}'),
+    ("rows.json", b'{"a": "\xff"}'),
+    ("rows.json", b"[" + b"9" * 5000 + b"]"),
+    ("rows.json", json.dumps([{"k" * (1 << 20): 1}]).encode()),
+    ("rows.json", b'{"a":' + b"[" * 200 + b"]" * 200 + b"}"),
+    ("rows.json", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ("rows.JSON", b"[" * 100_000),
+]
+REFUSED = [(purpose, *file) for purpose in ("fine-tune", "batch", "user_data") for file in HOSTILE]
+REFUSED += [("user_data", *file) for file in HOSTILE_DOCUMENTS]
+
+
+@pytest.mark.parametrize(("purpose", "name", "content"), REFUSED, ids=range(len(REFUSED)))
+async def test_a_hostile_file_is_refused_and_leaves_nothing(empty, purpose, name, content):
     boundary = "xxBOUNDARYxx"
-    body = f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n{purpose}\r\n'
     body += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     sent = body.encode() + content + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
@@ -255,13 +293,17 @@ async def test_a_claim_of_5_gb_is_refused_before_a_byte_is_read(web):
         b'{"kind": "s\\u0000ft", "config": {}}',
         b'{"kind": "\\ud800", "config": {}}',
         b'{"kind": "sft", "config": {"run_name": "\\ud800"}}',
+        b'{"kind": "sft", "config": {"learning_rate": 1e999}}',
+        b'{"kind": "sft", "config": {"\\ud800": 1}}',
+        b'{"kind": "align", "config": {"verifier_options": {"\\ud800": 1}}}',
+        b'{"kind": "align", "config": {"verifier_options": {"a": {"\\ud800": [1]}}}}',
         b'{"kind": "sft", "config": {"' + b"k" * 1000 + b'": 1}}',
         b'{"kind": "sft", "config": {}, "entrypoint": "true"}',
         b'{"kind": "sft", "config": {"model_name_or_path": "base", "data_path": [["rows.jsonl"]]}}',
         b"\xff\xfe",
         b"",
     ],
-    ids=range(9),
+    ids=range(13),
 )
 async def test_a_hostile_body_is_refused(empty, body):
     async with empty.http() as http:
@@ -320,6 +362,25 @@ async def test_promote_and_roll_back(web):
         assert (await admin.post("/api/models/none/rollback")).status_code == 404
 
 
+async def test_a_page_of_models_takes_as_many_queries_as_one_model(web):
+    asked = []
+    event.listen(web.platform.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    counts = []
+    async with web.http() as http:
+        for _ in range(3):
+            made = await http.post("/api/jobs", json={"kind": "merge", "config": {"models": ["base"]}})
+            watcher(web.platform).round()
+            end(web.platform, web.platform.jobs.get(made.json()["id"]), 0)
+            watcher(web.platform).round()
+            asked.clear()
+            data = (await http.get("/api/models")).json()["data"]
+            queries = [query for query in asked if query.startswith("SELECT") and "FROM tokens" not in query]
+            counts.append((len(data), len(queries)))
+    assert [each["kind"] for each in data] == ["merge"] * 3
+    # The page, the names that are served, the kinds of the jobs.
+    assert counts == [(1, 3), (2, 3), (3, 3)]
+
+
 async def test_the_endpoints_own_name_is_promoted_over_and_rolled_back_to(web):
     web.platform.served = {"base": web.platform.settings.roots[0] / "base"}.get
     own = web.platform.references(ADMIN).model("base")
@@ -349,67 +410,6 @@ async def test_the_list_of_kinds_has_a_form_for_each(web):
     assert {"sft", "dpo", "rm", "sample", "score", "synthesize", "merge"} <= by_name.keys()
     assert "learning_rate" in by_name["sft"]["config"]["properties"]
     assert "trust_remote_code" in by_name["sft"]["closed"]
-
-
-def request_row(custom_id, model="base", **body):
-    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **body}
-    row = {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
-    return json.dumps(row) + "\n"
-
-
-async def new_batch(client, text):
-    file = await client.files.create(file=("in.jsonl", text.encode()), purpose="batch")
-    return await client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"k": "v"}
-    )
-
-
-async def test_a_batch_from_its_requests_to_its_files(web):
-    client = web.openai()
-    batch = await new_batch(client, request_row("a") + request_row("b"))
-    Batch.model_validate(batch.model_dump(), strict=True)
-    assert (batch.status, batch.request_counts.total, batch.metadata) == ("validating", 2, {"k": "v"})
-    watcher(web.platform).round()
-    (job,) = web.platform.jobs.in_state("running")
-    out = web.platform.folder(job.id).out
-    (out / "answers.jsonl").write_text("{}\n")
-    (out / "errors.jsonl").write_text("")
-    (out / "counts.json").write_text('{"completed": 1, "failed": 0}')
-    watcher(web.platform).round()
-    running = await client.batches.retrieve(batch.id)
-    assert (running.status, running.request_counts.completed) == ("in_progress", 1)
-    (out / "counts.json").write_text('{"completed": 2, "failed": 0}')
-    end(web.platform, job, 0)
-    watcher(web.platform).round()
-    batch = await client.batches.retrieve(batch.id)
-    assert (batch.status, batch.request_counts.completed, batch.error_file_id) == ("completed", 2, None)
-    assert (await client.files.content(batch.output_file_id)).text == "{}\n"
-    assert [each.id async for each in client.batches.list()] == [batch.id]
-
-
-async def test_a_batch_with_a_wrong_row_fails_with_its_line(web):
-    client = web.openai()
-    batch = await new_batch(client, request_row("a") + request_row("b", temperature=9))
-    Batch.model_validate(batch.model_dump(), strict=True)
-    assert (batch.status, batch.errors.data[0].line, batch.errors.data[0].param) == (
-        "failed",
-        2,
-        "body.temperature",
-    )
-    batch = await new_batch(client, request_row("a", model="/etc"))
-    assert (batch.status, batch.errors.data[0].param) == ("failed", "body.model")
-    with pytest.raises(openai.ConflictError):
-        await client.batches.cancel(batch.id)
-
-
-async def test_a_batch_is_cancelled(web):
-    client = web.openai()
-    batch = await new_batch(client, request_row("a"))
-    watcher(web.platform).round()
-    assert (await client.batches.cancel(batch.id)).status == "cancelling"
-    for _ in range(2):
-        watcher(web.platform).round()
-    assert (await client.batches.retrieve(batch.id)).status == "cancelled"
 
 
 @pytest.mark.parametrize("path", ["/api/jobs", "/v1/files", "/v1/batches"])

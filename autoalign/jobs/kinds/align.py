@@ -9,7 +9,7 @@ _KEYS = roles(
     DATA="prompt_path principles_path prompts_dir held_out_path benchmark_path",
     OUTPUT="output_dir",
     NAME="algorithm format verifier metric_judge benchmark_verifier",
-    CHOICE="template",
+    CHOICE="template held_out_judge_prompt",
     TEXT="principles options round_options models engine training verifier_options benchmark_options",
     CLOSED="ray_address",
 )

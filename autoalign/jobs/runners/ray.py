@@ -12,6 +12,8 @@ from autoalign.jobs.runners.base import PACKAGE_ROOT, Phase, Run, RunnerUnreacha
 
 # Seconds between SIGTERM and SIGKILL; Ray's own 3 are too few for a checkpoint's last write.
 _STOP_SECONDS = "15"
+# Seconds for a connection, and between two pieces of an answer: a head that is frozen accepts and is silent.
+_PATIENCE = (5.0, 30.0)
 _PHASES: dict[str, Phase] = {
     "PENDING": "pending",
     "RUNNING": "running",
@@ -74,7 +76,8 @@ class RayRunner:
         try:
             return question(self._connected())
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            # Ray's client raises RuntimeError for what it did not expect, ValueError without a dashboard.
+            # Ray's client raises RuntimeError for what it did not expect, ValueError without a dashboard,
+            # an OSError of `requests` where the answer takes too long.
             with self._lock:
                 self._client = None
             raise RunnerUnreachable(f"the Ray cluster at {self._address} does not answer: {error}") from None
@@ -82,14 +85,22 @@ class RayRunner:
     def _connected(self) -> Any:
         with self._lock:
             if self._client is None:
-                try:
-                    from ray.job_submission import JobSubmissionClient
-                except ImportError:
-                    raise MissingDependency(
-                        "jobs on a cluster need Ray: pip install 'autoalign[serve]'"
-                    ) from None
-                self._client = JobSubmissionClient(self._address, headers=self._headers)
+                self._client = _client_class()(self._address, headers=self._headers)
             return self._client
+
+
+def _client_class() -> Any:
+    """Ray's client, which by itself would wait for an answer for ever."""
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError:
+        raise MissingDependency("jobs on a cluster need Ray: pip install 'autoalign[serve]'") from None
+
+    class Client(JobSubmissionClient):
+        def _do_request(self, method: str, endpoint: str, **values: Any) -> Any:
+            return super()._do_request(method, endpoint, **{"timeout": _PATIENCE, **values})
+
+    return Client
 
 
 def _details(client: Any, run_id: str) -> Any:
