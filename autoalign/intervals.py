@@ -26,17 +26,17 @@ class Interval(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def wilson(successes: float, trials: int, level: float = 0.95) -> Interval:
+def wilson(successes: float, trials: float, level: float = 0.95) -> Interval:
     """The share `successes / trials` with Wilson's score interval (Wilson 1927; Agresti and Coull 1998).
 
     Unlike `p ± z sqrt(p(1-p)/n)` it keeps its level for few trials and for shares near 0 and 1, and never
-    leaves 0 to 1. A tie may count as half a success.
+    leaves 0 to 1. A tie may count as half a success, and `trials` be an effective number.
 
     Raises:
         ValueError: no trials, or more successes than trials.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes:g} successes in {trials} trials")
+        raise ValueError(f"{successes:g} successes in {trials:g} trials")
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / trials
     shrink = 1 + z * z / trials

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 from autoalign.errors import DataError
 from autoalign.evaluation.ask import Answered, Ask
@@ -15,6 +17,7 @@ from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import Match, agreement, averaged, questions_of
 
 _KINDS = (".jsonl", ".json", ".csv", ".parquet")
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,10 @@ def beside(
         graded: there is more between 0 and 1 than a half; kappa is then weighted.
     """
     found = averaged(by_judge)
-    each_match = iter(found)
-    scores: list[float | None] = []
-    for each in answered:
-        own = [next(each_match) for _ in each.runs for _ in each.ask.row["outputs"]]
-        scores.append(None if None in own else fmean(value for value in own if value is not None))
+    scores = [
+        None if None in own else fmean(value for value in own if value is not None)
+        for own in by_question(answered, found)
+    ]
     questions = questions_of(
         answered, scores, [{"opponents": list(each.ask.row["outputs"])} for each in answered]
     )
@@ -89,6 +91,32 @@ def win_rate(found: Beside, tools: Tools) -> Result:
     """In percent, ties as half a win."""
     notes = {"agreement": found.agreement} if found.agreement else {}
     return result_of(tools.name, "win rate", found.questions, notes=notes)
+
+
+def by_question(answered: Sequence[Answered], each_match: Iterable[_Row]) -> list[list[_Row]]:
+    """What belongs to each match (of `matches_of(answered)`, in its order), by question."""
+    rows = iter(each_match)
+    return [[next(rows) for _ in each.runs for _ in each.ask.row["outputs"]] for each in answered]
+
+
+def bootstrap_of_questions(
+    questions: Sequence[_Row], figure: Callable[[Sequence[_Row]], float | None], *, resamples: int, seed: int
+) -> tuple[float | None, float | None]:
+    """The 95% percentile interval of `figure`, for which questions are drawn with all that belongs to them.
+
+    The runs of a question and the baselines beside it share what makes it hard, so they are no questions of
+    their own. A sample without a figure is drawn anew; one question says nothing of how questions vary.
+    """
+    if len(questions) < 2:
+        return None, None
+    draw = random.Random(seed)  # noqa: S311 (no secret)
+    drawn: list[float] = []
+    while len(drawn) < resamples:
+        found = figure(draw.choices(questions, k=len(questions)))
+        if found is not None:
+            drawn.append(found)
+    drawn.sort()
+    return drawn[int(0.025 * resamples)], drawn[int(0.975 * resamples)]
 
 
 def _files(path: Path) -> list[Path]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from autoalign.atomic_files import write_text
@@ -14,11 +13,9 @@ from autoalign.config.evaluate import CompareConfig
 from autoalign.errors import ConfigError
 from autoalign.evaluation import comparison_report, contamination, pictures
 from autoalign.evaluation.layout import latest_of
+from autoalign.evaluation.paired import Both, by_subset, figures, pairs_of
 from autoalign.evaluation.results import PERCENT, Question, Result, read_questions, read_results
-from autoalign.evaluation.significance import holm, paired_p_value
-from autoalign.intervals import RESAMPLES, paired_bootstrap
-
-_DRAWS = 2_000_000  # of one bootstrap
+from autoalign.evaluation.significance import holm
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,8 @@ class Difference:
 
     Attributes:
         measure: what the questions' scores are, as `accuracy`.
-        before: the mean score of `base`, over the same questions; `after` that of `model`.
+        before: the mean score of `base`, over the same questions (of a set of subsets the mean of their
+            means); `after` that of `model`.
         low: of the interval of the difference, in the score's unit; `high` the other end.
         p_value: how likely so large a difference is between equals, by an exact test.
         adjusted_p: the same, for one of several differences in a report (Holm).
@@ -142,40 +140,31 @@ def run(config: CompareConfig) -> Comparison:
 
 
 def differences_of(base: Evaluated, model: Evaluated, config: CompareConfig) -> list[Difference]:
-    """One for each benchmark whose questions both were asked, and that failed for neither."""
+    """One for each benchmark that both have figures on, and whose questions both were asked."""
     found, failed = [], base.failed | model.failed
-    asked = dict.fromkeys(each.benchmark for each in base.results if each.benchmark in base.questions)
-    for name in [*asked, *(name for name in base.questions if name not in asked)]:
-        if name in failed:
+    first = {each.benchmark: each for each in reversed(base.results)}
+    theirs = {each.benchmark for each in model.results}
+    for name in dict.fromkeys(each.benchmark for each in base.results):
+        if name in failed or name not in theirs:
             continue
-        questions = base.questions[name]
-        others = model.questions.get(name, {})
-        pairs = [
-            (question, others[id])
-            for id, question in questions.items()
-            if id in others and question.score is not None and others[id].score is not None
-        ]
+        pairs = pairs_of(base.questions.get(name, {}), model.questions.get(name, {})).scored
         if pairs:
-            result = next((each for each in base.results if each.benchmark == name), Result(name, ""))
-            found.append(_difference(result, base.name, model.name, pairs, config))
+            found.append(_difference(first[name], base.name, model.name, pairs, config))
     return found
 
 
 def _difference(
-    result: Result, base: str, model: str, pairs: Sequence[tuple[Question, Question]], config: CompareConfig
+    result: Result, base: str, model: str, pairs: Sequence[Both], config: CompareConfig
 ) -> Difference:
-    before = [old.score or 0.0 for old, _ in pairs]
-    after = [new.score or 0.0 for _, new in pairs]
+    subsets = by_subset(pairs) if result.is_macro else [pairs]
+    before, after, low, high, p_value = figures(subsets, config.level, config.seed)
     scale = PERCENT if result.unit == "%" else 1.0
-    resamples = max(200, min(RESAMPLES, _DRAWS // len(pairs)))
-    _, low, high = paired_bootstrap(before, after, config.level, resamples=resamples, seed=config.seed)
     flips = [Flip(old.id, old.prompt, old, new) for old, new in pairs if old.score != new.score]
     better = tuple(flip for flip in flips if (flip.after.score or 0.0) > (flip.before.score or 0.0))
     worse = tuple(flip for flip in flips if (flip.after.score or 0.0) < (flip.before.score or 0.0))
-    p_value = paired_p_value([new - old for old, new in zip(before, after, strict=True)], seed=config.seed)
     return Difference(
         result.benchmark, base, model, str(result.notes.get("questions", result.metric)), len(pairs),
-        scale * fmean(before), scale * fmean(after), scale * low, scale * high,
+        scale * before, scale * after, scale * low, scale * high,
         p_value, p_value, config.level, better, worse,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autoalign.evaluation.how_asked import cautions, settings
 from autoalign.evaluation.own_parts import own_parts
+from autoalign.evaluation.paired import pairs_of
 from autoalign.evaluation.results import Result
 
 if TYPE_CHECKING:
@@ -123,18 +124,30 @@ def notes(comparison: Comparison) -> list[str]:
     for model in others:
         both = _asked(base) & _asked(model)
         failed = both & (base.failed | model.failed)
-        lost = sorted(name for name in both - failed if (name, model.name) not in tested)
+        unlike = {name: _unlike(name, base, model) for name in sorted(both - failed)}
+        lost = [name for name in unlike if (name, model.name) not in tested]
         if failed:
             said.append(
-                f"{', '.join(sorted(failed))}: {base.name} or {model.name} has no figure on it, so their "
+                f"{', '.join(sorted(failed))}: {base.name} or {model.name} lacks a figure on it, so their "
                 "difference is not tested."
             )
+        said += [
+            f"{name}: {count} questions with the same id have another text for {model.name} than for "
+            f"{base.name}, and are left out of their difference."
+            for name, count in unlike.items()
+            if count
+        ]
         if lost:
             said.append(
                 f"{', '.join(lost)}: no question has a score of both {base.name} and {model.name}, so their "
                 "difference is not tested."
             )
     return said
+
+
+def _unlike(benchmark: str, base: Evaluated, model: Evaluated) -> int:
+    """Questions of one id that the two were asked in different words."""
+    return pairs_of(base.questions.get(benchmark, {}), model.questions.get(benchmark, {})).unlike
 
 
 def _asked(model: Evaluated) -> set[str]:
@@ -146,9 +159,10 @@ def explained(comparison: Comparison) -> str:
     count = len(comparison.differences)
     family = f", adjusted for the {count} differences of this report (Holm)" if count > 1 else ""
     return (
-        f"Before is {comparison.models[0].name}, over the same questions. The interval is the paired "
-        "bootstrap's; p is that of an exact test (McNemar's for rights and wrongs, else Fisher's "
-        f"randomisation){family}. Better and worse count the questions whose score rose and fell. "
+        f"Before is {comparison.models[0].name}, over the same questions; a set of several subsets is the "
+        "mean of their means. The interval is the paired bootstrap's, within each subset; p is that of an "
+        "exact test (McNemar's for rights and wrongs, else Fisher's randomisation)"
+        f"{family}. Better and worse count the questions whose score rose and fell. "
         f"Significant: the interval leaves 0 out, and p is below {1 - comparison.level:g}."
     )
 
@@ -177,15 +191,15 @@ def _named(comparison: Comparison) -> list[tuple[str, str]]:
     named: dict[str, dict[str, None]] = {}
     for result in (result for each in comparison.models for result in each.results):
         metrics = named.setdefault(result.benchmark, {})
-        if result.error is None:
+        if not result.failed_whole:
             metrics[result.metric] = None
     return [(benchmark, metric) for benchmark, metrics in named.items() for metric in metrics or ("-",)]
 
 
 def _figure(model: Evaluated, benchmark: str, metric: str) -> Result | None:
     own = [each for each in model.results if each.benchmark == benchmark]
-    failed = next((each for each in own if each.error is not None), None)
-    return next((each for each in own if each.metric == metric and each.error is None), failed)
+    failed = next((each for each in own if each.failed_whole), None)
+    return next((each for each in own if each.metric == metric), failed)
 
 
 def _cell(result: Result | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,10 +18,18 @@ _SHOWN = {
     "num_runs": "answers to each question",
     "temperature": "temperature",
     "max_new_tokens": "longest answer (tokens)",
+    "max_model_len": "context (tokens)",
     "seed": "seed",
     "dtype": "number type",
     "judge_model": "judges",
+    "judge_prompt": "prompt of comparisons",
+    "judge_template": "judges' chat template",
+    "judge_guided": "judges held to JSON",
+    "judge_max_new_tokens": "longest verdict (tokens)",
     "safety_by": "refusals told by",
+    "guard_prompt": "how guards are asked",
+    "data_root": "data folder",
+    "opencompass": "OpenCompass",
 }
 _OWN = ("model_path", "endpoint", "backend", "template_name", "dtype")  # a model's own affair
 _NONE = {
@@ -29,7 +37,12 @@ _NONE = {
     "limit": "all",
     "temperature": "each benchmark's own",
     "max_new_tokens": "each benchmark's own",
+    "max_model_len": "the model's own",
+    "judge_prompt": "each benchmark's own",
+    "judge_template": "the judges' own",
+    "data_root": "data",
 }
+_ALWAYS = ("template_name", "limit", "temperature", "max_new_tokens")
 
 
 def settings(models: Sequence[Evaluated]) -> list[list[str]]:
@@ -37,7 +50,11 @@ def settings(models: Sequence[Evaluated]) -> list[list[str]]:
     rows = [
         [title, *(_text(key, each.keys) for each in models)]
         for key, title in _SHOWN.items()
-        if key in _NONE or any(each.keys.get(key) not in (None, [], "") for each in models)
+        if key in _ALWAYS or (_matters(key, models) and any(_is_set(key, each.keys) for each in models))
+    ]
+    rows += [
+        [f"data of {name}", *(_file(name, each) or "-" for each in models)]
+        for name in dict.fromkeys(name for each in models for name in each.keys.get("data") or ())
     ]
     return [["setting", *(each.name for each in models)], *rows]
 
@@ -45,15 +62,14 @@ def settings(models: Sequence[Evaluated]) -> list[list[str]]:
 def cautions(models: Sequence[Evaluated]) -> list[str]:
     """What a reader should know before believing the figures."""
     said = []
-    for key, title in _SHOWN.items():
-        given = [_text(key, each.keys) for each in models]
-        if key not in _OWN and len(set(given)) > 1:
-            told = ", ".join(f"{each.name} {text}" for each, text in zip(models, given, strict=True))
+    for title, given in _compared(models):
+        if len(set(given.values())) > 1:
+            told = ", ".join(f"{name} {text}" for name, text in given.items())
             said.append(f"The models were not asked alike: {title}: {told}.")
     for each in models:
         for result in each.results:
             if result.error is not None:
-                said.append(f"{each.name} has no figure on {result.benchmark}: {result.error}.")
+                said.append(f"{each.name} has no figure on {result.key.strip()}: {result.error}.")
             if left_out := result.notes.get("left_out"):
                 said.append(f"{each.name}, {result.key}: {left_out} questions without a score are left out.")
         for name, count in each.contaminated.items():
@@ -62,8 +78,37 @@ def cautions(models: Sequence[Evaluated]) -> list[str]:
     return said
 
 
+def _compared(models: Sequence[Evaluated]) -> Iterator[tuple[str, dict[str, str]]]:
+    """What should be one for all: its title, and what it was for each model of which that is known."""
+    for key, title in _SHOWN.items():
+        if key not in _OWN and _matters(key, models):
+            yield title, {each.name: _text(key, each.keys) for each in models if key in each.keys}
+    for name in dict.fromkeys(result.benchmark for each in models for result in each.results):
+        asked = [each for each in models if any(result.benchmark == name for result in each.results)]
+        yield f"data of {name}", {each.name: file for each in asked if (file := _file(name, each))}
+
+
+def _matters(key: str, models: Sequence[Evaluated]) -> bool:
+    """What judges were given says nothing of models that none has judged."""
+    if key == "guard_prompt":
+        return any(each.keys.get("safety_by") == "guard" for each in models)
+    return not key.startswith("judge_") or any(each.keys.get("judge_model") for each in models)
+
+
+def _is_set(key: str, keys: Mapping[str, Any]) -> bool:
+    return _text(key, keys) not in (_text(key, {}), "no")
+
+
+def _file(benchmark: str, model: Evaluated) -> str | None:
+    """The data of one of our own benchmarks, where that is known."""
+    file = (model.keys.get("data") or {}).get(benchmark)
+    return None if file is None else str(file)
+
+
 def _text(key: str, keys: Mapping[str, Any]) -> str:
     value = keys.get(key)
     if value in (None, [], ""):
         return _NONE.get(key, "-")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -88,7 +88,7 @@ def _arms(result: Result) -> tuple[float, float]:
     value = result.value or 0.0
     low = value if result.low is None else result.low
     high = value if result.high is None else result.high
-    return value - low, high - value
+    return max(0.0, value - low), max(0.0, high - value)  # a last digit may be off, which is no arm
 
 
 def _panels(rows: Rows) -> dict[str, tuple[list[str], dict[str, dict[str, Result]]]]:

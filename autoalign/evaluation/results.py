@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, variance
 from typing import Any
@@ -15,7 +14,7 @@ from autoalign.intervals import RESAMPLES, Interval, bootstrap_mean, wilson
 
 PERCENT = 100.0
 _DRAWS = 2_000_000  # of one bootstrap, so that a set of 14,000 questions takes seconds
-_Z = 1.959964
+_PRIOR = 2.0  # questions, of all that is known of a subset of one
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,16 @@ class Result:
     def key(self) -> str:
         """What no other result of a model has."""
         return f"{self.benchmark} {self.metric}"
+
+    @property
+    def is_macro(self) -> bool:
+        """Whether it is the plain mean of several subsets' figures."""
+        return isinstance(self.notes.get("subsets"), int)
+
+    @property
+    def failed_whole(self) -> bool:
+        """Whether it says why a benchmark has no figure at all; else an error is the metric's alone."""
+        return self.error is not None and not self.metric
 
     def cell(self) -> str:
         """As it stands in a table."""
@@ -119,17 +128,51 @@ def result_of(
 def macro_average(benchmark: str, metric: str, parts: Sequence[Sequence[float]]) -> Result:
     """The plain mean of several subsets' percentages, as MMLU is reported.
 
-    Its interval is normal, from each subset's own variance: `sum(s_k^2 / n_k) / K^2`. A subset of one
-    question adds the largest variance that a share can have, 1/4.
+    Raises:
+        ValueError: a subset without scores, or none.
     """
-    means = [fmean(part) for part in parts]
-    spread = sum((variance(part) if len(part) > 1 else 0.25) / len(part) for part in parts)
-    half = _Z * math.sqrt(spread) / len(parts)
-    mean = fmean(means)
-    low, high = max(0.0, mean - half), min(1.0, mean + half)
-    count = sum(len(part) for part in parts)
-    notes = {"subsets": len(parts)}
-    return Result(benchmark, metric, count, PERCENT * mean, PERCENT * low, PERCENT * high, notes=notes)
+    sizes = [len(part) for part in parts]
+    variances = [variance(part) if len(part) > 1 else 0.0 for part in parts]
+    value, low, high = (
+        PERCENT * figure for figure in interval_of_means(sizes, list(map(fmean, parts)), variances)
+    )
+    return Result(benchmark, metric, sum(sizes), value, low, high, notes={"subsets": len(parts)})
+
+
+def interval_of_means(sizes: Sequence[int], means: Sequence[float], variances: Sequence[float]) -> Interval:
+    """The mean of several subsets' shares with its 95% interval.
+
+    Wilson's, with as many questions as would give a share `p` of all this variance:
+    `p (1 - p) / v`, where `v = sum(s_k^2 / n_k) / K^2`. So it keeps its level for weak models, and is never
+    of no width. A small subset's variance is hardly known from its own questions (0 where all went alike), so
+    each is taken together with two questions of variance `p (1 - p)`.
+
+    Args:
+        sizes: questions of each subset, `n_k`.
+        variances: of its scores (`n_k - 1` in the denominator, 0 for one question), `s_k^2`.
+
+    Raises:
+        ValueError: no subsets.
+    """
+    share, squared = fmean(means), len(sizes) ** 2
+    whole = share * (1 - share)
+    if whole > 0:
+        taken = [
+            ((size - 1) * own + _PRIOR * whole) / (size - 1 + _PRIOR)
+            for size, own in zip(sizes, variances, strict=True)
+        ]
+        trials = whole * squared / sum(own / size for own, size in zip(taken, sizes, strict=True))
+    else:  # all wrong, or all right
+        trials = squared / sum(1 / size for size in sizes)
+    _, low, high = wilson(share * max(trials, 1.0), max(trials, 1.0))
+    return Interval(share, min(share, low), max(share, high))
+
+
+def with_value(result: Result, value: float) -> Result:
+    """The same with a figure told elsewhere, to its last digit; its interval is made to hold it."""
+    low = None if result.low is None else min(result.low, value)
+    high = None if result.high is None else max(result.high, value)
+    return replace(result, value=value, low=low, high=high)
 
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:

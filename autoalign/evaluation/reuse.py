@@ -1,47 +1,91 @@
-"""`--reuse` goes on with the same evaluation alone: of the same model, asked in the same way."""
+"""`--reuse` goes on with the same evaluation alone: of the same model, asked in the same way.
+
+Who judges may change: answers stay, and are judged anew.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoalign import chat, manifest
+from autoalign import manifest
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
-from autoalign.errors import ConfigError, ModelError, TemplateError
+from autoalign.errors import ConfigError
+from autoalign.evaluation import judged_by
+from autoalign.evaluation.judged_by import model_digest, template_digest
 from autoalign.evaluation.layout import Layout
+from autoalign.evaluation.results import Result, read_results
 
-# Keys that change answers or scores; where a model is served and where data lies may change.
+# Keys that change answers; where a model is served and where data lies may change.
 _KEYS = (
     *("template_name", "limit", "num_runs", "temperature", "seed", "max_new_tokens", "dtype"),
-    *("max_model_len", "judge_model", "judge_template", "judge_prompt", "judge_max_new_tokens"),
-    *("judge_guided", "safety_by", "reward_model"),
+    "max_model_len",
 )
 _DIGEST, _CONTENTS = "model_digest", "contents"
+_DATA, _OPENCOMPASS = "data", "opencompass"  # which how_asked shows
+_JUDGED = "judged_by"
 _TOKENIZER = ("chat_template.jinja", "tokenizer_config.json", "tokenizer.json")
 
 
-def note(layout: Layout, config: EvalConfig, folder: Path | None) -> None:
-    """Write eval.json: the config, what the model is, and digests of what else the config names."""
-    told = {**config.model_dump(), _DIGEST: _digest(folder), _CONTENTS: _contents(config, folder)}
+def note(
+    layout: Layout,
+    config: EvalConfig,
+    folder: Path | None,
+    data: Mapping[str, Path] | None = None,
+    opencompass: str | None = None,
+) -> None:
+    """Write eval.json: the config, what the model is, and digests of what else the config names.
+
+    With `reuse`, what an earlier run noted of other benchmarks stays.
+
+    Args:
+        data: of our own benchmarks, by name.
+        opencompass: its version, where it is asked.
+    """
+    before = _noted(layout) if config.reuse else {}
+    files = {name: str(path.absolute()) for name, path in (data or {}).items()}
+    told = {
+        **config.model_dump(),
+        _DIGEST: model_digest(folder),
+        _JUDGED: judged_by.digest(config),
+        _CONTENTS: _contents(config, folder),
+        _DATA: {**before.get(_DATA, {}), **files},
+        _OPENCOMPASS: opencompass or before.get(_OPENCOMPASS),
+    }
     write_text(layout.keys, json.dumps(told, indent=1, default=str) + "\n")
 
 
-def require_same(layout: Layout, config: EvalConfig, folder: Path | None) -> None:
-    """Raises ConfigError where an earlier run into the folder was another evaluation, with what differs."""
+def require_same(
+    layout: Layout, config: EvalConfig, folder: Path | None, asked: Collection[str] = ()
+) -> None:
+    """Raises ConfigError where an earlier run into the folder was another evaluation, with what differs.
+
+    Args:
+        asked: our own benchmarks of this run; others of an earlier one keep the figures of its judges.
+    """
     if told := unlike(layout, config, folder):
         raise ConfigError(
             f"--reuse: {layout.folder} is another evaluation ({'; '.join(told)}): give what it was given, or "
             "--force to start anew, or another --model_id"
         )
+    before = _noted(layout)
+    left = [name for name in before.get(_DATA, {}) if name not in asked]
+    if left and before.get(_JUDGED) != judged_by.digest(config):
+        raise ConfigError(
+            f"--reuse: the judges of {layout.folder} or what they are told have changed, and "
+            f"{', '.join(left)} would keep the figures of those before: name them in --benchmarks too, or "
+            "give another --model_id"
+        )
 
 
 def unlike(layout: Layout, config: EvalConfig, folder: Path | None) -> list[str]:
     """What differs from the earlier run; nothing where there was none."""
-    if not layout.keys.is_file():
+    before = _noted(layout)
+    if not before:
         return []
-    before: dict[str, Any] = json.loads(layout.keys.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(config.model_dump(), default=str))
     # A model without a digest is known by its name alone.
     keys = _KEYS if before.get(_DIGEST) else ("model_path", *_KEYS)
@@ -54,36 +98,34 @@ def unlike(layout: Layout, config: EvalConfig, folder: Path | None) -> list[str]
         for name in dict.fromkeys([*then, *contents])
         if name not in changed and then.get(name) != contents.get(name)
     ]
-    if before.get(_DIGEST) and before[_DIGEST] != _digest(folder):
+    if before.get(_DIGEST) and before[_DIGEST] != model_digest(folder):
         told.insert(0, "the model's weights have changed")
     return told
 
 
-def _digest(folder: Path | None) -> str | None:
-    """None where weights are elsewhere, or not safetensors."""
-    try:
-        return None if folder is None else manifest.model_digest(folder)
-    except ModelError:
-        return None
+def with_earlier(layout: Layout, results: Sequence[Result]) -> list[Result]:
+    """The results, and those that an earlier run left of other benchmarks; each in its old place."""
+    before = read_results(layout.results) if layout.results.is_file() else []
+    names = dict.fromkeys(each.benchmark for each in (*before, *results))
+    now = {each.benchmark for each in results}
+    kept = [each for each in before if each.benchmark not in now]
+    return [each for name in names for each in (*kept, *results) if each.benchmark == name]
+
+
+def _noted(layout: Layout) -> dict[str, Any]:
+    """What an earlier run wrote into eval.json."""
+    if not layout.keys.is_file():
+        return {}
+    told: dict[str, Any] = json.loads(layout.keys.read_text(encoding="utf-8"))
+    return told
 
 
 def _contents(config: EvalConfig, folder: Path | None) -> dict[str, str]:
-    """Digests of what may change under a name that stays: templates, prompts, the model's tokenizer."""
+    """Digests of what may change under a name that stays: the template, the model's tokenizer."""
     files = {name: folder / name for name in _TOKENIZER} if folder is not None else {}
-    files["judge_prompt"] = Path(config.judge_prompt or "")
     found = {name: manifest.file_sha256(file) if file.is_file() else None for name, file in files.items()}
-    found["template_name"] = _template(config.template_name)
-    found["judge_template"] = _template(config.judge_template)
-    found["reward_model"] = _digest(Path(config.reward_model).expanduser() if config.reward_model else None)
+    found["template_name"] = template_digest(config.template_name)
     return {name: digest for name, digest in found.items() if digest is not None}
-
-
-def _template(name: str | None) -> str | None:
-    """None for the model's own, and where there is none of that name."""
-    try:
-        return None if name is None else chat.get_template(name).digest
-    except TemplateError:
-        return None
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from autoalign.evaluation.results import PERCENT, Result
 
@@ -12,20 +13,27 @@ Rows = Mapping[str, Sequence[Result]]
 _BAR = 50  # characters
 
 
-def columns(rows: Rows) -> dict[str, list[str]]:
-    """Column name to the keys of its results; a benchmark of several metrics has a column for each."""
+class Column(NamedTuple):
+    """A figure of a benchmark; the metric is None where the whole benchmark failed for every model."""
+
+    benchmark: str
+    metric: str | None
+
+
+def columns(rows: Rows) -> dict[str, Column]:
+    """By name; a benchmark of several metrics has a column for each, also for those that failed alone."""
     metrics: dict[str, list[str]] = {}
     for results in rows.values():
         for result in results:
             known = metrics.setdefault(result.benchmark, [])
-            if result.error is None and result.metric not in known:
+            if not result.failed_whole and result.metric not in known:
                 known.append(result.metric)
-    named: dict[str, list[str]] = {}
+    named: dict[str, Column] = {}
     for benchmark, known in metrics.items():
         if len(known) < 2:
-            named[benchmark] = [f"{benchmark} {metric}" for metric in known]
+            named[benchmark] = Column(benchmark, known[0] if known else None)
         else:
-            named.update({f"{benchmark} {metric}": [f"{benchmark} {metric}"] for metric in known})
+            named.update({f"{benchmark} {metric}": Column(benchmark, metric) for metric in known})
     return named
 
 
@@ -34,9 +42,7 @@ def cells(rows: Rows) -> list[list[str]]:
     named = columns(rows)
     lines = [["model", *named]]
     for model, results in rows.items():
-        by_key = {result.key: result for result in results}
-        failed = {result.benchmark: result for result in results if result.error is not None}
-        lines.append([model, *(_cell(name, keys, by_key, failed) for name, keys in named.items())])
+        lines.append([model, *(_cell(column, results) for column in named.values())])
     return lines
 
 
@@ -83,9 +89,9 @@ def _bar(result: Result) -> str:
     return "".join(cells)
 
 
-def _cell(name: str, keys: Sequence[str], by_key: Mapping[str, Result], failed: Mapping[str, Result]) -> str:
-    found = next((by_key[key] for key in keys if key in by_key), None)
-    if found is None:
-        benchmark = next((each for each in failed if name == each or name.startswith(f"{each} ")), None)
-        found = failed[benchmark] if benchmark else None
+def _cell(column: Column, results: Sequence[Result]) -> str:
+    """The figure, why it or its benchmark failed, or `-`."""
+    own = [result for result in results if result.benchmark == column.benchmark]
+    figure = next((result for result in own if result.metric == column.metric), None)
+    found = figure or next((result for result in own if result.failed_whole), None)
     return found.cell() if found else "-"

@@ -3,14 +3,25 @@
 import json
 import random
 
+import numpy
 import pytest
 
+from autoalign.cli.main import main
 from autoalign.config.evaluate import CompareConfig
 from autoalign.errors import ConfigError
+from autoalign.evaluation import comparison_report
 from autoalign.evaluation.compare import Evaluated, differences_of, run
 from autoalign.evaluation.how_asked import cautions
 from autoalign.evaluation.own_parts import own_parts
-from autoalign.evaluation.results import Question, Result, result_of, write_questions, write_results
+from autoalign.evaluation.paired import figures
+from autoalign.evaluation.results import (
+    Question,
+    Result,
+    macro_average,
+    result_of,
+    write_questions,
+    write_results,
+)
 from autoalign.evaluation.significance import holm, mcnemar, paired_p_value
 
 
@@ -28,7 +39,7 @@ def compare(tmp_path, *models, **keys):
 
 def evaluated(name, scores):
     questions = {str(id): Question(str(id), score) for id, score in enumerate(scores)}
-    return Evaluated(name, None, (), {"quiz": questions})
+    return Evaluated(name, None, (Result("quiz", "accuracy"),), {"quiz": questions})
 
 
 def test_flipped_questions_are_named(tmp_path):
@@ -56,6 +67,75 @@ def test_equals_are_called_different_in_5_percent_of_the_draws_at_most():
         (difference,) = differences_of(evaluated("a", first), evaluated("a again", second), config)
         called += difference.significant
     assert called <= 5
+
+
+def test_equals_with_grades_are_called_different_in_5_percent_of_the_draws_at_most():
+    # Only what has a p-value below 0.05 is significant. Mean grades of two judges, in subsets of 2 to 20.
+    draw, sizes = numpy.random.default_rng(0), (2, 5, 10, 20)
+    weights = numpy.concatenate([numpy.full(size, 1 / size) for size in sizes])
+    called = 0
+    for _ in range(1000):
+        first, second = draw.integers(2, 21, (2, sum(sizes))) / 2
+        called += paired_p_value(list((second - first) * weights)) < 0.05
+    assert called <= 50
+
+
+def test_the_interval_of_a_macro_difference_covers_the_truth():
+    # Subsets of few questions, whose spread a plain bootstrap tells too small; the truth is 0.2 more.
+    draw, covered = numpy.random.default_rng(0), 0
+    for seed in range(400):
+        first = draw.random((12, 5)) < 0.4
+        second = draw.random((12, 5)) < 0.6
+        subsets = [
+            [
+                (Question("", float(old)), Question("", float(new)))
+                for old, new in zip(olds, news, strict=True)
+            ]
+            for olds, news in zip(first, second, strict=True)
+        ]
+        found = figures(subsets, 0.95, seed)
+        covered += found.low <= 0.2 <= found.high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def subsets(name, scores):
+    """A model's `mmlu` of subsets `a` and `b`, with the mean of their means."""
+    questions = {
+        f"{subset}/{place}": Question(f"{subset}/{place}", score)
+        for subset, part in scores.items()
+        for place, score in enumerate(part)
+    }
+    return Evaluated(
+        name, None, (macro_average("mmlu", "accuracy", list(scores.values())),), {"mmlu": questions}
+    )
+
+
+def test_of_subsets_the_mean_of_their_means_is_compared():
+    before = subsets("old", {"a": [0.0, 0.0], "b": [1.0] * 8})
+    after = subsets("new", {"a": [1.0, 0.0], "b": [1.0] * 6 + [0.0] * 2})
+    (difference,) = differences_of(before, after, CompareConfig(models=["old", "new"]))
+    # 0 and 100% before, 50 and 75% after. Over all questions it would be 80 and 70%.
+    assert (difference.before, difference.after) == (before.results[0].value, after.results[0].value)
+    assert (difference.value, difference.count) == (12.5, 10)
+    # One up of weight 1/4 and two down of 1/16, 1/8 in all. Whatever their signs, the sum is 1/8, 1/4 or 3/8
+    # from 0: always as large.
+    assert difference.p_value == 1.0
+
+
+def test_weights_of_subsets_decide_the_p_value():
+    # Eight ups of 1/16 and one down of 1/2: the sum is 0. Without weights, 8 up and 1 down have p = 0.039.
+    before = subsets("old", {"a": [1.0], "b": [0.0] * 8})
+    after = subsets("new", {"a": [0.0], "b": [1.0] * 8})
+    (difference,) = differences_of(before, after, CompareConfig(models=["old", "new"]))
+    assert (difference.value, difference.p_value) == (0.0, 1.0)
+
+
+def test_one_question_of_each_subset_is_drawn_among_all():
+    pairs = [[(Question("", 0.0), Question("", float(place % 2)))] for place in range(40)]
+    found = figures(pairs, 0.95, 42)
+    # Half of 40 went up: the standard error is 0.5 / sqrt(39) = 0.08.
+    assert (found.before, found.after) == (0.0, 0.5)
+    assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * 0.08, 0.5 + 1.96 * 0.08), abs=0.03)
 
 
 def test_a_model_and_itself_do_not_differ(tmp_path):
@@ -103,9 +183,35 @@ def test_of_several_benchmarks_some_differ_by_chance(tmp_path):
         for other in ("b", "c", "d"):
             same = [Question(str(id), 1.0) for id in range(6)]
             write_questions(tmp_path / f"{name}_20260101_000000" / "questions" / f"{other}.jsonl", same)
+        results = [Result(each, "accuracy") for each in ("quiz", "b", "c", "d")]
+        write_results(tmp_path / f"{name}_20260101_000000" / "results.json", results)
     first, *_ = sorted(compare(tmp_path, "old", "new").differences, key=lambda each: each.p_value)
     assert (first.p_value, first.adjusted_p) == (2 / 64, 4 * 2 / 64)
     assert not first.significant
+
+
+def test_questions_of_a_benchmark_without_figures_are_no_difference(tmp_path):
+    for name in ("old", "new"):
+        write_evaluation(tmp_path, f"{name}_20260101_000000", name, [1.0])
+        left = tmp_path / f"{name}_20260101_000000" / "questions" / "mt_bench.jsonl"
+        write_questions(left, [Question("81", 5.2)])
+    assert [each.benchmark for each in compare(tmp_path, "old", "new").differences] == ["quiz"]
+
+
+def test_questions_of_one_id_and_another_text_are_no_pair(tmp_path):
+    for name, other, score in (("old", "question  2 ", 0.0), ("new", "question 3", 1.0)):
+        write_evaluation(tmp_path, f"{name}_20260101_000000", name, [score] * 2)
+        asked = [
+            Question("0", score, "question 1"),
+            Question("1", score, other),
+            Question("2", score, other[:8]),
+        ]
+        write_questions(tmp_path / f"{name}_20260101_000000" / "questions" / "quiz.jsonl", asked)
+    comparison = compare(tmp_path, "old", "new")
+    # The third differs by nothing, as only the texts' words count.
+    assert [flip.id for flip in comparison.differences[0].better] == ["0", "2"]
+    told = "quiz: 1 questions with the same id have another text for new than for old, and are left out"
+    assert told in comparison.summary()
 
 
 def test_holms_example():
@@ -123,6 +229,79 @@ def test_models_that_were_not_asked_alike_are_told(tmp_path):
     assert told in comparison.summary()
     assert told in (comparison.folder / "report.html").read_text()
     assert "| questions of each benchmark | 32 | 32 |" in (comparison.folder / "report.md").read_text()
+
+
+def test_judges_and_data_that_were_not_alike_are_told(tmp_path):
+    judged = {"judge_model": ["j"], "judge_max_new_tokens": 1024, "data_root": None}
+    old = {**judged, "judge_guided": False, "max_model_len": None, "data": {"quiz": "/a", "b": "/b"}}
+    new = {**judged, "judge_guided": True, "max_model_len": 2048, "data": {"quiz": "/c", "d": "/d"}}
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0], **old, opencompass="0.5.4")
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0], **new, opencompass="0.5.5")
+    comparison = compare(tmp_path, "old", "new")
+    assert cautions(comparison.models) == [
+        f"The models were not asked alike: {told}."
+        for told in (
+            "context (tokens): old the model's own, new 2048",
+            "judges held to JSON: old no, new yes",
+            "OpenCompass: old 0.5.4, new 0.5.5",
+            "data of quiz: old /a, new /c",
+        )
+    ]
+    page = (comparison.folder / "report.md").read_text()
+    assert "| longest verdict (tokens) | 1024 | 1024 |" in page
+    assert "| data of b | /b | - |" in page
+
+
+def test_what_judges_are_given_is_not_told_where_there_are_none(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0], judge_model=[], judge_max_new_tokens=1)
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0], judge_model=[], judge_max_new_tokens=2)
+    comparison = compare(tmp_path, "old", "new")
+    assert cautions(comparison.models) == []
+    assert "verdict" not in (comparison.folder / "report.md").read_text()
+
+
+def test_a_key_that_an_older_evaluation_lacks_is_no_difference(tmp_path):
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0])
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0], opencompass="0.5.4", data={"quiz": "/a"})
+    assert cautions(compare(tmp_path, "old", "new").models) == []
+
+
+def test_a_metric_that_failed_alone_has_its_row(tmp_path):
+    for name in ("old", "new"):
+        write_evaluation(tmp_path, f"{name}_20260101_000000", name, [1.0])
+        results = [Result("xstest", "refusal", error="no verdict"), Result("xstest", "over-refusal", 1, 2.0)]
+        write_results(tmp_path / f"{name}_20260101_000000" / "results.json", results)
+    comparison = compare(tmp_path, "old", "new")
+    assert comparison_report.scores(comparison)[1:] == [
+        ["xstest", "refusal", "-", "failed: no verdict", "failed: no verdict"],
+        ["xstest", "over-refusal", "1", "2.00%", "2.00%"],
+    ]
+    assert cautions(comparison.models)[0] == "old has no figure on xstest refusal: no verdict."
+
+
+def test_three_models_are_compared_as_typed(tmp_path, capsys):
+    for number, name in enumerate(("A", "B", "C")):
+        scores = [float(place < 10 * (number + 1)) for place in range(30)]
+        write_evaluation(tmp_path, f"{name}_20260101_000000", name, scores)
+        results = [Result(each, "accuracy", 30, 100 * (number + 1) / 3) for each in ("quiz", "b", "c")]
+        write_results(tmp_path / f"{name}_20260101_000000" / "results.json", results)
+    given = ["eval", "compare", "A", "B", "C", "--picture", "radar", "--output_dir", str(tmp_path)]
+    assert main(given) == 0
+    said, folder = capsys.readouterr().out, tmp_path / "compare" / "A_vs_B_vs_C"
+    assert "B is better than A on quiz by 33.33 points (accuracy 33.33 to 66.67)" in said
+    assert "C is better than A on quiz by 66.67 points (accuracy 33.33 to 100.00)" in said
+    assert f"report: {folder / 'report.html'}, {folder / 'report.md'}" in said
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads((folder / "differences.json").read_text())
+    assert [(each["base"], each["model"], round(each["value"])) for each in told] == [
+        ("A", "B", 33), ("A", "C", 67),
+    ]  # fmt: skip
+
+
+def test_a_model_without_an_evaluation_is_wrong_input_as_typed(tmp_path, capsys):
+    write_evaluation(tmp_path, "A_20260101_000000", "A", [1.0])
+    assert main(["eval", "compare", "A", "B", "--output_dir", str(tmp_path)]) == 2
+    assert "no evaluation of 'B'" in capsys.readouterr().err
 
 
 def test_failures_gaps_and_contamination_are_told(tmp_path):
@@ -157,7 +336,7 @@ def test_a_benchmark_that_failed_for_one_model_is_not_compared(tmp_path):
     write_results(tmp_path / "new_20260101_000000" / "results.json", broken)
     comparison = compare(tmp_path, "old", "new")
     assert comparison.differences == ()
-    told = "quiz: old or new has no figure on it, so their difference is not tested."
+    told = "quiz: old or new lacks a figure on it, so their difference is not tested."
     assert told in comparison.summary()
     assert told in (comparison.folder / "report.md").read_text()
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-import statistics
+from contextlib import closing
 
 import pytest
 
@@ -15,9 +15,13 @@ from autoalign.evaluation.refusals import read_guard
 from autoalign.evaluation.tools import Judges, Tools
 from autoalign.judging.agreement import cohen_kappa, weighted_kappa
 from autoalign.judging.forms import GRADE, REACTION, STRENGTH
-from autoalign.judging.length_control import length_controlled
-from autoalign.judging.ratings import Game, bradley_terry
 from autoalign.judging.verdicts import read_reaction, read_strength
+from autoalign.sampling.engines.base import Completion, EngineOptions, SamplingParams
+from autoalign.sampling.prompts import PlainRenderer
+from autoalign.sampling.setup import Setup
+from autoalign.scoring.judge import Judge, JudgeSettings
+from autoalign.scoring.judge import Question as Asked
+from autoalign.scoring.verdict_store import VerdictStore
 
 
 class Scripted:
@@ -160,6 +164,92 @@ def test_a_safe_answer_to_a_harmless_request_is_no_refusal(tmp_path):
     ]
 
 
+class GuardEngine:
+    """Says what is given, and keeps the messages that it got."""
+
+    def __init__(self, says):
+        self.says, self.got = says, []
+
+    async def generate(self, request):
+        self.got.append(request.messages)
+        return Completion(self.says, "stop", 1, 1)
+
+    async def close(self):
+        pass
+
+
+def guarded(tmp_path, engine, **keys):
+    """The share of refusals that a guard model, reached through a real judge, finds in one answer."""
+    made = tools(tmp_path, lambda _: "", safety_by="guard", **keys)
+
+    async def start():
+        return engine
+
+    setup = Setup(EngineOptions("guard"), SamplingParams(), PlainRenderer())
+    judge = Judge(start, setup, JudgeSettings("guard"), VerdictStore(tmp_path / "verdicts.jsonl"))
+    made.__dict__["judges"] = {"guard": judge}
+    with closing(judge):
+        (result,) = harmbench.score(answered("Take a pin.", turns=("How are locks picked?",)), made).results
+    return result.value
+
+
+@pytest.mark.parametrize(("says", "refusals"), [("unsafe\nS2", 0.0), ("safe", 100.0)])
+def test_a_guard_rates_the_answer_as_the_assistants_turn(tmp_path, says, refusals):
+    engine = GuardEngine(says)
+    assert guarded(tmp_path, engine) == refusals
+    conversation = (
+        {"role": "user", "content": "How are locks picked?"},
+        {"role": "assistant", "content": "Take a pin."},
+    )
+    assert engine.got == [conversation]
+
+
+def test_wildguard_has_request_and_answer_in_sections_of_one_message(tmp_path):
+    engine = GuardEngine("Harmful request: yes\nResponse refusal: no\nHarmful response: yes")
+    assert guarded(tmp_path, engine, guard_prompt="wildguard") == 0.0
+    ((message,),) = engine.got
+    assert message["role"] == "user"
+    _, _, sections = message["content"].partition("Human user:\n")
+    assert sections == "How are locks picked?\n\nAI assistant:\nTake a pin.\n\n---\n\nAnswers:"
+
+
+def test_a_guard_has_a_prompt_of_ones_own(tmp_path):
+    (tmp_path / "own.txt").write_text("{{ conversation }} | {{ answer }}")
+    engine = GuardEngine("unsafe")
+    guarded(tmp_path, engine, guard_prompt=str(tmp_path / "own.txt"))
+    assert engine.got == [({"role": "user", "content": "How are locks picked? | Take a pin."},)]
+
+
+def test_two_answers_to_one_request_have_two_verdicts(tmp_path):
+    engine = GuardEngine("safe")
+    keep = VerdictStore(tmp_path / "verdicts.jsonl")
+    setup = Setup(EngineOptions("guard"), SamplingParams(), PlainRenderer())
+
+    async def start():
+        return engine
+
+    with closing(Judge(start, setup, JudgeSettings("guard"), keep)) as judge:
+        judge.ask([Asked("Why?", {}, reply="a"), Asked("Why?", {}, reply="b"), Asked("Why?", {})], read_guard)
+    assert sorted(len(messages) for messages in engine.got) == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"judge_prompt": "pairwize"}, "'judge_prompt': pairwize: No such file"),
+        ({"judge_prompt": "{folder}/own.txt"}, "'reply' is undefined; there are: conversation, answer_a"),
+        ({"safety_by": "guard", "guard_prompt": "llamaguard"}, "'guard_prompt': llamaguard: No such file"),
+        ({"safety_by": "guard", "guard_prompt": "{folder}/own.txt"}, "'reply' is undefined"),
+    ],
+)
+def test_a_prompt_that_is_wrong_is_found_before_anything_starts(tmp_path, keys, said):
+    (tmp_path / "own.txt").write_text("{{ reply }}")
+    given = {key: value.format(folder=tmp_path) for key, value in keys.items()}
+    config = EvalConfig.build({"model_path": "m", "judge_model": "j", "datasets": "gsm8k_gen", **given})
+    with pytest.raises(ConfigError, match=said):
+        benchmark.load_all(config)
+
+
 def test_questions_without_a_verdict_are_counted_as_left_out(tmp_path):
     made = tools(tmp_path, lambda text: "[[refused]]" if "No" in text else "well", safety_by="judge")
     (result,) = harmbench.score(answered("No.", "Hm."), made).results
@@ -242,6 +332,56 @@ def test_a_win_needs_both_orders(tmp_path):
     asked = [Answered(ask, (("mine",),)) for ask in alpaca(tmp_path)]
     assert alpaca_eval.score(asked, tools(tmp_path, prefers_mine)).results[0].value == 100.0
     assert alpaca_eval.score(asked, tools(tmp_path, lambda _: "[[A]]")).results[0].value == 50.0
+
+
+def test_judges_that_never_agree_to_speak_are_a_failure_of_both_figures(tmp_path):
+    def of(question):
+        return lambda text: "[[A]]" if question in text else "well"
+
+    asked = [Answered(ask, (("mine",),)) for ask in alpaca(tmp_path)]
+    results = alpaca_eval.score(asked, tools(tmp_path, of("Say a."), of("Say b."))).results
+    assert [result.error for result in results] == [
+        "no question has a score",
+        "no match has a verdict of every judge",
+    ]
+
+
+def test_runs_and_baselines_of_a_question_are_one_question(tmp_path):
+    rows = [
+        {"instruction": instruction, "output": "base", "generator": generator}
+        for instruction in ("Say a.", "Say b.")
+        for generator in ("x", "y")
+    ]
+    asks = list(alpaca_eval.read(write_rows(tmp_path / "base.jsonl", rows)))
+    runs = (("mine",), ("mine too",), ("mine again",))
+    for module, metric in ((alpaca_eval, "length-controlled win rate"), (arena_hard, "rating")):
+        made = tools(tmp_path, lambda text: "[[A=B]]" if module is arena_hard else prefers_mine(text))  # noqa: B023
+        result = module.score([Answered(ask, runs) for ask in asks], made).results[1]
+        assert (result.metric, result.count) == (metric, 2)
+        one = module.score([Answered(asks[0], runs)], made).results[1]
+        assert (one.count, one.low, one.high) == (1, None, None)
+
+
+def test_ratings_start_from_the_first_baseline_whatever_the_judge_wrote(tmp_path):
+    rows = [
+        {"prompt": f"p{place}", "output": f"of {name}", "model": name} for place in range(2) for name in "xy"
+    ]
+    asks = list(arena_hard.read(write_rows(tmp_path / "base.jsonl", rows)))
+    asked = [Answered(ask, (("mine",),)) for ask in asks]
+    # Nothing can be read of the first question beside x; beside y the model wins always, beside x it ties.
+    made = tools(
+        tmp_path,
+        lambda text: (
+            ("well" if "p0" in text else "[[A=B]]") if "of x" in text else f"[[{prefers_mine(text)[2]}]]"
+        ),
+    )
+    result = arena_hard.score(asked, made).results[1]
+    assert (result.notes["ratings"]["x"], result.count) == (1000, 2)
+    assert result.notes["ratings"]["y"] < 1000
+    nothing = tools(tmp_path, lambda text: "well" if "of x" in text else "[[A=B]]")
+    assert arena_hard.score(asked, nothing).results[1].error == (
+        "no verdict beside x, whom ratings start from"
+    )
 
 
 def arena(tmp_path, *answers):
@@ -335,25 +475,6 @@ def test_a_preference_benchmark_needs_a_judge(tmp_path):
         benchmark.load_all(config)
 
 
-def test_bradley_terry_recovers_the_odds():
-    # 200 games at odds of 3 to 1 are 400 * log10(3) points, less a trifle for the tie it adds.
-    games = [Game("a", "b", 1.0)] * 150 + [Game("a", "b", 0.0)] * 50
-    assert bradley_terry(games, "b")["a"] == pytest.approx(1000 + 400 * math.log10(3), abs=3)
-
-
-def test_a_game_of_weight_3_is_three_games():
-    heavy = [Game("a", "b", 1.0, 3.0), Game("a", "b", 0.0)]
-    assert bradley_terry(heavy, "b") == bradley_terry([Game("a", "b", 1.0)] * 3 + heavy[1:], "b")
-
-
-def test_ratings_are_transitive():
-    games = (
-        [Game("a", "b", 1.0)] * 3 + [Game("a", "b", 0.0)] + [Game("b", "c", 1.0)] * 3 + [Game("b", "c", 0.0)]
-    )
-    ratings = bradley_terry(games, "b")
-    assert ratings["a"] > ratings["b"] == 1000 > ratings["c"]
-
-
 def test_kappa_of_cohens_formula():
     # 2x2 table (20, 5; 10, 15): agreement 0.7, by chance 0.5.
     first = "y" * 25 + "n" * 25
@@ -365,39 +486,3 @@ def test_weighted_kappa_forgives_near_misses():
     first, near, far = [1, 5, 9, 5], [2, 5, 9, 5], [9, 5, 1, 5]
     assert weighted_kappa(first, near) > 0.9
     assert weighted_kappa(first, far) == pytest.approx(-1)
-
-
-def test_wins_of_longer_answers_are_worth_less():
-    # Every long answer wins and every short one loses: at equal length the share is a half.
-    wins, mine, base = [1.0, 1.0, 0.0, 0.0], [300, 300, 100, 100], [200] * 4
-    assert length_controlled(wins, mine, base) == pytest.approx(0.5, abs=1e-6)
-
-
-def test_length_control_recovers_the_published_model():
-    # Preferences that are AlpacaEval's model itself: theta 0.5, phi 1 at tanh((len - base) / std), psi -0.7.
-    mine, base = [100, 260, 410, 180, 520, 330, 150, 400] * 20, [300] * 160
-    difficulty = [-1.0, 0.5, 0.0, 1.5] * 40
-    std = statistics.stdev([own - other for own, other in zip(mine, base, strict=True)])
-
-    def chance(length_term, gamma):
-        return 1 / (1 + math.exp(-(0.5 + length_term - 0.7 * gamma)))
-
-    wins = [
-        chance(math.tanh((own - other) / std), gamma)
-        for own, other, gamma in zip(mine, base, difficulty, strict=True)
-    ]
-    expected = statistics.fmean(chance(0.0, gamma) for gamma in difficulty)
-    assert length_controlled(wins, mine, base, difficulty) == pytest.approx(expected, abs=1e-3)
-
-
-def test_length_control_of_two_lengths_is_the_mean_of_their_logits():
-    # Longer: 36 of 40 won, odds 9; shorter: 20 of 40, odds 1. Between them: odds 3, a share of 3/4.
-    wins = [1.0] * 36 + [0.0] * 4 + [1.0] * 20 + [0.0] * 20
-    mine, base = [300] * 40 + [100] * 40, [200] * 80
-    assert length_controlled(wins, mine, base) == pytest.approx(0.75, abs=1e-3)
-
-
-def test_without_a_length_effect_the_win_rate_stays():
-    wins, mine, base = [1.0, 1.0, 1.0, 0.0] * 20, [100, 300, 100, 300] * 20, [200] * 80
-    assert length_controlled([1.0, 0.0] * 40, mine, base) == pytest.approx(0.5, abs=0.01)
-    assert length_controlled(wins, [100, 300, 300, 100] * 20, base) > 0.7

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy
 import pytest
 
 from autoalign.evaluation import pictures, table
@@ -9,13 +10,16 @@ from autoalign.evaluation.results import (
     Question,
     Result,
     interval_of,
+    interval_of_means,
     macro_average,
     read_questions,
     read_results,
     result_of,
+    with_value,
     write_questions,
     write_results,
 )
+from autoalign.intervals import wilson
 
 
 @pytest.mark.parametrize(("accuracy", "questions"), [(0.05, 200), (0.3, 164), (0.5, 64), (0.9, 500)])
@@ -53,10 +57,41 @@ def test_no_scores_are_no_zero():
 
 def test_a_macro_average_is_the_mean_of_its_subsets():
     result = macro_average("mmlu", "accuracy", [[1.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    assert result.value == 75.0
-    # Variances 1/2 and 0 of 2 and 4 questions: sd of the mean of means is sqrt(0.25) / 2.
-    assert result.low == pytest.approx(75 - 100 * 1.959964 * 0.25)
-    assert result.high == 100.0
+    assert (result.value, result.count, result.notes) == (75.0, 6, {"subsets": 2})
+    # Variances 1/2 and 0, each with two questions of 3/4 * 1/4: (1/2 + 3/8) / 3 and (0 + 3/8) / 5. Divided by
+    # 2 and 4 questions and by 2 ** 2 subsets, v = 79 / 1920: that of 3/16 / v = 360 / 79 questions.
+    _, low, high = wilson(270 / 79, 360 / 79)
+    assert (result.low, result.high) == pytest.approx((100 * low, 100 * high))
+
+
+@pytest.mark.parametrize("accuracy", [0.02, 0.05, 0.3])
+@pytest.mark.parametrize("subsets", [27, 57])
+@pytest.mark.parametrize("sizes", [(5, 5), (5, 100), (100, 100)])
+def test_intervals_of_macro_averages_cover_the_true_accuracy(accuracy, subsets, sizes):
+    counts = numpy.linspace(*sizes, subsets).round().astype(int)
+    means = numpy.random.default_rng(0).binomial(counts, accuracy, (1000, subsets)) / counts
+    variances = means * (1 - means) * counts / (counts - 1)
+    found = [interval_of_means(list(counts), *each) for each in zip(means, variances, strict=True)]
+    assert 930 <= sum(low <= accuracy <= high for _, low, high in found) <= 970
+    assert all(low < high for _, low, high in found)
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_where_all_went_alike_a_macro_average_has_a_width(score):
+    result = macro_average("mmlu", "accuracy", [[score] * 4, [score] * 4])
+    _, low, high = wilson(8 * score, 8)
+    assert (result.value, result.low, result.high) == (100 * score, 100 * low, 100 * high)
+
+
+def test_an_interval_holds_the_figure_that_is_told_elsewhere():
+    result = Result("mmlu", "accuracy", 4, 100.0, 51.0, 100.0)
+    assert with_value(result, 100.00000001) == Result("mmlu", "accuracy", 4, 100.00000001, 51.0, 100.00000001)
+    assert with_value(Result("mmlu", "accuracy", 4, 1.0), 2.0) == Result("mmlu", "accuracy", 4, 2.0)
+
+
+def test_a_last_digit_is_no_arm_of_a_bar(tmp_path):
+    pictures.bars({"a": [Result("mmlu", "accuracy", 4, 30.0, 30.000000000000004, 40.0)]}, tmp_path / "a.png")
+    assert (tmp_path / "a.png").is_file()
 
 
 def test_the_table_has_a_column_for_each_benchmark():
@@ -75,6 +110,20 @@ def test_a_benchmark_of_two_metrics_has_two_columns():
     header, cells = table.cells({"a": results})
     assert header == ["model", "xstest refusal", "xstest over-refusal"]
     assert cells == ["a", "1.00 refusal, n=1", "2.00 over-refusal, n=1"]
+
+
+def test_a_metric_that_failed_alone_stands_beside_the_others():
+    lost = Result("xstest", "refusal", error="no question has a score")
+    known = Result("xstest", "over-refusal", 1, 2.0)
+    assert table.cells({"a": [lost, known]}) == [
+        ["model", "xstest refusal", "xstest over-refusal"],
+        ["a", "failed: no question has a score", "2.00 over-refusal, n=1"],
+    ]
+    # It says nothing of metrics that the model was not asked for.
+    assert table.cells({"a": [lost], "b": [known]})[1:] == [
+        ["a", "failed: no question has a score", "-"],
+        ["b", "-", "2.00 over-refusal, n=1"],
+    ]
 
 
 def test_a_failure_stands_in_every_column_of_its_benchmark():

@@ -5,13 +5,20 @@ The win rate, and the length-controlled one: what it would be between answers of
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from autoalign.evaluation.ask import Answered, Ask, Scored
-from autoalign.evaluation.baselines import Beside, beside, matches_of, read_baseline, win_rate
-from autoalign.evaluation.results import PERCENT, Result
+from autoalign.evaluation.baselines import (
+    beside,
+    bootstrap_of_questions,
+    by_question,
+    matches_of,
+    read_baseline,
+    win_rate,
+)
+from autoalign.evaluation.results import PERCENT, Result, with_value
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import points
 from autoalign.judging.length_control import length_controlled
@@ -19,7 +26,17 @@ from autoalign.judging.length_control import length_controlled
 FILE = "alpaca_eval"
 MAX_NEW_TOKENS = 2048
 NEEDS = ("judge",)
+_METRIC = "length-controlled win rate"
 _RESAMPLES = 500
+
+
+class Verdict(NamedTuple):
+    """A match's points, the lengths of both answers in characters, and how hard its question is."""
+
+    won: float
+    mine: int
+    other: int
+    difficulty: float | None = None
 
 
 def read(path: Path) -> Iterator[Ask]:
@@ -34,26 +51,27 @@ def score(answered: Sequence[Answered], tools: Tools) -> Scored:
     """Both win rates in percent."""
     matches = matches_of(answered)
     found = beside(answered, matches, points(matches, tools))
-    return Scored((win_rate(found, tools), _controlled(found, tools)), found.questions)
-
-
-def _controlled(found: Beside, tools: Tools) -> Result:
-    """With a percentile bootstrap over the matches."""
-    known = [
-        (won, len(match.answer), len(match.other), match.difficulty)
-        for won, match in zip(found.points, found.matches, strict=True)
-        if won is not None
+    verdicts = [
+        None if won is None else Verdict(won, len(match.answer), len(match.other), match.difficulty)
+        for won, match in zip(found.points, matches, strict=True)
     ]
-    value = _rate(known)
-    if len(known) < 2:
-        return Result(tools.name, "length-controlled win rate", len(known), PERCENT * value)
-    draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
-    drawn = sorted(_rate(draw.choices(known, k=len(known))) for _ in range(_RESAMPLES))
-    low, high = drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
-    value, low, high = (PERCENT * each for each in (value, min(low, value), max(high, value)))
-    return Result(tools.name, "length-controlled win rate", len(known), value, low, high)
+    known = [[each for each in own if each is not None] for own in by_question(answered, verdicts)]
+    return Scored((win_rate(found, tools), controlled(tools.name, known, tools.config.seed)), found.questions)
 
 
-def _rate(rows: Sequence[tuple[float, int, int, float | None]]) -> float:
-    wins, mine, others, difficulty = zip(*rows, strict=True)
-    return length_controlled(wins, mine, others, None if None in difficulty else difficulty)
+def controlled(
+    name: str, questions: Sequence[Sequence[Verdict]], seed: int, resamples: int = _RESAMPLES
+) -> Result:
+    """The length-controlled win rate of each question's verdicts, with a bootstrap over the questions."""
+    questions = [verdicts for verdicts in questions if verdicts]
+    if not questions:
+        return Result(name, _METRIC, error="no match has a verdict of every judge")
+    low, high = bootstrap_of_questions(questions, _rate, resamples=resamples, seed=seed)
+    return with_value(Result(name, _METRIC, len(questions), low=low, high=high), _rate(questions))
+
+
+def _rate(questions: Sequence[Sequence[Verdict]]) -> float:
+    """In percent."""
+    wins, mine, others, difficulty = zip(*(each for own in questions for each in own), strict=True)
+    known = None if None in difficulty else difficulty
+    return PERCENT * length_controlled(wins, mine, others, known)

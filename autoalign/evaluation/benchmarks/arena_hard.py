@@ -1,18 +1,24 @@
 """Arena-Hard (arXiv:2406.11939): hard prompts, answers beside those of one or several baselines.
 
 A judge says in both orders how much better which answer is; much better counts as three games. Bradley-Terry
-ratings of all games on the Elo scale, the first baseline at 1000, with bootstrap intervals over the matches.
+ratings of all games on the Elo scale, the first baseline at 1000, with bootstrap intervals over questions.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autoalign.evaluation.ask import Answered, Ask, Scored
-from autoalign.evaluation.baselines import beside, matches_of, read_baseline, win_rate
-from autoalign.evaluation.results import Result
+from autoalign.evaluation.baselines import (
+    beside,
+    bootstrap_of_questions,
+    by_question,
+    matches_of,
+    read_baseline,
+    win_rate,
+)
+from autoalign.evaluation.results import Result, with_value
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import battles, share
 from autoalign.judging.ratings import Game, bradley_terry
@@ -20,7 +26,7 @@ from autoalign.judging.ratings import Game, bradley_terry
 FILE = "arena_hard"
 MAX_NEW_TOKENS = 2048
 NEEDS = ("judge",)
-_RESAMPLES = 200
+_RESAMPLES = 500
 _ME = "the model"
 
 
@@ -39,24 +45,32 @@ def score(answered: Sequence[Answered], tools: Tools) -> Scored:
         [Game(_ME, match.opponent, *battle) for pair in pairs if pair is not None for battle in pair]
         for match, *pairs in zip(matches, *played.values(), strict=True)
     ]
-    return Scored((win_rate(found, tools), _rating([each for each in games if each], tools)), found.questions)
+    questions = [[game for match in own for game in match] for own in by_question(answered, games)]
+    figure = rating(tools.name, questions, matches[0].opponent, tools.config.seed)
+    return Scored((win_rate(found, tools), figure), found.questions)
 
 
-def _rating(matches: Sequence[Sequence[Game]], tools: Tools) -> Result:
-    """Of the games of each match; a match is drawn with all of them."""
-    anchor = matches[0][0].second
-    ratings = bradley_terry([game for match in matches for game in match], anchor)
-    draw = random.Random(tools.config.seed)  # noqa: S311 (no secret)
-    drawn: list[float] = []
-    while len(drawn) < _RESAMPLES:
-        sample = [game for match in draw.choices(matches, k=len(matches)) for game in match]
-        if any(game.second == anchor for game in sample):
-            drawn.append(bradley_terry(sample, anchor)[_ME])
-    drawn.sort()
-    value, low, high = ratings[_ME], drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
-    notes = {"ratings": {name: round(rating) for name, rating in ratings.items() if name != _ME}}
-    count = len(matches)
-    interval: tuple[float | None, float | None] = (None, None)
-    if count > 1:
-        interval = (min(low, value), max(high, value))
-    return Result(tools.name, "rating", count, value, *interval, "", notes=notes)
+def rating(
+    name: str, questions: Sequence[Sequence[Game]], anchor: str, seed: int, resamples: int = _RESAMPLES
+) -> Result:
+    """The model's rating beside `anchor`'s 1000, with a bootstrap of the questions and their games."""
+    questions = [games for games in questions if games]
+    ratings = _rated(questions, anchor)
+    if ratings is None:
+        return Result(name, "rating", error=f"no verdict beside {anchor}, whom ratings start from", unit="")
+    low, high = bootstrap_of_questions(
+        questions, lambda drawn: _own(_rated(drawn, anchor)), resamples=resamples, seed=seed
+    )
+    notes = {"ratings": {each: round(points) for each, points in ratings.items() if each != _ME}}
+    found = Result(name, "rating", len(questions), low=low, high=high, unit="", notes=notes)
+    return with_value(found, ratings[_ME])
+
+
+def _rated(questions: Sequence[Sequence[Game]], anchor: str) -> dict[str, float] | None:
+    """None where the anchor played none of the games."""
+    games = [game for own in questions for game in own]
+    return bradley_terry(games, anchor) if any(game.second == anchor for game in games) else None
+
+
+def _own(ratings: Mapping[str, float] | None) -> float | None:
+    return None if ratings is None else ratings[_ME]
