@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def now() -> str:
     """The time in UTC, as a manifest's `created` has it; later ones sort behind."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def write(folder: Path, content: Mapping[str, Any], moved: Callable[[], None] = lambda: None) -> None:

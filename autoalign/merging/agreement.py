@@ -37,6 +37,11 @@ def reconcile(sources: Sequence[Source]) -> list[Source]:
     return alike
 
 
+def is_tied(source: Source) -> bool:
+    """Whether its config has the head share the embedding."""
+    return bool(source.config.get("tie_word_embeddings", True))
+
+
 def _require_same_config(first: Source, other: Source) -> None:
     for key in _SAME_IN_CONFIG:
         a, b = first.config.get(key), other.config.get(key)
@@ -73,7 +78,7 @@ def _vocabulary_hint(name: str) -> str:
 
 def _with_same_heads(sources: Sequence[Source]) -> list[Source]:
     heads = [HEAD in source.specs for source in sources]
-    shared = all(source.config.get("tie_word_embeddings", True) for source in sources)
+    shared = all(map(is_tied, sources))
     wanted = all(heads) or (any(heads) and not shared)
     return [_renamed(source, wanted) for source in sources]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from autoalign import compat, manifest, model_folder
 from autoalign.config.merge import MergeConfig
 from autoalign.merging import shards
-from autoalign.merging.agreement import EMBEDDINGS, HEAD, reconcile
+from autoalign.merging.agreement import EMBEDDINGS, HEAD, is_tied, reconcile
 from autoalign.merging.folder import copy_tokenizer, merged_config, refuse_output, written_whole
 from autoalign.merging.inputs import Inputs, below, open_inputs, tokenizer_folders
 from autoalign.merging.methods import Method, build
@@ -57,7 +57,7 @@ def run(config: MergeConfig) -> MergeReport:
     with written_whole(folder, total) as partial:
         _write_weights(partial, merger, shards.plan(specs, int(config.max_shard_size * 1e9)))
         copy_tokenizer(tokenizer, partial)
-        _write_config(partial, inputs.models[0], specs, config.dtype)
+        _write_config(partial, inputs, specs, config.dtype)
         compat.make_loadable_by_transformers_4(partial)
         say("hashing the files")
         made_by = {"job": "merge", "config": config.model_dump(mode="json"), "method": method.name}
@@ -104,14 +104,17 @@ def _pieces(merger: Merger, shard: shards.Shard, progress: MergeProgress) -> Ite
             progress.advance(piece.nbytes)
 
 
-def _write_config(folder: Path, first: Source, specs: Mapping[str, TensorSpec], dtype: str) -> None:
+def _write_config(folder: Path, inputs: Inputs, specs: Mapping[str, TensorSpec], dtype: str) -> None:
     """The first model's config, true to the weights that were written."""
+    first = inputs.models[0]
     content = merged_config(first.config, None if dtype == "auto" else dtype)
     before = below(first).specs
     for name, spec in specs.items():
         # An adapter may have trained an embedding with added tokens.
         if name.endswith(EMBEDDINGS) and name in before and spec.shape != before[name].shape:
             content["vocab_size"] = spec.shape[0]
-    if HEAD in specs and HEAD not in before:
+    # A tied model may store its head all the same: with an untied one it is a weight of its own.
+    sources = [*inputs.models, *([inputs.base] if inputs.base else [])]
+    if HEAD in specs and (HEAD not in before or not all(map(is_tied, sources))):
         content["tie_word_embeddings"] = False
     manifest.write_json(folder / "config.json", content)

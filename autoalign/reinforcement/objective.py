@@ -49,6 +49,8 @@ class GRPOModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss, a float32 scalar."""
         logps: Tensor = self.token_logps(batch)
+        # Under ZeRO-3 every rank gathers the reference's shards, with rows or without.
+        ref_logps = self._reference_logps(batch) if self._options.beta else None
         if not len(logps):
             return logps.sum()
         assert batch.advantages is not None
@@ -58,7 +60,7 @@ class GRPOModel(nn.Module):
             batch.answer_lengths,
             batch.advantages,
             batch.old_logps,
-            self._reference_logps(batch) if self._options.beta else None,
+            ref_logps,
             weights,
         )
         outcome = grpo.loss(answers, self._options)

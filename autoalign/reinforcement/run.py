@@ -47,7 +47,8 @@ def prepare(
                 rewards.require_references(each.prompts)
     finally:
         rewards.close()
-    data = DataUsed(table.digest_of_files, table.paths, table.counts)
+    evaluation = None if held_out is None else held_out.digest_of_files
+    data = DataUsed(table.digest_of_files, table.paths, table.counts, evaluation)
     return make_task(config, model_path, template, data, GRPOObjective), Tables(table, held_out)
 
 

@@ -62,19 +62,26 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
+def is_made_since(checkpoint: Path, time: str) -> bool:
+    """Whether a checkpoint is of that time (as `manifest.now` has it) or later; no torn one is."""
+    return str(manifest.read(checkpoint).get("created", "")) >= time
+
+
 def newest_whole(
     output_dir: Path,
     warn: Callable[[str], None],
     elsewhere: Collection[int] = (),
     fetch: Callable[[str], str | None] = lambda name: None,
+    since: str = "",
 ) -> Path | None:
     """The newest checkpoint whose files match their hashes; damaged ones are named and passed over.
 
     Args:
         elsewhere: steps of checkpoints that `fetch` can bring to `output_dir`.
         fetch: takes a checkpoint's name; says what went wrong, or nothing.
+        since: those made before that time don't count.
     """
-    here = {step_of(path) for path in find_checkpoints(output_dir)}
+    here = {step_of(path) for path in find_checkpoints(output_dir) if is_made_since(path, since)}
     for step in sorted(here.union(elsewhere), reverse=True):
         checkpoint = output_dir / f"checkpoint-{step}"
         if step in here:
@@ -156,6 +163,19 @@ def drop(checkpoint: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
     checkpoint.rename(hidden)
     shutil.rmtree(hidden)
+
+
+def drop_abandoned(output_dir: Path, after: int, before: str) -> list[str]:
+    """Delete the checkpoints past a step that a run went back to; their names.
+
+    Args:
+        before: the time at which it went back; what was made since stays.
+    """
+    found = [path for path in find_checkpoints(output_dir) if step_of(path) > after]
+    abandoned = [path for path in found if not is_made_since(path, before)]
+    for path in abandoned:
+        drop(path)
+    return [path.name for path in abandoned]
 
 
 def remove_unfinished(output_dir: Path) -> None:

@@ -174,7 +174,7 @@ class Trainer:
         step = self.progress.step
         began = time.monotonic()
         # Dropout follows from seed, step and rank, so that a resumed run repeats it.
-        torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.world.rank)
+        torch.manual_seed(dropout_seed(self.config.seed, step, self.world.rank))
         examples, parts = self._work(step)
         wanted = [example for part in parts for example in part]
         divisor = max(1.0, examples.divisor(wanted))
@@ -386,6 +386,11 @@ class _Window:
         figures = _Figures(loss, (now.tokens - self._start.tokens) / seconds)
         self._start, self._losses = replace(now), []
         return figures
+
+
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """A number of its own for each step and rank, in the 64 bits that PyTorch takes."""
+    return ((seed * 1_000_003 + step) * 65_537 + rank) % 2**64
 
 
 def use_threads(count: int | None) -> None:

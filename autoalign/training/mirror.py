@@ -21,13 +21,19 @@ FIGURES = ("metrics.jsonl", "loss.png", "rewards.png", "errors.jsonl")
 """Sent beside every checkpoint and the final model, where they are there."""
 
 
-def whole_steps(storage: Storage) -> list[int]:
-    """Steps of the checkpoints that are there whole, oldest first."""
+def whole_steps(storage: Storage, since: str = "") -> list[int]:
+    """Steps of the checkpoints that are there whole, and made at that time or later, lowest first."""
+    return [step for step, created in _whole(storage) if created >= since]
+
+
+def _whole(storage: Storage) -> list[tuple[int, str]]:
+    """Step of each whole checkpoint, lowest first, and when it was made."""
     names = [name for name in storage.names() if checkpoint.is_name(name)]
+    manifests = {name: storage.read_json(f"{name}/{manifest.MANIFEST_NAME}") for name in names}
     return sorted(
-        checkpoint.step_of(Path(name))
-        for name in names
-        if "files" in storage.read_json(f"{name}/{manifest.MANIFEST_NAME}")
+        (checkpoint.step_of(Path(name)), str(content.get("created", "")))
+        for name, content in manifests.items()
+        if "files" in content
     )
 
 
@@ -72,8 +78,26 @@ def prune(storage: Storage, keep: int | None, best: int | None) -> None:
     steps = whole_steps(storage)
     for step in steps[:-keep] if keep else []:
         if step != best:
-            storage.remove(f"checkpoint-{step}/{manifest.MANIFEST_NAME}")
-            storage.remove(f"checkpoint-{step}")
+            _drop(storage, f"checkpoint-{step}")
+
+
+def drop_abandoned(storage: Storage, after: int, before: str) -> list[str]:
+    """As `checkpoint.drop_abandoned`.
+
+    Raises:
+        StorageError: the storage can't be reached.
+    """
+    abandoned = [
+        f"checkpoint-{step}" for step, created in _whole(storage) if step > after and created < before
+    ]
+    for name in abandoned:
+        _drop(storage, name)
+    return abandoned
+
+
+def _drop(storage: Storage, name: str) -> None:
+    storage.remove(f"{name}/{manifest.MANIFEST_NAME}")
+    storage.remove(name)
 
 
 def fetch(storage: Storage, name: str, output_dir: Path) -> list[str]:
@@ -87,7 +111,7 @@ def fetch(storage: Storage, name: str, output_dir: Path) -> list[str]:
     with (output_dir / ".fetch.tmp").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         target = output_dir / name
-        if target.is_dir() and not manifest.damaged_files(target):
+        if target.is_dir() and _is_copy(storage, target) and not manifest.damaged_files(target):
             return []
         temporary = checkpoint.begin(output_dir, name)
         damaged = _fetch_files(storage, name, temporary)
@@ -98,6 +122,11 @@ def fetch(storage: Storage, name: str, output_dir: Path) -> list[str]:
             checkpoint.drop(target)
         temporary.rename(target)
     return []
+
+
+def _is_copy(storage: Storage, target: Path) -> bool:
+    """Not another checkpoint of that step, from before the run went back."""
+    return manifest.read(target) == storage.read_json(f"{target.name}/{manifest.MANIFEST_NAME}")
 
 
 def fetch_model(storage: Storage, output_dir: Path) -> list[str]:

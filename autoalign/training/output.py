@@ -73,12 +73,12 @@ _DECISIVE = (
     "ld_alpha",
     "discopop_tau",
     "simpo_gamma",
+    "sso_alpha",
     "cpo_alpha",
     "nll_average",
     "reward_shift",
     "desirable_weight",
     "undesirable_weight",
-    "ref_model",
     "center_rewards_coefficient",
     "reward",
     "reward_weights",
@@ -105,8 +105,8 @@ def worker_count(config: TrainConfig) -> int:
     return config.max_workers if config.launcher == "ray" else int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def fingerprint(config: TrainConfig, **digests: str) -> dict[str, Any]:
-    """Everything that decides the final weights, by name."""
+def fingerprint(config: TrainConfig, **digests: str | None) -> dict[str, Any]:
+    """Everything that decides the final weights, by name; what the job has not got counts as None."""
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     values = {key: getattr(config, key) for key in _DECISIVE if hasattr(config, key)}
     return {
@@ -183,7 +183,7 @@ def claim(config: TrainConfig, mine: dict[str, Any], there: Mapping[str, Any] | 
         there: the `run.json` in storage_path, which stands for one that is not here.
 
     Returns:
-        When this run first went on from the checkpoint that `resume` names; None: it does so now.
+        When this run first went on from the checkpoint that `resume` names; None: it names none.
 
     Raises:
         ConfigError: the folder can't be made.
@@ -195,10 +195,9 @@ def claim(config: TrainConfig, mine: dict[str, Any], there: Mapping[str, Any] | 
     content = {"fingerprint": mine, "config": config.model_dump(mode="json")}
     resumed, began = (_read_run(folder) or there or {}).get("resumed"), None
     if config.resume not in ("auto", "never"):
-        if resumed and resumed["path"] == config.resume:
-            began = resumed["began"]
-        else:
+        if not resumed or resumed["path"] != config.resume:
             resumed = {"path": config.resume, "began": manifest.now()}
+        began = resumed["began"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest.write_json(folder / RUN_NAME, {**content, "resumed": resumed} if resumed else content)

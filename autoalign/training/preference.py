@@ -110,6 +110,9 @@ class PreferenceModel(nn.Module):
         else:
             logps, collisions = self._policy(batch), None
         if not len(logps):
+            if self._objective.needs_reference:
+                # Under ZeRO-3 every rank gathers the reference's shards, with rows or without.
+                self._reference_logps(batch, list(batch.answer_lengths))
             return logps.sum()
         pairs = self._pair_logps(batch, logps, collisions)
         losses: Tensor = self._objective(pairs).losses

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from autoalign import chat, formats, manifest, model_folder
 from autoalign.cache_folder import default_cache_dir
+from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import DataError, TemplateError
 from autoalign.records import Conversation, LabelledAnswer, Message
-from autoalign.training import output, stream
+from autoalign.training import best, output, stream
 from autoalign.training.objective import Objective
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask
@@ -34,6 +35,7 @@ class DataUsed(NamedTuple):
     digest: str
     paths: tuple[str, ...]
     counts: TokenCounts
+    evaluation_digest: str | None = None
 
 
 def prepare(
@@ -53,7 +55,9 @@ def prepare(
     evaluation = None
     if config.eval_data_path:
         evaluation = reader.load(_for_evaluation(config), config.eval_data_path)
-    used = DataUsed(data.digest, data.paths, data.table.counts)
+    used = DataUsed(
+        data.digest, data.paths, data.table.counts, None if evaluation is None else evaluation.digest
+    )
     task = make_task(config, model_path, template, used)
     return task, Tables(data.table, evaluation.table if evaluation else None)
 
@@ -67,7 +71,15 @@ def make_task(
 ) -> TrainTask:
     """The job with what it is made from written down."""
     parent = manifest.model_digest(Path(model_path))
-    fingerprint = output.fingerprint(config, data=data.digest, template=template.digest, model=parent)
+    fingerprint = output.fingerprint(
+        config,
+        data=data.digest,
+        template=template.digest,
+        model=parent,
+        reference=_reference_digest(config),
+        # It decides which checkpoint is the best, and nothing else.
+        evaluation=data.evaluation_digest if best.metric_name(config) else None,
+    )
     made_by = {
         "job": config.job,
         "config": config.model_dump(mode="json"),
@@ -78,6 +90,13 @@ def make_task(
     }
     resume_from = None if config.resume in ("auto", "never") else config.resume
     return TrainTask(config, model_path, template, made_by, resume_from, objective)
+
+
+def _reference_digest(config: TrainConfig) -> str | None:
+    """Of a reference that is another model than the one trained."""
+    if not isinstance(config, DPOConfig) or config.ref_model is None:
+        return None
+    return manifest.model_digest(model_folder.find(config.ref_model, fetch=True))
 
 
 def read_training_rows(config: TrainConfig, model_path: str, bad_rows: Path, display: Display) -> RowTable:

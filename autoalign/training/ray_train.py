@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import threading
-from dataclasses import replace
 
 from autoalign.cluster import Cluster, ray_session
 from autoalign.errors import ConfigError, JobFailed, StoppedEarly
-from autoalign.training import checkpoint, output
+from autoalign.room import Need
+from autoalign.training import output
 from autoalign.training.ray_attempt import Attempt, Ending, Share
 from autoalign.training.reporting import Display, stop_on_signals
-from autoalign.training.scheduling import Need, wait_for_room
+from autoalign.training.scheduling import wait_for_room
 from autoalign.training.shards import served
 from autoalign.training.task import Tables, TrainReport, TrainTask
 
@@ -107,7 +107,7 @@ class _Job:
                 f"{workers} worker(s) of {self._task.config.max_workers}, with more micro-batches each: the "
                 "global batch stays"
             )
-        self._attempt = Attempt(self._task_now(), self._tables, self._display, self._share, workers)
+        self._attempt = Attempt(self._task, self._tables, self._display, self._share, workers)
         if self._stop.is_set():
             self._attempt.request_stop()
         return self._attempt.run()
@@ -118,12 +118,6 @@ class _Job:
         config = self._task.config
         need = Need(self._share.resources, config.min_workers, config.max_workers)
         return wait_for_room(need, config.schedule_timeout, self._display.note, self._stop.is_set)
-
-    def _task_now(self) -> TrainTask:
-        """After the first attempt, go on from its newest checkpoint, not from where it began."""
-        if self._failures and checkpoint.find_checkpoints(self._task.output_dir):
-            return replace(self._task, resume_from=None)
-        return self._task
 
     def _count(self, ending: Ending) -> None:
         """Note how an attempt ended, and whether there may be another."""

@@ -18,7 +18,8 @@ Note = Callable[[str], None]
 def find_start(task: TrainTask, world: World, storage: Storage | None, note: Note) -> Path | None:
     """A whole checkpoint in a local folder; None: start anew. All ranks take part.
 
-    A run that went on from `resume_from` before goes on from what it has saved since.
+    A run that went on from `resume_from` before goes on from what it has saved since. What was there past
+    that step before it did is deleted.
 
     Raises:
         JobFailed: nothing is here and storage_path can't be looked into, or this rank sees no such folder.
@@ -29,7 +30,7 @@ def find_start(task: TrainTask, world: World, storage: Storage | None, note: Not
         return None if task.resume_from is None else Path(task.resume_from)
     start = task.output_dir / f"checkpoint-{int(step)}"
     if not world.is_main:
-        _bring_here(start, storage)
+        _bring_here(start, storage, task.began or "")
     return start
 
 
@@ -39,17 +40,37 @@ def _own(task: TrainTask, storage: Storage | None, note: Note) -> Path | None:
         return _newest(task.output_dir, storage, note)
     if task.began is None:
         return None
-    found = _newest(task.output_dir, storage, note)
-    if found is None or manifest.read(found).get("created", "") < task.began:
-        return None  # one of before: the run was sent back to `resume_from`
-    note(f"this run went on from {task.resume_from} at {task.began}; it has saved {found} since")
+    _drop_abandoned(task, storage, note)
+    found = _newest(task.output_dir, storage, note, task.began)
+    if found is not None:
+        note(f"this run went on from {task.resume_from} at {task.began}; it has saved {found} since")
     return found
 
 
-def _newest(output_dir: Path, storage: Storage | None, note: Note) -> Path | None:
+def _drop_abandoned(task: TrainTask, storage: Storage | None, note: Note) -> None:
+    """Delete what lies past `resume_from` and is older than the wish to go back to it.
+
+    It would be taken for the newest, and of a limited number for those to keep.
+    """
+    assert task.resume_from is not None and task.began is not None
+    start, began = Path(task.resume_from), task.began
+    is_named = checkpoint.is_name(start.name)
+    step = checkpoint.step_of(start) if is_named else checkpoint.read_progress(start).step
+    places = {str(task.output_dir): checkpoint.drop_abandoned(task.output_dir, step, began)}
+    if storage is not None:
+        try:
+            places[storage.url] = mirror.drop_abandoned(storage, step, began)
+        except StorageError as error:
+            note(f"warning: storage_path {error}; its checkpoints past step {step} are not deleted")
+    for place, names in places.items():
+        if names:
+            note(f"going back to {task.resume_from}: deleted {', '.join(names)} of before in {place}")
+
+
+def _newest(output_dir: Path, storage: Storage | None, note: Note, since: str = "") -> Path | None:
     if storage is None:
-        return checkpoint.newest_whole(output_dir, note)
-    there = _steps_there(storage, output_dir, note)
+        return checkpoint.newest_whole(output_dir, note, since=since)
+    there = _steps_there(storage, output_dir, note, since)
 
     def fetch(name: str) -> str | None:
         try:
@@ -61,7 +82,7 @@ def _newest(output_dir: Path, storage: Storage | None, note: Note) -> Path | Non
         note(f"fetched {name} from {storage.url}")
         return None
 
-    start = checkpoint.newest_whole(output_dir, note, there, fetch)
+    start = checkpoint.newest_whole(output_dir, note, there, fetch, since)
     if start is not None:
         _fetch_figures(storage, output_dir, note)
     return start
@@ -75,9 +96,9 @@ def _fetch_figures(storage: Storage, output_dir: Path, note: Note) -> None:
         note(f"warning: {error}; metrics.jsonl starts anew")
 
 
-def _steps_there(storage: Storage, output_dir: Path, note: Note) -> list[int]:
+def _steps_there(storage: Storage, output_dir: Path, note: Note, since: str) -> list[int]:
     try:
-        return mirror.whole_steps(storage)
+        return mirror.whole_steps(storage, since)
     except StorageError as error:
         if not checkpoint.find_checkpoints(output_dir):
             raise JobFailed(
@@ -87,9 +108,9 @@ def _steps_there(storage: Storage, output_dir: Path, note: Note) -> list[int]:
         return []
 
 
-def _bring_here(start: Path, storage: Storage | None) -> None:
+def _bring_here(start: Path, storage: Storage | None, since: str) -> None:
     """On another machine than rank 0's, output_dir may be another folder."""
-    if start.is_dir() and not manifest.damaged_files(start):
+    if start.is_dir() and checkpoint.is_made_since(start, since) and not manifest.damaged_files(start):
         return
     if storage is None:
         raise JobFailed(

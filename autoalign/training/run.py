@@ -18,6 +18,7 @@ from autoalign.errors import ConfigError, InputError, ResourcesMissing
 from autoalign.training import output, space, stored_run, tracking
 from autoalign.training.examples import Pairs, Rows
 from autoalign.training.loop import train, use_threads
+from autoalign.training.model import is_padding_free, padding_note
 from autoalign.training.order import data_order, total_steps
 from autoalign.training.prepare import prepare
 from autoalign.training.reporting import Display, LocalReporter, stop_on_signals
@@ -163,10 +164,10 @@ def _run_here(task: TrainTask, tables: Tables, display: Display) -> TrainReport:
 
 
 def announce(task: TrainTask, tables: Tables, workers: int, display: Display) -> None:
-    """Say what is about to run: steps, batch, engine."""
+    """Say what is about to run: steps, batch, engine, and padding that the model asks for."""
     config = task.config
-    pairs = config.learns_from_pairs
-    order = data_order(config, Pairs(tables.train) if pairs else Rows(tables.train), workers)
+    pairs, padding_free = config.learns_from_pairs, is_padding_free(config, task.model_path)
+    order = data_order(config, Pairs(tables.train) if pairs else Rows(tables.train), workers, padding_free)
     answered = isinstance(config, GRPOConfig)
     unit = "pairs" if pairs else "bins" if config.packing else "prompts" if answered else "rows"
     kind = f"LoRA rank {config.lora_rank}" if config.use_lora else "all weights"
@@ -174,3 +175,5 @@ def announce(task: TrainTask, tables: Tables, workers: int, display: Display) ->
         f"{total_steps(config, order)} steps of {order.batch_size} {unit}, {order.steps_per_epoch} an epoch; "
         f"{kind}, {'bf16' if config.bf16 else 'fp32'}, deepspeed {config.deepspeed}, {workers} worker(s)",
     )
+    if note := padding_note(config, task.model_path):
+        display.note(note)

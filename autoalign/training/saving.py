@@ -168,7 +168,13 @@ class Saver:
     def _prune(self, best: Best | None) -> None:
         let_go = self._uploader.let_go if self._uploader is not None else lambda name: True
         keep, step = self._task.config.save_total_limit, None if best is None else best.step
-        checkpoint.prune(self._task.output_dir, keep, step, let_go)
+        output_dir, start = self._task.output_dir, self._task.resume_from
+
+        def may_go(name: str) -> bool:
+            # The same command, which names it, is to go on another time.
+            return str(output_dir / name) != start and let_go(name)
+
+        checkpoint.prune(output_dir, keep, step, may_go)
 
     def _write(
         self,

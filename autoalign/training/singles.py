@@ -65,8 +65,6 @@ class Singles:
 
     def batch(self, wanted: Sequence[int], layout: Layout, step: Sequence[int]) -> Batch:
         batch = collate([self.table.row(row) for row in wanted], *layout)
-        if not wanted:
-            return batch
         desirable = torch.from_numpy(self.table.labels[list(wanted)])
         refs = None if self.ref_logps is None else torch.from_numpy(self.ref_logps[list(wanted)])
         return replace(batch, desirable=desirable, ref_logps=refs)
@@ -81,9 +79,9 @@ class Singles:
         """The first one's prompt with the second one's answer, of each pair of examples."""
         batch = collate([self._crossed(*pair) for pair in pairs], *layout)
         known = self.mismatched_ref_logps
-        if known is None or not pairs:
+        if known is None:
             return batch
-        at = np.searchsorted(known.keys, [self.key(*pair) for pair in pairs])
+        at = np.searchsorted(known.keys, np.array([self.key(*pair) for pair in pairs], np.int64))
         return replace(batch, ref_logps=torch.from_numpy(known.logps[at]))
 
     def partners(self, step: Sequence[int]) -> dict[int, int]:

@@ -29,7 +29,8 @@ class TrainTask:
     objective: Callable[[], Objective] | None = None
     """Makes what the job minimises; None: the config's class says it."""
     began: str | None = None
-    """When this run first went on from `resume_from`; None: now. The first process alone knows it."""
+    """When this run first went on from `resume_from`: what was saved since is its own. Of torchrun's
+    processes the first alone knows it."""
 
     @property
     def output_dir(self) -> Path:

@@ -54,10 +54,11 @@ class UnpairedModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the answers' losses, or of their log-ratios: a float32 scalar."""
         logps: Tensor = self._policy(batch)
+        # Before the way out: under ZeRO-3 every rank gathers the reference's shards, with rows or without.
+        refs = self._reference_logps(batch)
         if not len(logps):
             return logps.sum()
         answers = sum_answers(logps, batch.answer_lengths)
-        refs = self._reference_logps(batch)
         if batch.desirable is None:
             return of_this_rank((answers - refs).sum(), batch)
         kl = answers.new_zeros(()) if batch.kl is None else batch.kl

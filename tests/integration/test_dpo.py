@@ -26,6 +26,7 @@ from autoalign.training.reporting import Display, counted  # noqa: E402
 from autoalign.training.run import run  # noqa: E402
 from autoalign.training.task import TrainTask  # noqa: E402
 from autoalign.training.world import World  # noqa: E402
+from tests import rank_group  # noqa: E402
 from tests.compare import same_tensors  # noqa: E402
 from tests.tiny import save_tiny_model, tiny_job  # noqa: E402
 
@@ -135,6 +136,35 @@ def test_a_reference_in_memory_is_loaded_in_shards_under_zero3(
     values = {"precompute_ref_log_probs": False, "deepspeed": "zero3"}
     assert _losses(config(**values, output_dir=str(tmp_path / "kept"))) == pytest.approx(plain, abs=1e-4)
     assert sharded == [{True}]
+
+
+def test_a_worker_without_pairs_takes_part_in_the_references_pass(config, data: Path, tmp_path: Path):
+    """Three pairs on two workers, one at a time: the fourth micro-batch of steps and evaluations is empty."""
+    three = tmp_path / "three.jsonl"
+    three.write_text("".join(data.read_text().splitlines(keepends=True)[:3]))
+    values = {
+        "data_path": [str(three)],
+        "eval_data_path": [str(three)],
+        "per_device_eval_batch_size": 1,
+        "precompute_ref_log_probs": False,
+        "max_steps": 2,
+    }
+    alone = run(config(**values)).output_dir
+    shared = config(
+        **values,
+        deepspeed="zero3",
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=2,
+        hang_timeout=60,
+        output_dir=str(tmp_path / "shared"),
+    )
+    rank_group.together(2, rank_group.train, shared)
+    for name in ("loss", "eval_loss"):
+        ours, expected = (
+            [line[name] for line in read_metrics(folder / "metrics.jsonl") if name in line]
+            for folder in (tmp_path / "shared", alone)
+        )
+        assert ours == pytest.approx(expected, abs=1e-4)
 
 
 def test_accumulation_gives_the_same_weights(config, tmp_path: Path):

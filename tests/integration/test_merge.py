@@ -241,6 +241,17 @@ class TestHeads:
         assert torch.equal(out["lm_head.weight"], expected)
         assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
 
+    def test_a_tied_head_that_is_stored_is_merged_with_an_untied_one(self, models, copy_of_b, tmp_path):
+        from transformers import AutoModelForCausalLM
+
+        head = weights(copy_of_b)["model.embed_tokens.weight"].clone()
+        change(copy_of_b, lm_head__weight=head)
+        run_merge("--models", copy_of_b, models / "untied", "--output_dir", tmp_path / "out")
+        expected = (head + weights(models / "untied")["lm_head.weight"]) / 2
+        assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
+        loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").lm_head.weight
+        assert torch.equal(loaded, expected)
+
     def test_a_head_that_was_stored_needlessly_is_left_out(self, models, copy_of_b, tmp_path):
         change(copy_of_b, lm_head__weight=weights(copy_of_b)["model.embed_tokens.weight"].clone())
         run_merge("--models", models / "a", copy_of_b, "--output_dir", tmp_path / "out")

@@ -280,6 +280,23 @@ def test_resume_from_a_path_twice_goes_on_from_what_was_saved_since(
     assert f"going on from {third} (step 3 of 5)" in capsys.readouterr().err
 
 
+def test_going_back_in_the_runs_own_folder_starts_over_from_there(
+    sft: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    flags = {"max_steps": 5, "save_steps": 1, "output_dir": str(tmp_path / "out")}
+    first = sft.fresh(**flags)
+    _without_its_end(first.folder)
+    back = {**flags, "resume": str(first.folder / "checkpoint-2"), "save_total_limit": 1}
+    rest = sft.fresh(**back)
+    assert "deleted checkpoint-3, checkpoint-4 of before" in capsys.readouterr().err
+    assert rest.column("step") == [1, 2, 3, 4, 5]
+    assert rest.checkpoints == ["checkpoint-2", "checkpoint-4"]
+    assert distance(rest.weights, sft(max_steps=5, save_steps=1).weights) == 0.0
+    _without_its_end(rest.folder)
+    sft.fresh(**back)
+    assert f"going on from {rest.folder / 'checkpoint-4'} (step 4 of 5)" in capsys.readouterr().err
+
+
 def test_resume_refuses_another_jobs_checkpoint(sft: Runner, tmp_path: Path):
     start = str(sft(max_steps=4, save_steps=2).folder / "checkpoint-2")
     with pytest.raises(ConfigError, match=r"max_steps: was 4, is 6"):

@@ -137,20 +137,21 @@ def test_only_the_newest_are_kept(tmp_path: Path):
 
 def test_when_a_run_first_went_on_from_a_path_is_remembered(tmp_path: Path):
     start, folder = str(_checkpoint(tmp_path, 100)), tmp_path / "o"
-    assert output.claim(_config(folder, resume=start), {}) is None
-    began = json.loads((folder / "run.json").read_text())["resumed"]["began"]
+    began = output.claim(_config(folder, resume=start), {})
+    assert began == json.loads((folder / "run.json").read_text())["resumed"]["began"]
     assert output.claim(_config(folder), {}) is None
     assert output.claim(_config(folder, resume=start), {}) == began
     there = {"resumed": {"path": start, "began": "2026-01-02T03:04:05Z"}}
     assert output.claim(_config(tmp_path / "fresh", resume=start), {}, there) == "2026-01-02T03:04:05Z"
-    assert output.claim(_config(folder, resume=str(_checkpoint(tmp_path, 200))), {}) is None
+    again = output.claim(_config(folder, resume=str(_checkpoint(tmp_path, 200))), {})
+    assert began is not None and again is not None and again > began
 
 
 @pytest.mark.parametrize(("began", "at"), [(None, 100), ("2026-01-01T00:00:00Z", 200), ("9999", 100)])
 def test_a_run_goes_on_from_what_it_saved_since_it_began_at_a_path(
     tmp_path: Path, began: str | None, at: int
 ):
-    """Checkpoint 200 is of now; a run that begins later was sent back to 100."""
+    """Checkpoint 200 is of now; a run that begins later was sent back to 100, and 200 goes."""
     start, folder = _checkpoint(tmp_path / "a", 100), tmp_path / "b"
     _checkpoint(folder, 200)
     template = chat.get_template("chatml")
@@ -158,7 +159,8 @@ def test_a_run_goes_on_from_what_it_saved_since_it_began_at_a_path(
     notes: list[str] = []
     found = resuming.find_start(task, World(0, 1, torch.device("cpu")), None, notes.append)
     assert found == (folder / "checkpoint-200" if at == 200 else start)
-    assert len(notes) == (at == 200)
+    assert len(notes) == (began is not None)
+    assert (folder / "checkpoint-200").exists() == (began != "9999")
 
 
 def test_a_path_that_is_no_checkpoint_is_refused(tmp_path: Path):

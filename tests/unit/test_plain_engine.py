@@ -37,12 +37,25 @@ def micro_batches(count: int) -> list[Rows]:
     return [Rows(torch.randn(3, 8, generator=torch.Generator().manual_seed(seed))) for seed in range(count)]
 
 
-def engine(dtype: torch.dtype) -> plain.PlainEngine:
+class WithTower(Squares):
+    """The same, with a weight that no loss looks at."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__(dtype)
+        self.model.tower = nn.Parameter(torch.ones(3, 2, dtype=dtype))
+
+
+def engine(dtype: torch.dtype, kind: type[Squares] = Squares, ranks: int = 1) -> plain.PlainEngine:
     config = SFTConfig(
-        model_name_or_path="m", data_path=["d"], output_dir="o", learning_rate=LR, max_grad_norm=0.5
+        model_name_or_path="m",
+        data_path=["d"],
+        output_dir="o",
+        learning_rate=LR,
+        max_grad_norm=0.5,
+        weight_decay=0.5 if kind is WithTower else 0.0,
     )
-    world = World(rank=0, size=1, device=torch.device("cpu"))
-    return plain.PlainEngine(Squares(dtype), config, world)
+    world = World(rank=0, size=ranks, device=torch.device("cpu"))
+    return plain.PlainEngine(kind(dtype), config, world)
 
 
 def expected(dtype: torch.dtype, batches: list[Rows]) -> tuple[float, list[torch.Tensor]]:
@@ -81,3 +94,36 @@ def test_a_refused_step_changes_nothing_and_leaves_no_gradient():
     ours.train_step(micro_batches(2), 10, LR, accept=lambda loss, norm: False)
     assert all(torch.equal(*pair) for pair in zip(before, ours.module.parameters(), strict=True))
     assert all(weight.grad is None for weight in ours.module.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_weight_that_never_had_a_gradient_is_saved_and_goes_on(dtype):
+    ours, again = engine(dtype, WithTower), engine(dtype, WithTower)
+    ours.train_step(micro_batches(1), 10, LR)
+    saved = {name: tensor.clone() for name, tensor in ours.state()}
+    assert torch.equal(saved["tower:exp_avg_sq"], torch.zeros(3, 2))
+    again.load_state(saved, step=1)
+    for each in (ours, again):
+        each.train_step(micro_batches(2), 10, LR)
+    held = dict(again.state())
+    assert all(torch.equal(tensor, held[name]) for name, tensor in ours.state())
+    assert torch.equal(again.module.model.tower, torch.ones(3, 2, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_without_a_gradient_on_any_rank_a_weight_does_not_decay(monkeypatch, dtype):
+    """The other rank has no rows: its zeros add nothing to what is summed."""
+    monkeypatch.setattr(plain.dist, "all_reduce", lambda tensor: None)
+    ours, alone = engine(dtype, WithTower, ranks=2), engine(dtype, WithTower)
+    for each in (ours, alone):
+        each.train_step(micro_batches(1), 10, LR)
+    assert torch.equal(ours.module.model.tower, torch.ones(3, 2, dtype=dtype))
+    assert torch.equal(ours.module.model.weight, alone.module.model.weight)
+
+
+def test_a_gradient_on_another_rank_is_one(monkeypatch):
+    """Weight decay alone: 1 - 0.01 * 0.5 of the tower's ones, for the other rank's gradient is zero."""
+    monkeypatch.setattr(plain.dist, "all_reduce", lambda tensor: tensor.add_(float(tensor.numel() == 3)))
+    ours = engine(torch.float32, WithTower, ranks=2)
+    ours.train_step(micro_batches(1), 10, LR)
+    torch.testing.assert_close(ours.module.model.tower.detach(), torch.full((3, 2), 0.995))

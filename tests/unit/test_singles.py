@@ -61,6 +61,13 @@ def test_the_references_log_probs_are_found_by_prompt_and_answer():
     assert refs is not None and refs.tolist() == pytest.approx([-0.1, -0.3])
 
 
+def test_a_batch_of_none_says_as_the_others_that_the_reference_is_known():
+    known = MismatchedLogps(np.array([1], np.int64), np.array([-0.1], np.float32))
+    examples = Singles(singles(ROWS).table, 99, np.zeros(3, np.float32), known)
+    for batch in (examples.batch([], LAYOUT, step=[0]), examples.mismatched([], LAYOUT, step=[0])):
+        assert batch.ref_logps is not None and batch.ref_logps.tolist() == []
+
+
 def test_a_batch_says_which_answers_are_good():
     batch = singles(ROWS).batch([2, 1], LAYOUT, step=[1, 2])
     assert batch.desirable is not None and batch.desirable.tolist() == [True, False]

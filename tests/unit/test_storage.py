@@ -178,6 +178,42 @@ def test_an_unknown_scheme_is_refused():
         connect("s4://bucket")
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("s3://bucket/runs/x?region=eu-west-1", "s3://bucket/runs/x?region=eu-west-1"),
+        ("gs://bucket/runs/x", "gs://bucket/runs/x"),
+        ("gcs://bucket/runs/x/", "gs://bucket/runs/x/"),
+    ],
+)
+def test_object_stores_are_reached_through_pyarrow(
+    url: str, asked: str, tmp_path: Path, output_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A folder stands for the store behind pyarrow's client; the bucket is the first part of the path."""
+    from pyarrow import fs
+
+    urls: list[str] = []
+
+    class Client:
+        @staticmethod
+        def from_uri(uri: str) -> tuple[fs.FileSystem, str]:
+            urls.append(uri)
+            store = fs.SubTreeFileSystem(str(tmp_path / "store"), fs.LocalFileSystem())
+            return store, uri.partition("://")[2].partition("?")[0]
+
+    monkeypatch.setattr(fs, "FileSystem", Client)
+    storage = connect(url)
+    assert (urls, storage.url, storage.root) == ([asked], url, "bucket/runs/x")
+    assert storage.names() == [] and storage.read_json("run.json") == {}
+    _send(storage, output_dir, 4, 8)
+    there = tmp_path / "store" / "bucket" / "runs" / "x"
+    assert manifest.damaged_files(there / "checkpoint-8") == []
+    mirror.prune(storage, 1, None)
+    assert mirror.whole_steps(storage) == [8]
+    assert mirror.fetch(storage, "checkpoint-8", tmp_path / "fresh") == []
+    assert manifest.damaged_files(tmp_path / "fresh" / "checkpoint-8") == []
+
+
 def test_uploads_arrive_in_the_background(storage: Storage, output_dir: Path, uploader_of: Callable):
     uploader = uploader_of(storage, keep=2)
     for step in (1, 2, 3):

@@ -83,8 +83,10 @@ class PlainEngine:
         for name, parameter in self._trainable():
             master = self._masters[parameter]
             yield f"{name}:{MASTER}", master.detach()
+            # AdamW has none for a weight that never had a gradient, such as an unused vision tower's.
+            moments = self._optimizer.state.get(master, {})
             for key in (MOMENT, VARIANCE):
-                yield f"{name}:{key}", self._optimizer.state[master][key]
+                yield f"{name}:{key}", moments[key] if key in moments else torch.zeros_like(master.detach())
 
     def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
         for name, parameter in self._trainable():
@@ -144,11 +146,11 @@ class PlainEngine:
             parameter.grad = self._masters[parameter].grad = None
 
     def _all_reduce(self) -> None:
-        """Sum gradients over ranks, in buckets."""
+        """Sum gradients over ranks, in buckets; a weight that has none on any rank is left without."""
         if self._world.size == 1:
             return
         bucket: list[Tensor] = []
-        for master in self._masters.values():
+        for master in self._masters_with_gradients():
             if master.grad is None:
                 master.grad = torch.zeros_like(master)
             bucket.append(master.grad)
@@ -157,6 +159,14 @@ class PlainEngine:
                 bucket = []
         if bucket:
             _reduce_bucket(bucket)
+
+    def _masters_with_gradients(self) -> list[nn.Parameter]:
+        """Those that have one on some rank: given zeros, weight decay would shrink the others."""
+        masters = list(self._masters.values())
+        held = [float(master.grad is not None) for master in masters]
+        counts = torch.tensor(held, device=self._world.device)
+        dist.all_reduce(counts)
+        return [master for master, count in zip(masters, counts.tolist(), strict=True) if count]
 
     @torch.no_grad()
     def _publish(self, parameters: Iterable[nn.Parameter]) -> None:
