@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_PATIENCE = 5.0  # seconds that the queue gets to answer
 _READY = 256  # tasks that the source has ready for Ray Data
 
 
@@ -29,12 +31,21 @@ class _Queue:
         self._total: int | None = None
         self._changed = asyncio.Event()
         self._begun = False
+        self._engines = 0
 
     async def begin(self) -> None:
         """The source starts. Ray repeats one whose process was lost, but not what it had passed on."""
         if self._begun:
             raise RuntimeError("the source of tasks was lost")
         self._begun = True
+
+    async def arrive(self) -> None:
+        """An engine has a place in the cluster."""
+        self._engines += 1
+
+    async def arrived(self) -> int:
+        """How many engines have one, or had."""
+        return self._engines
 
     async def put(self, task: bytes) -> None:
         """A task more."""
@@ -88,6 +99,20 @@ class Feed:
         """There are no more tasks; the source ends."""
         self._queue.end.remote(self._put)
 
+    def doorbell(self) -> Callable[[], None]:
+        """For an engine to call as soon as it has a place; it travels to the engine's process."""
+        return partial(_ring, self._queue)
+
+    def engines(self) -> int:
+        """How many engines have a place, or had.
+
+        Raises:
+            RayError: the queue does not answer.
+        """
+        import ray
+
+        return int(ray.get(self._queue.arrived.remote(), timeout=_PATIENCE))
+
     def dataset(self) -> Any:
         """The tasks as tables of one row, in the column `task`."""
         import pyarrow as pa
@@ -107,6 +132,10 @@ class Feed:
                 # ready: twenty tasks a second for all engines together. Each block comes with its metadata.
                 _generator_backpressure_num_objects=2 * _READY,
             )
+
+
+def _ring(queue: Any) -> None:
+    queue.arrive.remote()
 
 
 def _passed_on(_: pa.Table, queue: Any) -> Iterator[pa.Table]:

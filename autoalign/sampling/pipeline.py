@@ -7,7 +7,7 @@ import io
 import itertools
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from typing import Any, NamedTuple
 
 from autoalign import errors
@@ -18,6 +18,7 @@ from autoalign.sampling.feed import Feed
 from autoalign.sampling.messages import Answer, Message
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.replicas import Replicas
+from autoalign.sampling.waiting import Say, Waiting, told
 from autoalign.sampling.worker import EngineWorker, WorkerSpec
 
 
@@ -52,11 +53,15 @@ def answers(
 
 
 def reports(
-    tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None]
+    tasks: Tasks, spec: WorkerSpec, pool: Replicas, hush: Callable[[], None], say: Say | None = None
 ) -> Generator[Message, None, None]:
     """Run `tasks` through a pool of engines (fewer where they would idle); needs `cluster.ray_session`.
 
     Prompts are taken from `tasks` as there is room for them, so that their number costs no memory.
+
+    Args:
+        say: takes a line now and then on what is missing while no engine has a place in the cluster;
+            None: there is room.
 
     Raises:
         InputError: an engine refuses its settings.
@@ -66,10 +71,17 @@ def reports(
 
     _set_up_ray_data()
     size, pool = replicas.divided(spec, pool, tasks.n, tasks.at_most)
-    with _no_block_statistics(), Feed() as feed, replicas.actor_options(spec) as options:
+    waiting = Waiting(replicas.need(spec, pool), 1, say) if say is not None else None
+    with (
+        _no_block_statistics(),
+        Feed() as feed,
+        # Where no CPU is free, Ray Data waits before it asks for an engine.
+        told(waiting, feed.engines) if waiting is not None else nullcontext(),
+        replicas.actor_options(spec) as options,
+    ):
         results = feed.dataset().map_batches(
             EngineWorker,
-            fn_constructor_args=(spec,),
+            fn_constructor_args=(spec, feed.doorbell()),
             batch_size=None,
             batch_format="pyarrow",
             compute=replicas.actor_pool(pool),

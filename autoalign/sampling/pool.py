@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from autoalign.cluster import Cluster
 from autoalign.errors import AutoAlignError, JobFailed
+from autoalign.sampling import replicas
 from autoalign.sampling.engines.base import (
     Completion,
     Engine,
@@ -23,6 +24,7 @@ from autoalign.sampling.engines.base import (
 )
 from autoalign.sampling.pipeline import failure
 from autoalign.sampling.replicas import Replicas, actor_options, in_flight, on_cluster, require_room
+from autoalign.sampling.waiting import Say, Waiting, told
 from autoalign.sampling.worker import WorkerSpec
 
 _TRIES = 2
@@ -71,17 +73,23 @@ class EnginePool:
 
     Args:
         threads: CPU threads of each engine without a GPU; None: a fair share.
+        say: takes a line now and then on what is missing while engines have no place in the cluster.
     """
 
     def __init__(
-        self, spec: WorkerSpec, num_replicas: int, cluster: Cluster, threads: int | None = None
+        self,
+        spec: WorkerSpec,
+        num_replicas: int,
+        cluster: Cluster,
+        threads: int | None = None,
+        say: Say | None = None,
     ) -> None:
-        pool = Replicas(num_replicas, num_replicas)
+        self._pool = pool = Replicas(num_replicas, num_replicas)
         self._spec = on_cluster(spec, pool, cluster, threads)
         require_room(self._spec, pool, cluster)
         self._slots = in_flight(spec)
         self._hosts: list[Any] = []
-        self._count = num_replicas
+        self._say = None if cluster.is_local else say  # a cluster of one's own has room
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -90,13 +98,14 @@ class EnginePool:
         host: Any = ray.remote(EngineHost)
         options = self._held.enter_context(actor_options(self._spec))
         placed = options.pop("ray_remote_args_fn", dict)
-        for _ in range(self._count):
+        for _ in range(self._pool.most):
             remote = host.options(**options, **placed(), max_concurrency=self._slots + 1)
             self._hosts.append(remote.remote(self._spec.backend, self._spec.options))
         try:
-            for problem in ray.get([host.start.remote() for host in self._hosts]):
-                if problem is not None:
-                    raise failure(*problem)
+            with self._told():
+                for problem in ray.get([host.start.remote() for host in self._hosts]):
+                    if problem is not None:
+                        raise failure(*problem)
         except BaseException:  # Ctrl-C too: the other engines are up
             self._end()
             raise
@@ -134,6 +143,21 @@ class EnginePool:
         except RayError as error:
             reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
             raise JobFailed(f"an engine died: {reason}") from error
+
+    def _told(self) -> AbstractContextManager[None]:
+        """What says what the engines wait for, until all of them have a place."""
+        import ray
+
+        if self._say is None:
+            return nullcontext()
+        need = replicas.need(self._spec, self._pool)
+        there = [host.__ray_ready__.remote() for host in self._hosts]
+        parts = need.most // self._pool.most
+
+        def placed() -> int:
+            return parts * len(ray.wait(there, num_returns=len(there), timeout=0)[0])
+
+        return told(Waiting(need, need.most, self._say), placed)
 
     def _end(self) -> None:
         import ray

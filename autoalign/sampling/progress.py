@@ -51,6 +51,10 @@ class SampleProgress(AbstractContextManager["SampleProgress"]):
         if not self._bar.on_terminal and kind is None and self._since is not None:
             self._bar.say(self._line())
 
+    def note(self, text: str) -> None:
+        """Print one line."""
+        self._bar.say(text)
+
     def engine_ready(self, when: float) -> None:
         """Rates count from here (`time.time()`)."""
         if self._since is None or when < self._since:

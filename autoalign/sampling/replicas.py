@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from autoalign.cluster import Cluster
 from autoalign.config.engine import EngineConfig
 from autoalign.errors import ConfigError
+from autoalign.room import Need
 from autoalign.sampling.worker import WorkerSpec
 
 DEFAULT_CONCURRENCY = {"vllm": 256, "openai": 32, "serve": 32, "hf": 16, "fake": 256}
@@ -64,6 +65,16 @@ def require_room(spec: WorkerSpec, replicas: Replicas, cluster: Cluster) -> None
         )
     if count > cluster.cpus:
         raise ConfigError(f"{count} replicas need as many CPUs; the cluster has {cluster.cpus:g}")
+
+
+def need(spec: WorkerSpec, replicas: Replicas) -> Need:
+    """What the engines take of the cluster; a pipeline's GPUs may lie on several nodes."""
+    each, parts = gpus(spec), 1
+    if each and spec.options.pipeline_parallel_size > 1:
+        each, parts = 1, each
+    amounts = {"CPU": 1.0} | ({"GPU": float(each)} if each else {})
+    what = "engine" if parts == 1 else "GPU of an engine"
+    return Need(amounts, replicas.fewest * parts, replicas.most * parts, what)
 
 
 def in_flight(spec: WorkerSpec) -> int:

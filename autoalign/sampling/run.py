@@ -162,9 +162,10 @@ def _generate(config: InferConfig, spec: WorkerSpec, collector: Collector, watch
             pool = Replicas.of(config)
             spec = on_cluster(spec, pool, machines, config.cpus_per_replica)
             require_room(spec, pool, machines)
+            say = None if machines.is_local else progress.note  # a cluster of one's own has room
 
             def reports(tasks: pipeline.Tasks) -> Generator[Message, None, None]:
-                return local.reports(tasks, spec) if here else pipeline.reports(tasks, spec, pool, hush)
+                return local.reports(tasks, spec) if here else pipeline.reports(tasks, spec, pool, hush, say)
 
             engines = 0 if config.backend in ("openai", "serve") else 1 if here else config.max_replicas
             at_work = local.AHEAD * in_flight(spec) * engines

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,9 +70,14 @@ class EngineWorker:
 
     `__call__` is a plain generator that Ray runs in several threads, not an async one:
     Ray Data collects all that an async generator yields before it passes anything on.
+
+    Args:
+        arrive: called at once, when it has its place in the cluster; the engine has yet to start.
     """
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, arrive: Callable[[], None] | None = None) -> None:
+        if arrive is not None:
+            arrive()
         self._spec = spec
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._metrics = EngineMetrics(Path(spec.options.model).name, self.name)

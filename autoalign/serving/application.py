@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
@@ -14,6 +13,7 @@ from autoalign.serving.fleet import Fleet
 from autoalign.serving.gateway import Gateway
 from autoalign.serving.placement import Placement, Refusal
 from autoalign.serving.serve_launcher import ONE_LOOP, QUIET, ServeLauncher
+from autoalign.serving.serve_log import join_serve_log
 
 if TYPE_CHECKING:
     from autoalign.jobs.settings import Settings
@@ -29,7 +29,7 @@ class FleetHost:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, config: ServeConfig, use_gpu: bool, where: Settings | None
     ) -> None:
-        logging.getLogger("autoalign.serving").setLevel(logging.INFO)
+        join_serve_log()
         known = None if where is None else registry.open_registry(where)
         roots = [] if where is None else [where.home, *where.roots]
         catalogue = catalogue_of(config, known, roots)

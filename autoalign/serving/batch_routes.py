@@ -27,6 +27,7 @@ from autoalign.serving.api_route import (
     cursor,
     documented,
 )
+from autoalign.serving.submission import Submission
 
 _DAY = 24 * 3600
 Status = Literal[
@@ -112,7 +113,7 @@ class BatchPage(BaseModel):
     last_id: str | None
 
 
-def batch_router(platform: Platform) -> APIRouter:
+def batch_router(platform: Platform, submit: Submission) -> APIRouter:
     """The routes of `/v1/batches`."""
     router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=ApiRoute)
 
@@ -139,7 +140,7 @@ def batch_router(platform: Platform) -> APIRouter:
         else:
             config = {"input_file": file.id, "model_path": model}
             try:
-                job = platform.submit(principal, Order("batch", config, "batch", {"batch": row.id}))
+                job = submit(request, Order("batch", config, "batch", {"batch": row.id}))
             except InvalidField as error:
                 row.errors = [_model_problem(error)]
                 row.finished_at = row.created_at

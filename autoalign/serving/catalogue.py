@@ -87,6 +87,11 @@ class Catalogue:
         served = self.find(name)
         return None if served is None or served.base is not None else served.folder
 
+    def template_of(self, name: str) -> str | None:
+        """The chat template that the operator serves the model of that id with; None: its folder's own."""
+        served = self.find(name)
+        return None if served is None else served.template
+
     def base_of(self, adapter: Served) -> Served | None:
         """The model that an adapter belongs to: by its folder, else by its name."""
         wanted = str(adapter.base)

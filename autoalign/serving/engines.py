@@ -16,6 +16,7 @@ from autoalign.serving.leases import Grant
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Placement, Refusal, busy
 from autoalign.serving.placements import Placements
+from autoalign.serving.waiters import Waiters
 
 _AGAIN = (0.02, 0.1)  # seconds after which a full queue is asked once more
 
@@ -53,6 +54,7 @@ class ServeEngines:
         handle: the Ray Serve handle of an application's engines.
         session: speaks to engines.
         longest: seconds after which a busy lease goes back, so that Ray Serve spreads requests anew.
+        most_waiting: requests of a model that wait while it is found or loaded; further ones are refused.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class ServeEngines:
         session: aiohttp.ClientSession,
         metrics: Metrics,
         longest: float,
+        most_waiting: int,
     ) -> None:
         self._handle, self._session, self._metrics = handle, session, metrics
-        self._placements = Placements(place)
+        self._placements = Placements(place, Waiters(most_waiting, metrics.queued))
         self._pool = LeasePool(self._ask, self._give_back, longest)
 
     @asynccontextmanager

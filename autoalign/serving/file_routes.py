@@ -15,7 +15,7 @@ from autoalign.jobs.platform import Platform
 from autoalign.jobs.tables import FileRow
 from autoalign.serving.access import principal_of
 from autoalign.serving.api_route import After, ApiError, ApiRoute, ObjectId, UploadRoute, documented
-from autoalign.serving.uploads import check_lines, check_text, read_form
+from autoalign.serving.uploads import check, read_form
 
 Purpose = Literal["fine-tune", "batch", "batch_output", "user_data"]
 # What may be uploaded for what, by the file's ending.
@@ -135,8 +135,7 @@ def _add_upload(router: APIRouter, platform: Platform) -> None:
             form = await read_form(request, upload, limits)
             purpose, filename = _checked(form.fields, form.filename)
             upload.file.flush()
-            look = check_text if purpose == "user_data" else check_lines
-            await run_in_threadpool(look, upload.path, limits)
+            await run_in_threadpool(check, upload.path, Path(filename).suffix.lower(), limits)
             row = await run_in_threadpool(platform.files.keep, upload, principal.token_id, filename, purpose)
         return shown(row)
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from autoalign.config.serve import ServeConfig
 from autoalign.serving import registry
 from autoalign.serving.app import Parts, build_app
-from autoalign.serving.catalogue import Served, catalogue_of
+from autoalign.serving.catalogue import Catalogue, Served, catalogue_of
 from autoalign.serving.engines import ServeEngines
 from autoalign.serving.forwarding import Forwarder
 from autoalign.serving.http_server import HttpServer, bind
@@ -25,6 +25,7 @@ from autoalign.serving.lease_pool import LONGEST
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Refusal
 from autoalign.serving.serve_launcher import ENGINE
+from autoalign.serving.serve_log import join_serve_log
 from autoalign.serving.visibility import Visibility
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Gateway:
         fleet: Any,
         where: Settings | None,
     ) -> None:
-        logging.getLogger("autoalign.serving").setLevel(logging.INFO)
+        join_serve_log()
         self._config, self._fleet = config, fleet
         self._ready = config.default_model is None
         self._handles: dict[str, Any] = {}
@@ -60,9 +61,15 @@ class Gateway:
             auto_decompress=False,
         )
         metrics = Metrics()
-        self._live = _live_platform(config, where)
+        own = catalogue_of(config, None, ())
+        self._live = _live_platform(config, where, own)
         self._engines = engines = ServeEngines(
-            fleet.place.remote, self._engine_handle, self._session, metrics, _longest_lease(config)
+            fleet.place.remote,
+            self._engine_handle,
+            self._session,
+            metrics,
+            _longest_lease(config),
+            _most_waiting(config),
         )
         visibility = Visibility(
             registry.NoRegistry() if where is None else registry.open_registry(where), self._everybodys_models
@@ -77,7 +84,7 @@ class Gateway:
                 metrics=metrics,
                 ready=self._is_ready,
                 book=registry.open_book(where) if config.require_tokens and where is not None else None,
-                routers=_routers(self._live, metrics),
+                routers=_routers(self._live, metrics, own),
             )
         )
         self._server = HttpServer(app, bind(config.host, config.port, shared=True))
@@ -143,20 +150,25 @@ def _longest_lease(config: ServeConfig) -> float:
     return LONGEST if config.max_replicas > 1 else math.inf
 
 
-def _live_platform(config: ServeConfig, where: Settings | None) -> LivePlatform | None:
+def _most_waiting(config: ServeConfig) -> int:
+    """Requests for a model that is being loaded: as many as its engines take once they are up."""
+    return config.max_in_flight * config.min_replicas + config.max_queued
+
+
+def _live_platform(config: ServeConfig, where: Settings | None, own: Catalogue) -> LivePlatform | None:
     """The platform of an endpoint with jobs; they are looked after from now on."""
     if not config.jobs or where is None:
         return None
     from autoalign.serving.platform_routes import start_platform
 
-    return start_platform(where, catalogue_of(config, None, ()).base_folder, config.ray_jobs_address)
+    return start_platform(where, own.base_folder, config.ray_jobs_address)
 
 
-def _routers(live: LivePlatform | None, metrics: Metrics) -> Sequence[Any]:
+def _routers(live: LivePlatform | None, metrics: Metrics, own: Catalogue) -> Sequence[Any]:
     """The routes of jobs."""
     if live is None:
         return ()
     from autoalign.serving.platform_routes import job_counts, platform_routers
 
     metrics.watch_jobs(job_counts(live.platform))
-    return platform_routers(live.platform)
+    return platform_routers(live.platform, own.template_of)

@@ -29,6 +29,7 @@ from autoalign.serving.api_route import (
     cursor,
     documented,
 )
+from autoalign.serving.submission import Submission
 
 _CHUNK = 64 << 10
 _LOOK_EVERY = 0.5  # seconds
@@ -116,7 +117,7 @@ class KindList(BaseModel):
     data: list[KindDetails]
 
 
-def job_router(platform: Platform) -> APIRouter:
+def job_router(platform: Platform, submit_job: Submission) -> APIRouter:
     """The routes of `/api/jobs` and `/api/kinds`."""
     router = APIRouter(prefix="/api", tags=["jobs"], route_class=ApiRoute)
 
@@ -132,7 +133,7 @@ def job_router(platform: Platform) -> APIRouter:
 
     @router.post("/jobs", status_code=201, responses=documented())
     def submit(body: NewJob, request: Request) -> Job:
-        return shown(platform.submit(principal_of(request), Order(body.kind, body.config)))
+        return shown(submit_job(request, Order(body.kind, body.config)))
 
     @router.get("/jobs", responses=documented())
     def list_jobs(

@@ -12,7 +12,10 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class Metrics:
-    """The figures, in a registry of their own; labels hold no user's text but models that exist."""
+    """The figures, in a registry of their own.
+
+    Labels hold no user's text but models that exist, and a name that is being looked up (`waiters.py`).
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

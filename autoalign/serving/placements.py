@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from autoalign.serving.placement import Placement, Refusal
+from autoalign.serving.placement import Placement, Refusal, busy
+from autoalign.serving.waiters import Waiters
 
 _FRESH = 0.5  # seconds; after that a request is still answered by what is known, and has it looked up anew
 _KNOWN = 2.0  # seconds; less than a replaced engine is kept (fleet.LINGER)
@@ -20,20 +21,22 @@ class Placements:
 
     Args:
         ask: asks the fleet, which loads the model if need be.
+        waiters: the requests that wait for its answer.
         clock: seconds.
     """
 
     def __init__(
         self,
         ask: Callable[[str], Awaitable[Placement | Refusal]],
+        waiters: Waiters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask, self._clock = ask, clock
+        self._ask, self._waiters, self._clock = ask, waiters, clock
         self._known: dict[str, tuple[float, Placement]] = {}
         self._asking: dict[str, asyncio.Task[Placement | Refusal]] = {}
 
     async def find(self, model: str) -> Placement | Refusal:
-        """Where the model runs, or why it doesn't.
+        """Where the model runs, or why it doesn't; with as many waiting for that as may, it is busy.
 
         Raises:
             RayError: the fleet can't be asked.
@@ -44,7 +47,10 @@ class Placements:
             if age >= _FRESH:
                 self._look_up(model)
             return known
-        return await asyncio.shield(self._look_up(model))
+        if self._waiters.is_full(model):
+            return busy()
+        with self._waiters.one_more(model):
+            return await asyncio.shield(self._look_up(model))
 
     def forget(self, model: str) -> None:
         """What is known of it is wrong."""
@@ -63,6 +69,7 @@ class Placements:
         began = self._clock()
         answer = await self._ask(model)
         if isinstance(answer, Placement):
+            self._waiters.found(model)
             self._known[model] = (began, answer)
         else:
             self.forget(model)

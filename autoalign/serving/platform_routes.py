@@ -20,12 +20,18 @@ from autoalign.serving.fine_tuning_routes import fine_tuning_router
 from autoalign.serving.job_routes import job_router
 from autoalign.serving.model_routes import model_router
 from autoalign.serving.row_routes import row_router
+from autoalign.serving.submission import Submission, TemplateOf, no_template
 
 
-def platform_routers(platform: Platform) -> list[APIRouter]:
-    """The routers, for `FastAPI.include_router`. They expect `RequireToken` around the application."""
-    makers = (job_router, model_router, file_router, row_router, fine_tuning_router, batch_router)
-    return [make(platform) for make in makers]
+def platform_routers(platform: Platform, template_of: TemplateOf = no_template) -> list[APIRouter]:
+    """The routers, for `FastAPI.include_router`. They expect `RequireToken` around the application.
+
+    Args:
+        template_of: the chat template that the endpoint serves a model with; None: its folder's own.
+    """
+    submit = Submission(platform, template_of)
+    jobs = [make(platform, submit) for make in (job_router, fine_tuning_router, batch_router)]
+    return [*jobs, *(make(platform) for make in (model_router, file_router, row_router))]
 
 
 @dataclass(frozen=True)

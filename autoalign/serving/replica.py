@@ -9,9 +9,11 @@ from pathlib import Path
 from autoalign.errors import JobFailed
 from autoalign.orphans import dismiss, guard_children
 from autoalign.serving import engine
+from autoalign.serving.engine_log import EngineLog
 from autoalign.serving.http_server import HttpServer, bind
 from autoalign.serving.leases import Grant, LeasedOnly, Leases
 from autoalign.serving.placement import Adapter
+from autoalign.serving.serve_log import join_serve_log
 from autoalign.serving.spec import EngineSpec
 
 _PATIENCE = 30.0  # seconds that a lease waits for a request: a gateway that died gives nothing back
@@ -23,12 +25,13 @@ class EngineReplica:
     async def __init__(self, spec: EngineSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         import ray
 
+        join_serve_log()
         # Ray sets it to the actor's CPUs; vLLM finds the cores by itself, as it does outside of Ray.
         os.environ.pop("OMP_NUM_THREADS", None)
         self._spec, self._leases = spec, Leases()
         self._guard = guard_children()
         self._engine = await engine.start(spec)
-        app = LeasedOnly(self._engine.app, self._leases)
+        app = LeasedOnly(EngineLog(self._engine.app), self._leases)
         self._server = HttpServer(app, bind(ray.util.get_node_ip_address(), 0))
 
     async def check_health(self) -> None:

@@ -24,8 +24,8 @@ log = logging.getLogger("autoalign.serving.requests")
 
 
 def request_id_of(scope: MutableMapping[str, Any]) -> str:
-    """The id of a request that came through `RequestLog`."""
-    return str(scope[_KEY])
+    """The id of a request; `-` where none came through `RequestLog`."""
+    return str(scope.get(_KEY, "-"))
 
 
 class RequestLog:
@@ -39,7 +39,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = scope[_KEY] = _given_id(scope) or f"req-{uuid.uuid4().hex}"
+        request_id = scope[_KEY] = given_id(scope) or f"req-{uuid.uuid4().hex}"
         status = 0
 
         async def send_with_id(message: MutableMapping[str, Any]) -> None:
@@ -69,7 +69,8 @@ class RequestLog:
         log.info("%s %s %s %s %s %.3f", request_id, who, scope["method"], path, status, seconds)
 
 
-def _given_id(scope: ASGIScope) -> str | None:
+def given_id(scope: ASGIScope) -> str | None:
+    """The id in the request's header, where it is one."""
     given = [value for name, value in scope["headers"] if name == HEADER.encode()]
     return given[0].decode() if len(given) == 1 and _VALID.fullmatch(given[0]) else None
 

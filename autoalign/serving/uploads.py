@@ -14,6 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from autoalign.jobs.file_store import Upload
 from autoalign.jobs.nesting import levels
 from autoalign.jobs.settings import Limits
+from autoalign.serving import json_file
 from autoalign.serving.api_route import ApiError
 
 _FORM_BYTES = 64 << 10  # what may stand around the file
@@ -138,6 +139,18 @@ def _filename(raw: bytes) -> str:
     return name
 
 
+def check(path: Path, suffix: str, limits: Limits) -> None:
+    """Read a file to its end: JSON by JSON's bounds, whatever it is for, and anything else as text.
+
+    Args:
+        suffix: of its name, such as `.jsonl`.
+
+    Raises:
+        ApiError: it is not what its name says, or is out of bounds.
+    """
+    {".jsonl": check_lines, ".json": check_json}.get(suffix, check_text)(path, limits)
+
+
 def check_lines(path: Path, limits: Limits) -> int:
     """Read JSONL to its end; the number of its rows.
 
@@ -150,6 +163,28 @@ def check_lines(path: Path, limits: Limits) -> int:
             if line.strip():
                 _check_row(number, line)
                 count += 1
+    if not count:
+        raise _bad_file("the file is empty")
+    return count
+
+
+def check_json(path: Path, limits: Limits) -> int:
+    """Read a JSON file to its end; the number of its rows.
+
+    Raises:
+        ApiError: it is no JSON, or a row is too long, nested too deep, or has too long a key.
+    """
+    count = 0
+    with path.open("rb") as file:
+        if file.read(len(_GZIP)) == _GZIP:
+            raise _compressed()
+        file.seek(0)
+        try:
+            for line, value in json_file.values(file, limits.line_bytes):
+                _check_bounds(line, value)
+                count += 1
+        except json_file.BadJSON as error:
+            raise _bad_file(str(error)) from None
     if not count:
         raise _bad_file("the file is empty")
     return count
@@ -179,7 +214,7 @@ def bounded_lines(file: IO[bytes], most: int) -> Iterator[bytes]:
     while line := file.readline(most + 1):
         number += 1
         if number == 1 and line.startswith(_GZIP):
-            raise _bad_file("the file is compressed; upload it as plain text")
+            raise _compressed()
         if len(line) > most:
             raise _bad_file(f"line {number}: over {most} bytes")
         if b"\0" in line:
@@ -194,11 +229,19 @@ def _check_row(number: int, line: bytes) -> None:
         raise _bad_file(f"line {number}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise _bad_file(f"line {number}: a JSON object is expected")
-    for depth, level in enumerate(levels(row)):
+    _check_bounds(number, row)
+
+
+def _check_bounds(number: int, value: object) -> None:
+    for depth, level in enumerate(levels(value)):
         if depth == _DEEPEST:
             raise _bad_file(f"line {number}: nested deeper than {_DEEPEST} levels")
         if any(len(key) > _LONGEST_KEY for part in level if isinstance(part, dict) for key in part):
             raise _bad_file(f"line {number}: a key of over {_LONGEST_KEY} characters")
+
+
+def _compressed() -> ApiError:
+    return _bad_file("the file is compressed; upload it as plain text")
 
 
 def _bad_file(message: str) -> ApiError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -15,14 +17,25 @@ from autoalign.sampling.worker import WorkerSpec
 from autoalign.synthesizing.writer import Engines
 
 
-def start(config: SynthesizeConfig, setup: Setup, stack: ExitStack) -> Engines:
-    """Engines that are gone when `stack` is closed."""
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def start(
+    config: SynthesizeConfig, setup: Setup, stack: ExitStack, say: Callable[[str], None] = _to_stderr
+) -> Engines:
+    """Engines that are gone when `stack` is closed.
+
+    Args:
+        say: takes a line now and then on what is missing while the cluster has no room for them.
+    """
     cluster = stack.enter_context(ray_session(config.ray_address, config.max_replicas + 1))
     # Again, since Ray's own handler has taken the place of ours.
     stack.enter_context(stop_signals())
     spec = WorkerSpec(config.backend, setup.options, setup.params, config.seed)
     # The next questions follow from earlier answers: engines that come later would find little to do.
-    return stack.enter_context(EnginePool(spec, config.max_replicas, cluster, config.cpus_per_replica))
+    pool = EnginePool(spec, config.max_replicas, cluster, config.cpus_per_replica, say)
+    return stack.enter_context(pool)
 
 
 def session(config: SynthesizeConfig, models: int) -> AbstractContextManager[Cluster]:

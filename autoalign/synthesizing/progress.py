@@ -21,6 +21,10 @@ class SynthesisProgress:
         self._kept = self._dropped = self._texts = self._tokens = 0
         self._since = time.monotonic()
 
+    def note(self, text: str) -> None:
+        """Print one line."""
+        self._bar.say(text)
+
     def text(self, tokens: int) -> None:
         """One more text of so many tokens."""
         if not self._texts:

@@ -54,7 +54,7 @@ def run(config: SynthesizeConfig) -> SynthesisReport:
         store = stack.enter_context(_open_store(output, config.fresh))
 
         def start_engines() -> Engines:
-            return engines.start(config, setup, stack)
+            return engines.start(config, setup, stack, progress.note)
 
         writer = Writer(
             setup, config.seed, engines.identity(config, setup), store, start_engines, progress.text

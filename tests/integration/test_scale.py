@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from autoalign.cluster import ray_session
-from autoalign.sampling import pipeline
+from autoalign.sampling import pipeline, waiting
 from autoalign.sampling.engines.base import EngineOptions, SamplingParams
 from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.replicas import Replicas
@@ -69,6 +72,26 @@ def test_prompts_are_taken_as_there_is_room_for_them() -> None:
     next(stream)
     assert len(read) < 200
     stream.close()
+
+
+def test_a_job_says_what_it_waits_for_and_goes_on_once_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another job has all CPUs, and ends when it is told of ours."""
+    monkeypatch.setattr(waiting, "_SAY_FIRST", 1.0)
+    cpus = ray.cluster_resources()["CPU"]
+    other: Any = placement_group([{"CPU": cpus}])
+    ray.get(other.ready())
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 1:
+            remove_placement_group(other)
+
+    spec = WorkerSpec("fake", EngineOptions("m", concurrency=8), SamplingParams(), seed=1)
+    tasks = pipeline.Tasks(iter([(Prompt(0, "p0", ({"role": "user", "content": "x"},), ()), [0])]), n=1)
+    messages = pipeline.reports(tasks, spec, Replicas(1, 1), lambda: None, say)
+    assert sum(len(message.answers) for message in messages) == 1
+    assert said[0].endswith(f"1 engine(s) of 1 CPU asked, room for 0. CPU: 1 asked, 0 free, {cpus:g} in all")
 
 
 def test_ray_data_keeps_no_statistics_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from autoalign import formats
 from autoalign.cluster import Cluster, ray_session
 from autoalign.config.synthesize import SynthesizeConfig
 from autoalign.errors import JobFailed, ModelError
+from autoalign.sampling import waiting
 from autoalign.sampling.engines.base import EngineOptions, GenerationRequest, SamplingParams
 from autoalign.sampling.pool import EnginePool
 from autoalign.sampling.worker import WorkerSpec
@@ -39,6 +42,27 @@ def test_a_pool_answers_every_request_once(cluster: Cluster) -> None:
     assert {done.completion.text for done in found.values() if done.completion} == {
         f"echo: r{i}" for i in range(9) if i != 3
     }
+
+
+def test_a_pool_says_what_it_waits_for_until_all_engines_have_a_place(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job has left room for one engine of two, and ends when it is told so."""
+    monkeypatch.setattr(waiting, "_SAY_FIRST", 3.0)
+    taken = cluster.cpus - 1
+    other: Any = placement_group([{"CPU": taken}])
+    ray.get(other.ready())
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 1:
+            remove_placement_group(other)
+
+    spec = WorkerSpec("fake", EngineOptions("m", concurrency=2), SamplingParams(), 1)
+    with EnginePool(spec, 2, cluster._replace(is_local=False), say=say) as pool:
+        assert len(list(pool.generate([request("r0"), request("r1")]))) == 2
+    assert "2 engine(s) of 1 CPU asked, room for 1. CPU: 2 asked, 1 free, " in said[0]
 
 
 def test_an_engine_that_cant_start_ends_the_job(cluster: Cluster, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from autoalign.serving.metrics import Metrics
 from autoalign.serving.placement import Placement, unknown_model
 from autoalign.serving.placements import Placements
+from autoalign.serving.waiters import Waiters
 
 
 class Fleet:
@@ -13,9 +15,10 @@ class Fleet:
 
     def __init__(self):
         self.now, self.asked, self.refuses, self.fails = 100.0, 0, False, False
+        self.metrics = Metrics()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.known = Placements(self.ask, lambda: self.now)
+        self.known = Placements(self.ask, Waiters(5, self.metrics.queued), lambda: self.now)
 
     async def ask(self, model):
         self.asked += 1

@@ -9,7 +9,7 @@ import pytest
 from autoalign.cli.flags import config_from_args
 from autoalign.config.sft import SFTConfig
 from autoalign.errors import ConfigError
-from autoalign.training.scheduling import Need, Supply, missing
+from autoalign.room import Need, Supply, missing
 
 NEEDED = ["--model_name_or_path", "m", "--data_path", "d", "--output_dir", "o"]
 

@@ -1,13 +1,16 @@
 """Bodies, rates, request ids and their log lines."""
 
+import io
 import logging
 
 import pytest
 
 from autoalign.principals import Principal
+from autoalign.serving.engine_log import EngineLog
 from autoalign.serving.limits import LimitBody, RateLimit
 from autoalign.serving.metrics import Metrics
 from autoalign.serving.request_log import RequestLog
+from autoalign.serving.serve_log import join_serve_log
 from tests.unit.asgi_calls import ask, ok
 
 ADA = Principal("tok_ada", "ada", frozenset({"infer"}))
@@ -85,3 +88,38 @@ def test_requests_are_counted_by_status():
     metrics = Metrics()
     ask(RequestLog(ok, metrics))
     assert b'autoalign_requests_total{method="GET",route="unmatched",status="200"} 1.0' in metrics.text()
+
+
+def test_an_engines_line_has_the_id_of_the_gateways_and_nothing_of_the_body(caplog):
+    caplog.set_level(logging.INFO, "autoalign.serving.engine")
+    headers = [("x-request-id", "r3"), ("x-autoalign-lease", "s3cret")]
+    answer = ask(EngineLog(ok), "/v1/completions", headers=headers, pieces=[b"a prompt"])
+    assert answer.body == b"8"
+    assert caplog.messages[0].startswith("r3 /v1/completions 200 0.")
+    assert "s3cret" not in caplog.text and "prompt" not in caplog.text
+
+
+def test_an_engine_that_fails_before_its_answer_has_a_line_too(caplog):
+    async def broken(scope, receive, send):
+        raise RuntimeError("no memory")
+
+    caplog.set_level(logging.INFO, "autoalign.serving.engine")
+    with pytest.raises(RuntimeError):
+        ask(EngineLog(broken), "/tokenize", headers=[("x-request-id", "r4")])
+    assert caplog.messages[0].startswith("r4 /tokenize 0 0.")
+
+
+def test_in_a_replica_our_lines_go_where_ray_serves_own_go():
+    ours, serves = logging.getLogger("autoalign.serving"), logging.getLogger("ray.serve")
+    stream, level = io.StringIO(), ours.level
+    handler = logging.StreamHandler(stream)
+    serves.addHandler(handler)
+    try:
+        join_serve_log()
+        join_serve_log()  # a second replica in this process
+        logging.getLogger("autoalign.serving.requests").info("r5 - GET / 200")
+    finally:
+        ours.setLevel(level)
+        serves.removeHandler(handler)
+        ours.handlers.clear()
+    assert stream.getvalue() == "r5 - GET / 200\n"
