@@ -124,6 +124,11 @@ class EvalConfig(JobConfig):
         "rule",
         description="who tells a refusal: rules; judge_model by a prompt; judge_model as a guard model",
     )
+    guard_prompt: str = Field(
+        "conversation",
+        description="how a guard model is asked: conversation (request and answer as two turns in its own "
+        "chat template, as Llama Guard), wildguard, or a file in that one's place",
+    )
     reward_model: str | None = Field(None, description="a folder that `rm` wrote, for reward_bench")
 
     training_data: list[str] = Field(
@@ -160,6 +165,15 @@ class EvalConfig(JobConfig):
             raise ValueError("'force' and 'reuse' exclude each other: throw away, or go on")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(f"'endpoint': http://HOST:PORT/v1 is expected, not '{self.endpoint}'")
+        if self.endpoint is not None and self.template_name is not None:
+            raise ValueError(
+                "'template_name' and 'endpoint' exclude each other: the endpoint's server renders with the "
+                "template it was started with; start it with this one, and leave template_name out"
+            )
+        if self.judge_template is not None and (self.judge_base_url or self.judge_backend == "openai"):
+            raise ValueError(
+                "'judge_template' is for local judges: an endpoint's server renders by itself; leave it out"
+            )
         if self.safety_by != "rule" and not self.judge_model:
             raise ValueError(f"'safety_by: {self.safety_by}' needs judge_model")
         return self

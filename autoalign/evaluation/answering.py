@@ -66,7 +66,8 @@ class Answering:
         waiting = asyncio.all_tasks(self._loop)
         for task in waiting:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+        if waiting:  # a gathering of nothing belongs to another loop
+            self._loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
         self._loop.close()
 
     def answer(self, name: str, asks: Sequence[Ask], max_new_tokens: int, store: Path) -> list[Answered]:

@@ -25,7 +25,7 @@ from types import ModuleType
 from autoalign import model_folder, plugins
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError
-from autoalign.evaluation import own_code, own_file
+from autoalign.evaluation import judged_by, own_code, own_file, refusals, verdicts
 from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.tools import Tools
 from autoalign.sampling.engines.base import SamplingParams, require_support
@@ -44,6 +44,7 @@ class Benchmark:
         needs: what else the job must have: `judge`, `reward_model`.
         generates: whether the model is asked at all.
         code: a Python file of the user's, whose faults are the benchmark's alone.
+        judged: a hash of how the job tells right from wrong: its judges, guards and reward model.
     """
 
     name: str
@@ -56,14 +57,17 @@ class Benchmark:
     generates: bool = True
     asks: tuple[Ask, ...] = ()
     code: Path | None = None
+    judged: str = ""
 
 
 def load_all(config: EvalConfig) -> list[Benchmark]:
     """The job's own benchmarks, read and cut to `limit`.
 
     Raises:
-        InputError: one is unknown, its data is not on the disk or not as expected, or it needs a judge.
+        InputError: one is unknown, its data is not on the disk or not as expected, it needs a judge, or
+            a prompt of judges or a scorer's options are wrong.
     """
+    _require_prompts(config)
     if config.judge_guided and config.judge_model:
         backend = "openai" if config.judge_base_url is not None else config.judge_backend
         require_support(backend, SamplingParams(json_schema="{}"))
@@ -81,6 +85,12 @@ def load_all(config: EvalConfig) -> list[Benchmark]:
     ready = [_read(each, config) for each in found]
     _require_models(ready, config)
     return ready
+
+
+def _require_prompts(config: EvalConfig) -> None:
+    """Raises ConfigError for prompts that can't be filled in: before the answers, not after."""
+    verdicts.require_prompt(config)
+    refusals.require_prompt(config)
 
 
 def _require_models(benchmarks: Sequence[Benchmark], config: EvalConfig) -> None:
@@ -143,4 +153,5 @@ def _read(benchmark: Benchmark, config: EvalConfig) -> Benchmark:
         raise DataError("no questions in it", str(benchmark.path))
     if len({ask.id for ask in asks}) < len(asks):
         raise DataError("two questions have the same id", str(benchmark.path))
-    return replace(benchmark, asks=asks, max_new_tokens=config.max_new_tokens or benchmark.max_new_tokens)
+    longest = config.max_new_tokens or benchmark.max_new_tokens
+    return replace(benchmark, asks=asks, max_new_tokens=longest, judged=judged_by.digest(config))

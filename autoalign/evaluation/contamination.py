@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,40 @@ from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.curation.overlap import RunsOfWords
 from autoalign.evaluation.benchmark import Benchmark
-from autoalign.evaluation.layout import Layout
+from autoalign.evaluation.layout import CONTAMINATION, Layout
 from autoalign.evaluation.opencompass.run import Plan
 from autoalign.evaluation.own_parts import own_parts
 from autoalign.evaluation.results import read_questions
 from autoalign.records import LabelledAnswer, PreferencePair
 
-_FILE = "contamination.json"
 _REPEATED = 10  # questions with the same run of words: it is of their pattern, as an example in all of them
 
 
-def search(config: EvalConfig, own: Sequence[Benchmark], plan: Plan | None, layout: Layout) -> dict[str, int]:
+def search(
+    config: EvalConfig,
+    own: Sequence[Benchmark],
+    plan: Plan | None,
+    layout: Layout,
+    failed: Collection[str] = (),
+) -> dict[str, int | None]:
     """How many questions of each benchmark share 13 words in a row with `training_data`.
 
     Which ones, and where in the data, goes into contamination.json. Data sets of OpenCompass are searched
     by the prompts that it asked; what a prompt repeats in every question (its examples) is left out.
+
+    Args:
+        failed: benchmarks without a figure. Of OpenCompass's no prompts are there: they are not searched.
+
+    Returns:
+        a count for each benchmark; None where it was not searched.
     """
     if not config.training_data:
         return {}
     asked = {each.name: [(ask.id, ask.text) for ask in each.asks] for each in own}
+    unsearched = [each.name for each in plan.configs if each.name in failed] if plan else []
     for each in plan.configs if plan else ():
+        if each.name in unsearched:
+            continue
         file = layout.questions / f"{each.name}.jsonl"
         questions = read_questions(file) if file.is_file() else []
         asked[each.name] = [(question.id, question.prompt) for question in questions]
@@ -40,8 +54,8 @@ def search(config: EvalConfig, own: Sequence[Benchmark], plan: Plan | None, layo
         name: [{"question": id, "training_row": place} for id, place in rows.items()]
         for name, rows in found.items()
     }
-    write_text(layout.folder / _FILE, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    return {name: len(rows) for name, rows in found.items()}
+    write_text(layout.contamination, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    return {**{name: len(rows) for name, rows in found.items()}, **dict.fromkeys(unsearched)}
 
 
 def require_readable(config: EvalConfig) -> None:
@@ -73,7 +87,7 @@ def overlaps(
 
 def counts(folder: Path) -> dict[str, int]:
     """What an earlier search found; {} where there was none."""
-    file = folder / _FILE
+    file = folder / CONTAMINATION
     told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return {name: len(rows) for name, rows in told.items()}
 

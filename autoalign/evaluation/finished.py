@@ -31,10 +31,10 @@ def write(file: Path, benchmark: Benchmark, results: Sequence[Result]) -> None:
 
 
 def made_from(benchmark: Benchmark) -> str:
-    """A hash of its questions, the file that describes it, and the prompts that come with AutoAlign.
+    """A hash of its questions, the file that describes it, who judges, and AutoAlign's own prompts.
 
-    The config's keys, and files that they name, are compared by `reuse`.
+    The config's keys that change answers are compared by `reuse`.
     """
     prompts = [path.read_bytes() for name in _USED for path in sorted((_PROMPTS / name).iterdir())]
-    given = (benchmark.asks, benchmark.max_new_tokens, benchmark.source, prompts)
+    given = (benchmark.asks, benchmark.max_new_tokens, benchmark.source, benchmark.judged, prompts)
     return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -12,6 +12,8 @@ from pathlib import Path
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError
 
+CONTAMINATION = "contamination.json"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -55,6 +57,11 @@ class Layout:
     def picture(self) -> Path:
         """The table, drawn."""
         return self.folder / "results.png"
+
+    @property
+    def contamination(self) -> Path:
+        """Questions that were found in the training data."""
+        return self.folder / CONTAMINATION
 
     @property
     def questions(self) -> Path:
@@ -119,7 +126,8 @@ def settle(layout: Layout, config: EvalConfig, ask: Callable[[str], str] | None 
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         for folder in (layout.questions, layout.verdicts):
             shutil.rmtree(folder, ignore_errors=True)
-        layout.keys.unlink(missing_ok=True)
+        for file in (layout.keys, layout.picture, layout.contamination):
+            file.unlink(missing_ok=True)
     layout.folder.mkdir(parents=True, exist_ok=True)
 
 

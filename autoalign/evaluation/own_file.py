@@ -23,11 +23,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field, field_validator
 
 from autoalign.config.base import JobConfig
-from autoalign.errors import ConfigError, DataError
+from autoalign.errors import ConfigError, DataError, UnknownName
 from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.results import result_of
 from autoalign.evaluation.rows import Row, rows_of
-from autoalign.evaluation.tools import Tools
+from autoalign.evaluation.tools import Tools, scorer_of
 
 
 class OwnBenchmark(JobConfig):
@@ -76,6 +76,12 @@ class Own:
         """Where its questions are."""
         return self.path if self.keys.file is None else self.path.parent / self.keys.file
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the scorer."""
+        given = {"tests_key": "reference"} if self.keys.scorer == "code" else {}
+        return {**given, **self.keys.options}
+
     def read(self, path: Path) -> Iterator[Ask]:
         """The questions, in the file's order."""
         for row in self._rows(path):
@@ -91,10 +97,7 @@ class Own:
 
     def score(self, answered: Sequence[Answered], tools: Tools) -> Scored:
         """By the scorer that the file names."""
-        options = dict(self.keys.options)
-        if self.keys.scorer == "code":
-            options.setdefault("tests_key", "reference")
-        questions = tools.scored_by(self.keys.scorer, answered, options)
+        questions = tools.scored_by(self.keys.scorer, answered, self.options)
         return Scored((result_of(self.name, self.keys.metric, questions),), tuple(questions))
 
     def _rows(self, path: Path) -> Iterator[Row]:
@@ -108,6 +111,7 @@ def load(path: Path) -> Own:
 
     Raises:
         ConfigError: a key is wrong, the prompt is no Jinja, or there are no questions.
+        InputError: no scorer of that name, or its options are wrong.
     """
     keys = OwnBenchmark.from_sources(path, {})
     if (keys.file is None) == (keys.questions is None):
@@ -118,4 +122,9 @@ def load(path: Path) -> Own:
         template = environment.from_string(keys.prompt)
     except TemplateSyntaxError as error:
         raise ConfigError(f"{path}: 'prompt': {error.message}") from None
-    return Own(path, keys, template)
+    own = Own(path, keys, template)
+    try:
+        scorer_of(keys.scorer, own.options, own.name).close()
+    except (ConfigError, UnknownName) as error:
+        raise ConfigError(f"{path}: 'scorer': {error}") from None
+    return own

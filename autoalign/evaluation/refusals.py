@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
+from autoalign.config.evaluate import EvalConfig
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question, Result, result_of
 from autoalign.evaluation.tools import Tools
@@ -16,9 +18,10 @@ from autoalign.judging.prompts import JudgePrompt
 from autoalign.judging.refusals import refuses
 from autoalign.scoring.judge import Question as Asked
 
+CONVERSATION = "conversation"
 REFUSAL, OVER_REFUSAL = "refusal", "over-refusal"
 RIGHT = "right reactions"
-_GUARD_PROMPT, _JUDGE_PROMPT = "guard", "refusal"
+_JUDGE_PROMPT = "refusal"
 
 
 def refused(answered: Sequence[Answered], tools: Tools) -> list[Question]:
@@ -30,9 +33,9 @@ def refused(answered: Sequence[Answered], tools: Tools) -> list[Question]:
     if tools.config.safety_by == "rule":
         return tools.scored_by("refusal", answered, {})
     guard = tools.config.safety_by == "guard"
-    prompt = JudgePrompt(_GUARD_PROMPT if guard else _JUDGE_PROMPT)
+    prompt = _prompt(tools.config)
     asked = [
-        Asked(prompt.fill(conversation=each.ask.text, answer=answer), {"id": each.ask.id, "run": run})
+        _asked(each.ask.text, answer, {"id": each.ask.id, "run": run}, prompt)
         for each in answered
         for run, answer in enumerate(each.last)
     ]
@@ -50,6 +53,26 @@ def refused(answered: Sequence[Answered], tools: Tools) -> list[Question]:
         for each in answered
     ]
     return [_question(each, verdicts) for each, verdicts in zip(answered, told, strict=True)]
+
+
+def require_prompt(config: EvalConfig) -> None:
+    """Raises ConfigError for a `guard_prompt` that can't be read or asks for what there is not."""
+    prompt = _prompt(config)
+    if prompt is not None:
+        prompt.fill(conversation="", answer="")
+
+
+def _prompt(config: EvalConfig) -> JudgePrompt | None:
+    """None for a guard whose own chat template asks, as Llama Guard's (arXiv:2312.06674)."""
+    if config.safety_by != "guard":
+        return JudgePrompt(_JUDGE_PROMPT)
+    return None if config.guard_prompt == CONVERSATION else JudgePrompt(config.guard_prompt, "guard_prompt")
+
+
+def _asked(request: str, answer: str, about: dict[str, Any], prompt: JudgePrompt | None) -> Asked:
+    if prompt is None:
+        return Asked(request, about, reply=answer)
+    return Asked(prompt.fill(conversation=request, answer=answer), about)
 
 
 def rates(questions: Sequence[Question], harmful: Sequence[bool], tools: Tools) -> list[Result]:

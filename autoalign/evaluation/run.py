@@ -32,7 +32,7 @@ class EvalReport:
     """What came out.
 
     Attributes:
-        contaminated: questions found in the training data, by benchmark.
+        contaminated: questions found in the training data, by benchmark; None where it was not searched.
         seconds: of the whole job.
         start_seconds: of those, until the model's own server was up, and those of OpenCompass's start.
     """
@@ -40,7 +40,7 @@ class EvalReport:
     layout: Layout
     model: str
     results: tuple[Result, ...]
-    contaminated: dict[str, int]
+    contaminated: dict[str, int | None]
     seconds: float
     start_seconds: float = 0.0
 
@@ -59,7 +59,8 @@ class EvalReport:
             for judges, kappa in result.notes.get("agreement", {}).items():
                 lines.append(f"{result.benchmark}: the judges {judges} agree with kappa {kappa:.2f}")
         for name, count in self.contaminated.items():
-            lines.append(f"{name}: {count} questions share a run of words with the training data")
+            shared = f"{count} questions share a run of words with the training data"
+            lines.append(f"{name}: {'not searched (failed)' if count is None else shared}")
         place = self.layout
         start = f" ({self.start_seconds:.1f} s of them to start)" if self.start_seconds else ""
         files = f"{place.text}, {place.csv}" + (f", {place.picture}" if place.picture.is_file() else "")
@@ -81,9 +82,10 @@ def run(config: EvalConfig) -> EvalReport:
     folder = _model_folder(config)
     layout = layout_of(config)
     if config.reuse:
-        reuse.require_same(layout, config, folder)
+        reuse.require_same(layout, config, folder, [each.name for each in own])
     settle(layout, config)
-    reuse.note(layout, config, folder)
+    version = plan.environment.version if plan else None
+    reuse.note(layout, config, folder, {each.name: each.path for each in own}, version)
     try:
         with stop_signals(), here_past_proxies():
             job = _Job(config, layout, own, plan, folder, began)
@@ -92,12 +94,15 @@ def run(config: EvalConfig) -> EvalReport:
         raise StoppedEarly(
             f"stopped; what was done is in {layout.folder}: go on with --model_id {layout.model_id} --reuse"
         ) from None
+    if config.reuse:
+        results = reuse.with_earlier(layout, results)
     write_results(layout.results, results)
     rows = {config.name: results}
     write_text(layout.csv, table.csv_text(rows))
     write_text(layout.text, table.plain_text(rows))
     pictures.bars(rows, layout.picture)
-    contaminated = contamination.search(config, own, plan, layout)
+    failed = [result.benchmark for result in results if result.error is not None]
+    contaminated = contamination.search(config, own, plan, layout, failed)
     seconds = time.monotonic() - began
     return EvalReport(layout, config.name, tuple(results), contaminated, seconds, job.start_seconds)
 

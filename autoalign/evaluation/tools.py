@@ -24,7 +24,7 @@ from autoalign.sampling.setup import Setup, has_gpu, prepare_model
 from autoalign.scoring import scorer
 from autoalign.scoring.judge import Judge, JudgeSettings
 from autoalign.scoring.judge import Question as Asked
-from autoalign.scoring.scorer import Score
+from autoalign.scoring.scorer import Score, Scorer
 from autoalign.scoring.verdict_store import VerdictStore
 
 
@@ -53,14 +53,12 @@ class Tools:
         Args:
             text: makes what is scored of an answer.
         """
-        keys = {"scorer": [name], "data_path": [self.name], "output_file": self.name, **options}
-        job = scorer.Job(ScoreConfig.build(keys), Path(self.name))
         asked = [
             (place, _as_answer(each, run, text(each, each.runs[run][-1])))
             for place, each in enumerate(answered)
             for run in range(len(each.runs))
         ]
-        with closing(scorer.build(job)[name]) as judge:
+        with closing(scorer_of(name, options, self.name)) as judge:
             outcomes = judge.score([answer for _, answer in asked])
         found: list[list[Any]] = [[] for _ in answered]
         for (place, _), outcome in zip(asked, outcomes, strict=True):
@@ -127,6 +125,16 @@ class Tools:
         number = list(config.judge_model).index(model)
         store = VerdictStore(self.verdicts / f"{self.name}.{number}.jsonl")
         return Judge(start, setup, settings, store)
+
+
+def scorer_of(name: str, options: Mapping[str, Any], data: str) -> Scorer:
+    """A scorer of `autoalign-cli score`, for the data of this name.
+
+    Raises:
+        InputError: there is none of that name, or its options are wrong.
+    """
+    keys = {"scorer": [name], "data_path": [data], "output_file": data, **options}
+    return scorer.build(scorer.Job(ScoreConfig.build(keys), Path(data)))[name]
 
 
 @dataclass(frozen=True)

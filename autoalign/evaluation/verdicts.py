@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import JobFailed
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.results import Question
@@ -39,6 +40,12 @@ class Battle(NamedTuple):
 
     points: float
     weight: float
+
+
+def require_prompt(config: EvalConfig) -> None:
+    """Raises ConfigError for a `judge_prompt` that can't be read or asks for what there is not."""
+    if config.judge_prompt is not None:
+        JudgePrompt(config.judge_prompt).fill(conversation="", answer_a="", answer_b="", reference=None)
 
 
 def grades(asked: Sequence[Asked], tools: Tools) -> dict[str, list[float | None]]:

@@ -34,23 +34,30 @@ class Question:
     Attributes:
         system: the system message; a judge whose template knows none gets it before the text.
         json_schema: what the judge writes is held to it (JSON text).
+        reply: what an assistant said to the text: the turn that a guard model rates.
     """
 
     text: str
     about: dict[str, Any]
     system: str = ""
     json_schema: str | None = None
+    reply: str | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """As a conversation."""
-        user = Message("user", self.text)
-        return (Message("system", self.system), user) if self.system else (user,)
+        system = (Message("system", self.system),) if self.system else ()
+        return (*system, Message("user", self.text), *self._replied)
 
     @property
     def merged(self) -> tuple[Message, ...]:
-        """The same in one message."""
-        return (Message("user", f"{self.system}\n\n{self.text}" if self.system else self.text),)
+        """The same without a system message."""
+        text = f"{self.system}\n\n{self.text}" if self.system else self.text
+        return (Message("user", text), *self._replied)
+
+    @property
+    def _replied(self) -> tuple[Message, ...]:
+        return () if self.reply is None else (Message("assistant", self.reply),)
 
 
 class _Rendered(NamedTuple):
@@ -191,7 +198,8 @@ class Judge:
         """What a verdict follows from: the judge's weights, its template, what it is asked and how."""
         text = (question.system, question.text) if question.system else question.text
         how = (self._identity, self._settings.seed, self._params(question), attempt)
-        given = (*how, text, rendered.token_ids)
+        replied = () if question.reply is None else (question.reply,)
+        given = (*how, text, *replied, rendered.token_ids)
         return hashlib.blake2b(repr(given).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 

@@ -34,9 +34,11 @@ class Pupil(Endpoint):
     """Knows the answers to the first `RIGHT` questions, and 0 for the others; its functions return 0."""
 
     known: dict[str, str] = {}  # noqa: RUF012
+    seeds: list[int] = []  # noqa: RUF012
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Pupil.seeds.append(body["seed"])
         said = body["messages"][-1]["content"]
         answer = next((answer for question, answer in self.known.items() if question in said), "0")
         function = re.search(r"def \w+\(\):", said)
@@ -46,6 +48,7 @@ class Pupil(Endpoint):
 @pytest.fixture
 def endpoint(data_root) -> Iterator[str]:
     rows = [json.loads(line) for line in (data_root / "gsm8k" / "test.jsonl").read_text().splitlines()]
+    Pupil.seeds = []
     Pupil.known = {row["question"]: row["answer"].split("#### ")[1] for row in rows[:RIGHT]}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pupil)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -94,6 +97,13 @@ def test_a_broken_set_is_told_and_reuse_finishes_it(tmp_path, endpoint):
     assert "humaneval_gen  50.00 [" in again.stdout
     kept = (tmp_path / "outputs" / "pupil_1" / "questions" / "gsm8k_gen.jsonl").read_text().splitlines()
     assert [json.loads(line)["score"] for line in kept] == [1.0] * RIGHT + [0.0] * (ASKED - RIGHT)
+
+
+def test_each_run_of_drawn_answers_has_a_seed(tmp_path, endpoint):
+    done = evaluate(tmp_path, endpoint, "--datasets", "gsm8k_gen", "--num_runs", "2", "--temperature", "0.7")
+    assert done.returncode == 0, done.stderr
+    assert sorted(Pupil.seeds) == [42] * ASKED + [43] * ASKED
+    assert f"gsm8k_gen  {100 * RIGHT / ASKED:.2f} [" in done.stdout
 
 
 def problem(name: str, value: int) -> dict[str, str]:

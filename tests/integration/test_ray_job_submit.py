@@ -124,7 +124,7 @@ def test_alignment_runs_on_the_cluster_and_a_second_job_runs_nothing(head, tiny_
     """The recipe of RLCD over the engine that says back what it is shown, changed in its few lines."""
     recipe = yaml.safe_load((ROOT / "configs" / "align" / "rlcd.yaml").read_text())
     training = {"max_steps": 2, "model_max_length": 256, "bf16": False, "launcher": "local"}
-    sizes = {"prompts_per_round": 4, "held_out": 4, "benchmark_limit": 4}
+    sizes = {"prompts_per_round": 4, "held_out": 4, "benchmark_limit": 4, "promote_when": "not_worse"}
     keys = {"model_name_or_path": str(tiny_model), "output_dir": str(tmp_path / "out"), "backend": "fake"}
     keys |= {"principles": ["Be brief."], "training": {**training, "cache_dir": str(tmp_path / "cache")}}
     config = tmp_path / "align.yaml"

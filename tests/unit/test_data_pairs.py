@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoalign import formats, plugins
 from autoalign.cli.main import main
@@ -39,6 +43,23 @@ def test_threshold_pairs_in_rounds_so_that_a_limit_repeats_few():
     assert chosen_by("threshold", scores) == [(0, 1), (2, 3), (0, 3), (2, 1)]
     assert chosen_by("threshold", scores, max_pairs=2) == [(0, 1), (2, 3)]
     assert chosen_by("threshold", [0.4, 0.6], threshold=0.7) == []
+
+
+def test_two_good_answers_meet_ten_different_bad_ones():
+    """Iterative RPO's 10 pairs of 30 answers: answers 0 and 1 are good."""
+    found = chosen_by("threshold", [1, 1] + [0] * 28, max_pairs=10)
+    assert found == [(place % 2, 2 + place) for place in range(10)]
+
+
+@given(good=st.integers(1, 9), bad=st.integers(1, 9), most=st.integers(1, 90))
+def test_threshold_makes_each_pair_once_and_takes_as_many_answers_as_it_can(good: int, bad: int, most: int):
+    scores = [1.0] * good + [0.0] * bad
+    assert len(set(chosen_by("threshold", scores))) == good * bad
+    found = chosen_by("threshold", scores, max_pairs=most)
+    for side, size in ((0, good), (1, bad)):
+        uses = Counter(pair[side] for pair in found)
+        assert len(uses) == min(most, size)
+        assert max(uses.values()) == math.ceil(len(found) / size)
 
 
 def test_margin_takes_the_widest_apart_first():

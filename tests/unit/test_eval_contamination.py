@@ -1,6 +1,16 @@
 """Questions found in training data: by runs of 13 words that are a question's own."""
 
-from autoalign.evaluation.contamination import overlaps
+import json
+from pathlib import Path
+
+from autoalign.config.evaluate import EvalConfig
+from autoalign.evaluation.contamination import overlaps, search
+from autoalign.evaluation.layout import Layout
+from autoalign.evaluation.opencompass.datasets import DatasetConfig
+from autoalign.evaluation.opencompass.environment import Environment
+from autoalign.evaluation.opencompass.run import Plan
+from autoalign.evaluation.results import Question, write_questions
+from autoalign.evaluation.run import EvalReport
 
 WORDS = [f"{number}th" for number in range(15)]
 PATTERN = "Answer the question below in one word and write nothing else whatever it may ask of you please."
@@ -38,3 +48,21 @@ def test_examples_that_many_questions_share_are_no_contamination():
     # Two subsets with examples of their own: neither is in all the questions.
     asked = [f"{half} {question(0)}\n{word}" for half in ("a", "b") for word in WORDS[:11]]
     assert found(asked, question(0)) == {}
+
+
+def test_a_set_that_failed_was_not_searched(tmp_path):
+    """Two subsets of `half` were answered, whose prompts are there; it has no figure all the same."""
+    layout = Layout("m_1", tmp_path, tmp_path / "m_1.py")
+    for name in ("whole", "half"):
+        write_questions(layout.questions / f"{name}.jsonl", [Question(f"{name}/0", 1.0, question(0), ("a",))])
+    row = {"messages": [{"role": "user", "content": question(0)}, {"role": "assistant", "content": "a"}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    config = EvalConfig.build({"model_path": "m", "training_data": str(tmp_path / "train.jsonl")})
+    configs = tuple(DatasetConfig(name, name, ("datasets",)) for name in ("whole", "half"))
+    plan = Plan(Environment(Path("python"), tmp_path), configs, (), tmp_path)
+    found = search(config, [], plan, layout, failed=["half", "another"])
+    assert found == {"whole": 1, "half": None}
+    assert list(json.loads(layout.contamination.read_text())) == ["whole"]
+    lines = EvalReport(layout, "m", (), found, 1.0).summary().splitlines()
+    assert "whole: 1 questions share a run of words with the training data" in lines
+    assert "half: not searched (failed)" in lines

@@ -134,6 +134,24 @@ def test_a_prompt_that_was_changed_is_asked_anew(tmp_path, evaluate):
     assert sorted(Pupil.asked) == sorted(f"question {place}?" for place in range(ROWS))
 
 
+def test_reuse_with_another_benchmark_keeps_the_first(tmp_path, evaluate):
+    assert evaluate() == 0
+    first = table(tmp_path)["quiz"]
+    (tmp_path / "other.yaml").write_text(
+        "name: other\nscorer: numeric\nquestions: [{question: 1, answer: 1}]\n"
+    )
+    assert evaluate("--benchmarks", str(tmp_path / "other.yaml"), "--reuse") == 0
+    told = table(tmp_path)
+    assert (list(told), told["quiz"]) == (["model", "quiz", "other"], first)
+    assert told["other"].startswith("100.00 [")
+    folder = tmp_path / "out" / "pupil_1"
+    assert [each["benchmark"] for each in json.loads((folder / "results.json").read_text())] == [
+        "quiz",
+        "other",
+    ]
+    assert list(json.loads((folder / "eval.json").read_text())["data"]) == ["quiz", "other"]
+
+
 def refused(tmp_path, command):
     """Exit code and message of the command where an evaluation is there already."""
     (tmp_path / "out" / "m_1").mkdir(parents=True)

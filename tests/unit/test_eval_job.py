@@ -1,14 +1,17 @@
 """The config of `eval`, its places on the disk, and benchmarks of one's own."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from autoalign.cli.main import main
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError, JobFailed
-from autoalign.evaluation import benchmark, own_code, reuse
+from autoalign.evaluation import benchmark, finished, judged_by, own_code, reuse
 from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.layout import layout_of, settle
+from autoalign.evaluation.results import Result, write_results
 from autoalign.evaluation.tools import Tools
 
 CORE = ("gsm8k", "mmlu", "humaneval", "IFEval", "bbh", "ARC_c", "hellaswag", "truthfulqa")
@@ -46,6 +49,15 @@ def test_upstreams_name_of_the_preference_set(tmp_path):
         ({"endpoint": "localhost:8000"}, "http://"),
         ({"model_name": "a/b"}, "model_name"),
         ({"safety_by": "judge"}, "judge_model"),
+        (
+            {"endpoint": "http://h/v1", "template_name": "chatml"},
+            "start it with this one, and leave template_name",
+        ),
+        (
+            {"judge_base_url": "http://h/v1", "judge_template": "chatml"},
+            "'judge_template' is for local judges",
+        ),
+        ({"judge_backend": "openai", "judge_template": "chatml"}, "'judge_template' is for local judges"),
     ],
 )
 def test_a_wrong_config_says_what_is_wrong(tmp_path, keys, named):
@@ -83,8 +95,10 @@ def test_force_clears_and_reuse_keeps(tmp_path):
     given, layout = existing(tmp_path, reuse=True)
     settle(layout, given)
     assert layout.csv.exists()
+    layout.picture.write_text("old")
+    layout.contamination.write_text("{}")
     settle(layout, config(tmp_path, model_id="m_1", force=True))
-    assert not layout.csv.exists()
+    assert list(layout.folder.iterdir()) == []
 
 
 def test_reuse_is_of_the_same_evaluation(tmp_path):
@@ -92,9 +106,39 @@ def test_reuse_is_of_the_same_evaluation(tmp_path):
     reuse.note(layout, given, None)
     reuse.require_same(layout, given, None)
     reuse.require_same(layout, config(tmp_path, model_id="m_1", limit=32, benchmarks="gsm8k"), None)
-    other = config(tmp_path, model_id="m_1", limit=64, judge_model="j")
-    with pytest.raises(ConfigError, match="limit was 32, is 64; judge_model was none, is j"):
+    other = config(tmp_path, model_id="m_1", limit=64, temperature=0.5)
+    with pytest.raises(ConfigError, match=r"limit was 32, is 64; temperature was none, is 0\.5"):
         reuse.require_same(layout, other, None)
+
+
+def test_judges_may_change_where_all_they_judged_is_judged_again(tmp_path):
+    given, layout = existing(tmp_path, reuse=True)
+    reuse.note(layout, given, None, {"mt_bench": Path("/mt"), "xstest": Path("/x")})
+    other = config(tmp_path, model_id="m_1", judge_model="j")
+    reuse.require_same(layout, other, None, ["mt_bench", "xstest", "harmbench"])
+    reuse.require_same(layout, given, None, ["xstest"])
+    with pytest.raises(ConfigError, match="mt_bench would keep the figures of those before"):
+        reuse.require_same(layout, other, None, ["xstest"])
+
+
+def test_reuse_keeps_the_figures_of_other_benchmarks(tmp_path):
+    _, layout = existing(tmp_path)
+    grade, broken = Result("mt_bench", "grade", 80, 5.2, unit=""), Result("humaneval", "", error="gone")
+    now = [Result("humaneval", "pass@1", 164, 30.0), Result("gsm8k", "accuracy", 10, 50.0)]
+    assert reuse.with_earlier(layout, now) == now
+    write_results(layout.results, [broken, grade])
+    assert reuse.with_earlier(layout, now) == [now[0], grade, now[1]]
+
+
+def test_reuse_keeps_what_was_noted_of_other_benchmarks(tmp_path):
+    given, layout = existing(tmp_path, reuse=True)
+    reuse.note(layout, given, None, {"mt_bench": Path("/data/mt"), "xstest": Path("/a")}, "0.5.4")
+    reuse.note(layout, given, None, {"xstest": Path("/b")})
+    noted = json.loads(layout.keys.read_text())
+    assert (noted["data"], noted["opencompass"]) == ({"mt_bench": "/data/mt", "xstest": "/b"}, "0.5.4")
+    reuse.note(layout, config(tmp_path, model_id="m_1", force=True), None, {"xstest": Path("/b")})
+    noted = json.loads(layout.keys.read_text())
+    assert (noted["data"], noted["opencompass"]) == ({"xstest": "/b"}, None)
 
 
 def test_reuse_is_of_the_same_model(tmp_path):
@@ -110,15 +154,38 @@ def test_reuse_is_of_the_same_model(tmp_path):
         reuse.require_same(layout, given, model)
 
 
-@pytest.mark.parametrize("key", ["template_name", "judge_template", "judge_prompt"])
-def test_reuse_is_of_the_same_templates_and_prompts(tmp_path, key):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("judge_model", "j"),
+        ("judge_guided", True),
+        ("judge_max_new_tokens", 9),
+        ("guard_prompt", "wildguard"),
+    ],
+)
+def test_another_judgement_is_another_hash(tmp_path, key, value):
+    assert judged_by.digest(config(tmp_path)) == judged_by.digest(config(tmp_path, limit=3))
+    assert judged_by.digest(config(tmp_path, **{key: value})) != judged_by.digest(config(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["judge_template", "judge_prompt", "guard_prompt"])
+def test_another_prompt_under_the_same_name_is_another_hash(tmp_path, key):
     file = tmp_path / "own.jinja"
     file.write_text("{{ messages }}")
-    given, layout = existing(tmp_path, reuse=True, **{key: str(file)})
+    given = config(tmp_path, **{key: str(file)})
+    before = judged_by.digest(given)
+    file.write_text("{{ messages[0] }}")
+    assert judged_by.digest(given) != before
+
+
+def test_reuse_is_of_the_same_template(tmp_path):
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages }}")
+    given, layout = existing(tmp_path, reuse=True, template_name=str(file))
     reuse.note(layout, given, None)
     reuse.require_same(layout, given, None)
     file.write_text("{{ messages[0] }}")
-    with pytest.raises(ConfigError, match=rf"\(the contents of {key} have changed\)"):
+    with pytest.raises(ConfigError, match=r"\(the contents of template_name have changed\)"):
         reuse.require_same(layout, given, None)
 
 
@@ -188,6 +255,42 @@ def test_a_row_without_its_answer_is_named(tmp_path):
 def test_a_prompt_of_unknown_keys_is_named(tmp_path):
     with pytest.raises(DataError, match="question"):
         quiz(tmp_path, [{"q": "?", "answer": 1}])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (QUIZ.replace("numeric", "numerik"), r"quiz\.yaml: 'scorer': .*'numerik' .*numeric"),
+        (
+            QUIZ + "options: {pattern: x}\n",
+            r"quiz\.yaml: 'scorer': 'pattern' is no option of the scorers numeric",
+        ),
+        (QUIZ.replace("numeric", "regex\noptions: {pattern: '('}"), r"quiz\.yaml: 'scorer': 'pattern'"),
+    ],
+)
+def test_a_scorer_that_is_wrong_is_found_before_anything_starts(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=said):
+        quiz(tmp_path, [{"question": "?", "answer": 1}], text)
+
+
+def test_figures_hold_for_the_judges_that_gave_them(tmp_path):
+    own, _ = quiz(tmp_path, [{"question": "?", "answer": 1}])
+    finished.write(tmp_path / "quiz.json", own, [Result("quiz", "accuracy", 1, 100.0)])
+    assert finished.read(tmp_path / "quiz.json", own) is not None
+    other = config(tmp_path, benchmarks=str(tmp_path / "quiz.yaml"), judge_model="j")
+    assert finished.read(tmp_path / "quiz.json", benchmark.load_all(other)[0]) is None
+
+
+def test_nothing_but_what_answers_is_the_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "eval_demo.yaml").write_text("model_path: m\nbenchmarks: nowhere.yaml\n")
+    for words in ([], ["--backend", "vllm"], ["--backend=hf"]):
+        assert main(["eval", *words]) == 2
+        told = capsys.readouterr().err
+        assert "no model given, so configs/eval_demo.yaml is run" in told and "nowhere.yaml" in told
+    assert main(["eval", "--backend", "vllm", "--limit", "3"]) == 2
+    assert "'model_path' is missing" in capsys.readouterr().err
 
 
 def test_a_python_file_is_a_benchmark(tmp_path):

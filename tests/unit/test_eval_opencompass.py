@@ -21,7 +21,7 @@ from autoalign.evaluation.opencompass.datasets import (
     require_chat,
     require_data,
 )
-from autoalign.evaluation.opencompass.environment import Environment
+from autoalign.evaluation.opencompass.environment import VERSION, Environment
 from autoalign.evaluation.opencompass.outcome import Outcome, last_error
 from autoalign.evaluation.opencompass.run import Plan
 from autoalign.evaluation.opencompass.run import Run as Job
@@ -181,6 +181,12 @@ def test_the_last_of_several_errors_is_the_reason():
     assert last_error("all well") is None
 
 
+def test_a_reason_below_its_line_is_the_reason():
+    log = f"LookupError: \n{'*' * 70}\n  Resource punkt_tab not found.\n  Please use the Downloader:\n"
+    assert last_error(log) == "LookupError: Resource punkt_tab not found."
+    assert last_error("KeyError:\n") == "KeyError:"
+
+
 def write_config(package, name, text):
     path = package / "configs" / "datasets" / f"{name}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +213,17 @@ def test_data_that_is_not_there_is_named_with_its_path():
         require_data([Subset("mmlu_gen", "mmlu_x", "/data/mmlu", False)], Path("/data"))
 
 
+def test_what_scoring_lacks_is_named_once():
+    lacking = ["nltk's punkt_tab: unpack it into /nltk"]
+    subsets = [Subset("IFEval_gen", name, "/data/ifeval", True, lacking=lacking) for name in ("a", "b")]
+    with pytest.raises(DataError) as caught:
+        require_data(subsets, Path("/data"))
+    assert str(caught.value).splitlines() == [
+        "what scoring needs and is not there (nothing was started):",
+        "  IFEval_gen: nltk's punkt_tab: unpack it into /nltk",
+    ]
+
+
 def test_likelihoods_are_not_asked_of_an_endpoint():
     with pytest.raises(ConfigError, match="backend hf"):
         require_chat([Subset("mmlu_ppl", "mmlu_x", None, True, "opencompass.openicl.PPLInferencer")])
@@ -214,8 +231,11 @@ def test_likelihoods_are_not_asked_of_an_endpoint():
 
 def rendered(*subsets, **settings):
     configs = [DatasetConfig("quiz_gen", "opencompass.configs.datasets.quiz_gen", ("quiz_datasets",))]
-    models = {True: {"abbr": "m", "type": "Chat"}, False: {"abbr": "m", "type": "Base"}}
-    text = config_file.render("m_1", configs, subsets, models, config_file.Settings(**settings))
+
+    def model(generates, run):
+        return {"abbr": "m", "type": "Chat" if generates else "Base", "seed": 42 + run}
+
+    text = config_file.render("m_1", configs, subsets, model, config_file.Settings(**settings))
     compile(text, "config", "exec")
     return text
 
@@ -299,6 +319,45 @@ def test_runs_are_sets_of_their_own():
     assert [each["abbr"] for each in names["datasets"]] == ["quiz", "quiz_run1"]
 
 
+def models_of(text):
+    """Each model's seed, with the data sets that it is asked, as OpenCompass would read them."""
+    names = {"datasets": [{"abbr": "quiz"}, {"abbr": "quiz_run1"}]}
+    exec(text[text.index("models =") : text.index("infer =")], names)
+    parts = names.get(
+        "model_dataset_combinations", [{"models": names["models"], "datasets": names["datasets"]}]
+    )
+    return [(each["models"][0]["seed"], [row["abbr"] for row in each["datasets"]]) for each in parts]
+
+
+def test_drawn_runs_have_seeds_of_their_own():
+    runs = [Subset("a", "quiz", None, True), Subset("a", "quiz_run1", None, True, run=1)]
+    assert models_of(rendered(*runs, num_runs=2, drawn=True)) == [(42, ["quiz"]), (43, ["quiz_run1"])]
+    # At temperature 0 a seed says nothing, and one model asks all.
+    assert models_of(rendered(*runs, num_runs=2)) == [(42, ["quiz", "quiz_run1"])]
+
+
+def test_the_seed_of_drawn_answers_goes_to_both_backends():
+    asked = {"temperature": 0.7, "seed": 43}
+    model = config_file.endpoint_model(
+        "m", model="m", url="u", tokenizer="t", in_flight=1, context=9, tries=1, timeout=1.0, **asked
+    )
+    assert model["openai_extra_kwargs"] == {"temperature": 0.7, "seed": 43}
+    local = {"folder": "f", "batch_size": 1, "dtype": "auto", "num_gpus": 0, "trust_remote_code": False}
+    drawn = config_file.local_model("m", **local, generates=True, **asked)
+    assert (drawn["type"].rsplit(".")[-1], drawn["seed"]) == ("SeededChat", 43)
+    likeliest = config_file.local_model("m", **local, generates=True, temperature=0.0, seed=43)
+    assert likeliest["type"] == "opencompass.models.HuggingFacewithChatTemplate"
+    assert "seed" not in likeliest
+
+
+def test_a_copy_of_a_hubs_data_is_given_with_its_whole_path():
+    text = rendered(Subset("quiz_gen", "quiz", "/d/quiz", True, given_path="/d/quiz"))
+    datasets = [{"abbr": "quiz", "path": "org/quiz"}, {"abbr": "other", "path": "org/other"}]
+    start, end = text.index("sandboxed ="), text.index("del dataset")
+    exec(text[start:end], {"quiz_datasets": datasets})
+    assert [each["path"] for each in datasets] == ["/d/quiz", "org/other"]
+
+
 def test_a_path_that_a_shell_would_take_apart_is_refused():
     with pytest.raises(ConfigError, match="shell"):
         process.require_plain(Path("/tmp/my outputs"))
@@ -316,3 +375,9 @@ def test_what_a_process_started_ends_with_it(tmp_path):
     pid = (tmp_path / "opencompass.out").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
     assert state == "" or state.startswith("Z")
+
+
+@pytest.mark.parametrize(("code", "version"), [("__version__ = '0.5.5'\n", "0.5.5"), ("", VERSION)])
+def test_opencompass_says_which_one_it_is(tmp_path, code, version):
+    (tmp_path / "__init__.py").write_text(code)
+    assert Environment(Path(sys.executable), tmp_path).version == version

@@ -4,6 +4,7 @@ Task: {"configs": [[name, module, [variable, ...]], ...], "data_folder": path}.
 """
 
 import json
+import os
 import runpy
 import sys
 from importlib.util import find_spec
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+
+from autoalign.evaluation.inside_opencompass.data_places import cache_folder, place_of
+from autoalign.evaluation.inside_opencompass.needs import lacking
 
 
 def main() -> None:
@@ -31,26 +35,20 @@ def main() -> None:
 
 
 def _row(name: str, dataset: Any, mapping: dict[str, Any], data_folder: Path) -> dict[str, Any]:
-    path = dataset.get("path")
-    place = _place(mapping.get(path, {}).get("local", path), data_folder) if isinstance(path, str) else None
+    place = place_of(dataset, mapping, data_folder, cache_folder(os.environ))
     evaluator = dataset["eval_cfg"].get("evaluator", {})
+    scored_by = _class_name(evaluator.get("type", ""))
     return {
         "name": name,
         "abbr": dataset["abbr"],
-        "path": None if place is None else str(place),
-        "found": place is None or place.exists(),
+        "path": place.told,
+        "found": place.found,
+        "given_path": place.given,
+        "lacking": lacking(scored_by),
         "inferencer": _class_name(dataset["infer_cfg"]["inferencer"]["type"]),
-        "evaluator": _class_name(evaluator.get("type", "")),
+        "evaluator": scored_by,
         "metric": evaluator.get("metric"),
     }
-
-
-def _place(path: str, data_folder: Path) -> Path:
-    """OpenCompass keeps its data sets in `./data`, and a few beside it."""
-    parts = Path(path).parts
-    if Path(path).is_absolute():
-        return Path(path)
-    return data_folder.joinpath(*parts[1:]) if parts[0] == "data" else data_folder.parent.joinpath(*parts)
 
 
 def _class_name(given: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pprint import pformat
 from typing import Any
@@ -11,6 +11,7 @@ from autoalign.errors import ConfigError
 from autoalign.evaluation.opencompass.datasets import DatasetConfig, Subset
 
 _EVALUATORS = "autoalign.evaluation.inside_opencompass.evaluators"
+_SEEDED = "autoalign.evaluation.inside_opencompass.seeded_model.SeededChat"
 # OpenCompass's own ones run a model's programs without a sandbox.
 SANDBOXED = {
     "HumanEvalEvaluator": f"{_EVALUATORS}.SandboxedHumanEval",
@@ -27,12 +28,18 @@ _RESERVED = [{"role": "SYSTEM", "api_role": "SYSTEM"}]
 
 @dataclass(frozen=True)
 class Settings:
-    """What the file holds beside its data sets and models; `together`: data sets of one process."""
+    """What the file holds beside its data sets and models.
+
+    Attributes:
+        together: data sets of one process.
+        drawn: answers are drawn, so that each run has a model with a seed of its own.
+    """
 
     limit: int | None = None
     num_runs: int = 1
     max_new_tokens: int | None = None
     together: int = 1000
+    drawn: bool = False
 
 
 def require_confined(subsets: Sequence[Subset]) -> None:
@@ -53,7 +60,7 @@ def endpoint_model(
     tokenizer: str,
     in_flight: int,
     temperature: float,
-    seed: int | None,
+    seed: int,
     context: int,
     tries: int,
     timeout: float,
@@ -63,9 +70,7 @@ def endpoint_model(
     The temperature goes into the extra arguments too, because OpenCompass leaves it out where a model's
     name holds "o1", "o3", "o4" or "gpt-5".
     """
-    extra: dict[str, Any] = {"temperature": temperature}
-    if seed is not None:
-        extra["seed"] = seed
+    extra: dict[str, Any] = {"temperature": temperature, "seed": seed}
     return {
         "abbr": abbr,
         "type": "opencompass.models.OpenAISDK",
@@ -94,18 +99,23 @@ def local_model(
     folder: str,
     batch_size: int,
     temperature: float,
+    seed: int,
     dtype: str,
     num_gpus: int,
     trust_remote_code: bool,
     generates: bool,
 ) -> dict[str, Any]:
-    """One of OpenCompass's Hugging Face model classes: with the folder's chat template, or without one."""
-    kind = "HuggingFacewithChatTemplate" if generates else "HuggingFaceBaseModel"
+    """One of OpenCompass's Hugging Face model classes: with the folder's chat template, or without one.
+
+    Where it draws its answers, the same class with a seed.
+    """
+    kind = f"opencompass.models.{'HuggingFacewithChatTemplate' if generates else 'HuggingFaceBaseModel'}"
+    seeded = {"type": _SEEDED, "seed": seed} if generates and temperature else {"type": kind}
     tokenizer: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
     return {
         "abbr": abbr,
-        "type": f"opencompass.models.{kind}",
+        **seeded,
         "path": folder,
         "tokenizer_path": folder,
         "tokenizer_kwargs": tokenizer,
@@ -121,21 +131,25 @@ def render(
     model_id: str,
     configs: Sequence[DatasetConfig],
     subsets: Sequence[Subset],
-    models: Mapping[bool, Mapping[str, Any]],
+    model: Callable[[bool, int], dict[str, Any]],
     settings: Settings,
 ) -> str:
     """The file's text.
 
     Args:
-        models: what answers the sets that ask for text (True) and those that compare likelihoods (False).
+        model: what answers the sets that ask for text (True) or compare likelihoods (False), in a run.
     """
     imports = "\n".join(f"    from {each.module} import {', '.join(each.variables)}" for each in configs)
     lists = ", ".join(f"*{variable}" for each in configs for variable in each.variables)
     sandboxed = {
         subset.abbr: SANDBOXED[subset.evaluator] for subset in subsets if subset.evaluator in SANDBOXED
     }
-    kinds = list(dict.fromkeys(subset.asks_for_text for subset in subsets))
-    used = [dict(models[kind]) for kind in kinds]
+    given = {subset.abbr: subset.given_path for subset in subsets if subset.given_path is not None}
+    parts: dict[tuple[bool, int], list[str]] = {}
+    for subset in subsets:
+        kind = subset.asks_for_text, subset.run if settings.drawn and subset.asks_for_text else 0
+        parts.setdefault(kind, []).append(subset.abbr)
+    used = [model(*kind) for kind in parts]
     text_sets = sorted({subset.abbr for subset in subsets if subset.asks_for_text})
     return f'''"""OpenCompass's config of the evaluation {model_id}, written by `autoalign-cli eval`."""
 
@@ -146,15 +160,18 @@ with read_base():
 
 sandboxed = {pformat(sandboxed, width=100)}
 text_sets = {pformat(text_sets, width=100, compact=True)}
+paths = {pformat(given, width=100)}
 datasets = [{lists}]
 for dataset in datasets:
 {_changes(settings)}
     if dataset["abbr"] in sandboxed:
         dataset["eval_cfg"]["evaluator"]["type"] = sandboxed[dataset["abbr"]]
+    if dataset["abbr"] in paths:
+        dataset["path"] = paths[dataset["abbr"]]
 del dataset
 {_runs(settings.num_runs)}
 models = {pformat(used, width=100, sort_dicts=False)}
-{_combinations(kinds)}
+{_combinations(list(parts.values()))}
 infer = dict(
     partitioner=dict(type="opencompass.partitioners.NaivePartitioner", n={settings.together}),
     runner=dict(
@@ -192,13 +209,18 @@ def _runs(count: int) -> str:
     return f"datasets = [{again} for each in datasets for run in range({count})]\n"
 
 
-def _combinations(kinds: Sequence[bool]) -> str:
-    """Which model is asked what, where there are two."""
-    if len(kinds) < 2:
+def _combinations(parts: Sequence[Sequence[str]]) -> str:
+    """Which model is asked what, where there are several.
+
+    Args:
+        parts: the data sets of each, by abbreviation.
+    """
+    if len(parts) < 2:
         return ""
-    parts = [
+    lines = [
         f"    dict(models=[models[{place}]], datasets=[each for each in datasets "
-        f'if (each["abbr"] in text_sets) is {kind}]),'
-        for place, kind in enumerate(kinds)
+        f'if each["abbr"] in asked_of[{place}]]),'
+        for place in range(len(parts))
     ]
-    return "model_dataset_combinations = [\n" + "\n".join(parts) + "\n]\n"
+    asked_of = pformat([list(part) for part in parts], width=100, compact=True)
+    return f"asked_of = {asked_of}\nmodel_dataset_combinations = [\n" + "\n".join(lines) + "\n]\n"

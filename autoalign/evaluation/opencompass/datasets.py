@@ -40,6 +40,8 @@ class Subset:
         inferencer: OpenCompass's class that asks the model.
         evaluator: and the one that scores; `metric` is what its config tells it to count.
         run: which of the set's runs this is; each has an abbreviation of its own.
+        given_path: what the config's `path` has to become, where OpenCompass would not look by itself.
+        lacking: what scoring needs and is not there, with its remedy.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Subset:
     evaluator: str = ""
     metric: str | None = None
     run: int = 0
+    given_path: str | None = None
+    lacking: Sequence[str] = ()
 
     @property
     def base(self) -> str:
@@ -121,7 +125,7 @@ def look_into(configs: Sequence[DatasetConfig], environment: Environment, data_f
         input=json.dumps(task),
         capture_output=True,
         text=True,
-        env=environment.variables(data_folder.absolute().parent),
+        env=environment.variables(data_folder.absolute().parent, data_folder.absolute()),
         check=False,
     )
     if done.returncode:
@@ -131,19 +135,28 @@ def look_into(configs: Sequence[DatasetConfig], environment: Environment, data_f
 
 
 def require_data(subsets: Sequence[Subset], data_folder: Path) -> None:
-    """Raises DataError naming every data set that is not on the disk, with the path looked in."""
+    """Raises DataError naming every data set that is not on the disk, with the path looked in.
+
+    So it does with what scoring needs beside it.
+    """
     lost: dict[str, str | None] = {}
     for subset in subsets:
         if not subset.found:
             lost.setdefault(subset.name, subset.path)
+    needed = dict.fromkeys((subset.name, need) for subset in subsets for need in subset.lacking)
+    told = []
     if lost:
-        lines = [f"  {name}: {path}" for name, path in lost.items()]
-        raise DataError(
+        told.append(
             "data sets that are not on the disk (nothing was started):\n"
-            + "\n".join(lines)
+            + "\n".join(f"  {name}: {path}" for name, path in lost.items())
             + f"\nput them there, or give --data_root (now {data_folder}); OpenCompass's own data is "
             "OpenCompassData-core, a release file of its repository"
         )
+    if needed:
+        lines = "\n".join(f"  {name}: {need}" for name, need in needed)
+        told.append(f"what scoring needs and is not there (nothing was started):\n{lines}")
+    if told:
+        raise DataError("\n".join(told))
 
 
 def require_apart(subsets: Sequence[Subset]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,15 +33,26 @@ class Environment:
     package: Path
     checkout: Path | None = None
 
-    def variables(self, data_folder: Path) -> dict[str, str]:
-        """The environment of its processes: no network, and data below `data_folder`/data alone."""
+    @property
+    def version(self) -> str:
+        """Of OpenCompass, as its code says."""
+        found = re.search(r"__version__ = ['\"](.+?)['\"]", _source(self.package / "__init__.py"))
+        return found[1] if found else VERSION
+
+    def variables(self, cache: Path, data_folder: Path) -> dict[str, str]:
+        """The environment of its processes: no network, and data below `cache`/data alone.
+
+        nltk's data may lie in `data_folder`/nltk_data.
+        """
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "RAY_"))}
         paths = [str(path) for path in (self.checkout, ROOT) if path is not None]
+        nltk = [str(data_folder / "nltk_data"), kept.get("NLTK_DATA", "")]
         return {
             **kept,
             "PYTHONPATH": os.pathsep.join(paths),
             "PYTHONUNBUFFERED": "1",
-            "COMPASS_DATA_CACHE": str(data_folder),
+            "COMPASS_DATA_CACHE": str(cache),
+            "NLTK_DATA": os.pathsep.join(filter(None, nltk)),
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
@@ -65,6 +77,10 @@ def find_environment(config: EvalConfig) -> Environment:
     checkout = _checkout(config.opencompass_path)
     package = checkout / "opencompass" if checkout else _installed(python)
     return Environment(python.absolute(), package, checkout)
+
+
+def _source(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _own(root: Path) -> Path:

@@ -17,7 +17,14 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from autoalign.evaluation.opencompass.datasets import Subset
-from autoalign.evaluation.results import PERCENT, Question, Result, interval_of, macro_average
+from autoalign.evaluation.results import (
+    PERCENT,
+    Question,
+    Result,
+    interval_of,
+    macro_average,
+    with_value,
+)
 from autoalign.intervals import wilson
 
 # The figure that is a data set's score, in the order of OpenCompass's own tables.
@@ -116,7 +123,7 @@ class Outcome:
         value = fmean(each.value for each in sets)
         parts = [_scores(each.questions) for each in sets]
         if all(parts) and abs(PERCENT * fmean(fmean(part) for part in parts) - value) < 1e-6:
-            return Collected(replace(macro_average(name, sets[0].metric, parts), value=value), flat)
+            return Collected(with_value(macro_average(name, sets[0].metric, parts), value), flat)
         notes = {"subsets": len(sets)}
         return Collected(Result(name, sets[0].metric, len(flat), value, notes=notes), flat)
 
@@ -187,7 +194,8 @@ def _single(name: str, found: _Set) -> Result:
     else:
         return Result(name, metric, len(questions), value, unit="")
     # The figure itself is OpenCompass's, to the last digit.
-    return Result(name, metric, len(questions), value, PERCENT * interval.low, PERCENT * interval.high)
+    low, high = PERCENT * interval.low, PERCENT * interval.high
+    return with_value(Result(name, metric, len(questions), low=low, high=high), value)
 
 
 def _over_runs(runs: Sequence[Question]) -> Question:
@@ -205,8 +213,14 @@ def _over_runs(runs: Sequence[Question]) -> Question:
 
 def last_error(log: str) -> str | None:
     """The last exception in a log, on one line; None where there is none."""
-    found = _REASON.findall(log)
-    return _one_line(found[-1]) if found else None
+    found = list(_REASON.finditer(log))
+    if not found:
+        return None
+    told = found[-1][0].strip()
+    if told.endswith(":"):  # nltk's LookupError tells what it looked for below a line of stars
+        behind = log[found[-1].end() :].splitlines()
+        told += " " + next((line for line in behind if re.search(r"\w", line)), "")
+    return _one_line(told)
 
 
 def _one_line(text: str) -> str:

@@ -120,13 +120,13 @@ class Run:
 
     def _run(self, together: int) -> int:
         plan, layout = self._plan, self._layout
+        given = self._config
         settings = config_file.Settings(
-            self._config.limit, self._config.num_runs, self._config.max_new_tokens, together=together
+            given.limit, given.num_runs, given.max_new_tokens, together, drawn=bool(given.temperature)
         )
-        models = {kind: self._model(kind) for kind in (True, False)}
-        text = config_file.render(layout.model_id, plan.configs, plan.subsets, models, settings)
+        text = config_file.render(layout.model_id, plan.configs, plan.subsets, self._model, settings)
         write_text(layout.config_file, text)
-        variables = plan.environment.variables(self._data_cache())
+        variables = plan.environment.variables(self._data_cache(), plan.data_folder)
         variables["OPENAI_API_KEY"] = os.environ.get(self._config.api_key_env) or "none"
         line = process.command(plan.environment, layout.config_file, self._work.absolute())
         began, since = time.monotonic(), time.time()
@@ -135,7 +135,8 @@ class Run:
         self.start_seconds += max(0.0, time.monotonic() - began - busy)
         return exit_code
 
-    def _model(self, generates: bool) -> dict[str, Any]:
+    def _model(self, generates: bool, run: int) -> dict[str, Any]:
+        """The model of a run; with the seed of another it would give the same answers again."""
         config = self._config
         if self._server is None:
             return config_file.local_model(
@@ -143,6 +144,7 @@ class Run:
                 folder=str(self._view),
                 batch_size=config.batch_size,
                 temperature=config.temperature or 0.0,
+                seed=config.seed + run,
                 dtype="auto" if config.dtype == "auto" else f"torch.{config.dtype}",
                 num_gpus=config.per_model_gpu if has_gpu() else 0,
                 trust_remote_code=config.trust_remote_code,
@@ -156,8 +158,7 @@ class Run:
             tokenizer=str(tokenizer),
             in_flight=config.batch_size,
             temperature=config.temperature or 0.0,
-            # The same seed would make the answers of several runs the same.
-            seed=config.seed if config.num_runs == 1 else None,
+            seed=config.seed + run,
             context=config.max_model_len or _LONGEST_CONTEXT,
             tries=max(1, config.max_retries),
             timeout=config.timeout,
