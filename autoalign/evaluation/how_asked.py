@@ -107,6 +107,8 @@ def _file(benchmark: str, model: Evaluated) -> str | None:
 
 def _text(key: str, keys: Mapping[str, Any]) -> str:
     value = keys.get(key)
+    if key == "template_name" and keys.get("endpoint"):
+        return "the server's"
     if value in (None, [], ""):
         return _NONE.get(key, "-")
     if isinstance(value, bool):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -52,6 +53,18 @@ class Cores:
         """Give them up."""
         _close(self._held.values())
         self._held.clear()
+
+
+@contextmanager
+def bound(cores: Cores | None) -> Iterator[None]:
+    """Engines started in the block have a thread on each of `cores`; None: as vLLM has it."""
+    variables = cores.variables() if cores is not None else {}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables.keys() - {"OMP_NUM_THREADS"}:
+            del os.environ[name]
 
 
 def _locked(path: Path) -> IO[bytes] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoalign.errors import JobFailed
 from autoalign.orphans import dismiss, guard_children
+from autoalign.sampling.cpu_cores import Cores, bound
 from autoalign.serving import engine
 from autoalign.serving.engine_log import EngineLog
 from autoalign.serving.http_server import HttpServer, bind
@@ -26,11 +27,13 @@ class EngineReplica:
         import ray
 
         join_serve_log()
-        # Ray sets it to the actor's CPUs; vLLM finds the cores by itself, as it does outside of Ray.
+        # Ray sets it to the actor's CPUs; an engine gets all cores, as it does outside of Ray.
         os.environ.pop("OMP_NUM_THREADS", None)
         self._spec, self._leases = spec, Leases()
         self._guard = guard_children()
-        self._engine = await engine.start(spec)
+        self._cores = None if spec.use_gpu else Cores()
+        with bound(self._cores):
+            self._engine = await engine.start(spec)
         app = LeasedOnly(EngineLog(self._engine.app), self._leases)
         self._server = HttpServer(app, bind(ray.util.get_node_ip_address(), 0))
 
@@ -72,6 +75,8 @@ class EngineReplica:
             await self._server.close()
             self._engine.close()
             dismiss(self._guard)
+            if self._cores is not None:
+                self._cores.release()
 
 
 def _chat_template(adapter: Path) -> str | None:

@@ -357,3 +357,11 @@ def test_mcnemar_counts_the_tails():
 def test_other_scores_are_tested_with_their_sizes():
     assert paired_p_value([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]) < 0.02
     assert paired_p_value([1.0, -2.0, 3.0, -3.0, 1.0]) > 0.3
+
+
+def test_an_endpoint_renders_with_the_servers_template(tmp_path):
+    asked = {"template_name": None, "endpoint": "http://host/v1"}
+    write_evaluation(tmp_path, "old_20260101_000000", "old", [1.0], template_name="chatml")
+    write_evaluation(tmp_path, "new_20260101_000000", "new", [1.0], **asked)
+    comparison = compare(tmp_path, "old", "new")
+    assert "| chat template | chatml | the server's |" in (comparison.folder / "report.md").read_text()

