@@ -8,7 +8,7 @@ are then computed once: that is how two answers share their prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NAME = "autoalign_rows"
+_BEYOND_ROWS = ("s_aux", "softcap", "position_bias", "indices", "block_indices")
+"""Attention sinks, soft caps, biases, and choices of keys, as models hand them to their attention."""
 
 
 class Row(NamedTuple):
@@ -53,6 +55,33 @@ def no_mask(*args: Any, **kwargs: Any) -> None:
     """Rows are separated by slicing; no mask is built."""
 
 
+def require_rows(
+    module: torch.nn.Module,
+    attention_mask: Tensor | None,
+    row_lengths: tuple[int, ...] | None,
+    given: Mapping[str, Any],
+) -> tuple[int, ...]:
+    """The row lengths, for a kernel that gives each row causal attention and nothing else.
+
+    Args:
+        attention_mask: None, unless the model makes one of its own.
+        given: what else the model hands to its attention.
+
+    Raises:
+        ValueError: the model asks for more, or loses the row lengths on their way.
+    """
+    asked = [name for name in _BEYOND_ROWS if given.get(name) is not None]
+    asked += ["attention_mask"] if attention_mask is not None else []
+    asked += ["is_causal"] if given.get("is_causal") is False else []
+    asked += [] if row_lengths else ["no row_lengths"]
+    if asked or not row_lengths:
+        raise ValueError(
+            f"{type(module).__name__} attends with {', '.join(asked)}, which rows laid end to end can't "
+            "have: set padding_free to false"
+        )
+    return row_lengths
+
+
 def attend_rows(
     module: torch.nn.Module,
     query: Tensor,
@@ -71,16 +100,19 @@ def attend_rows(
 
     Args:
         query: (1, heads, tokens, head_dim); `key` and `value` (1, kv_heads, tokens, head_dim).
-        row_lengths: tokens of each row, in order; their sum is `tokens`. None: one row.
+        row_lengths: tokens of each row, in order; their sum is `tokens`.
         shared_lengths: leading tokens of the row before that each row also sees; None: none.
         sliding_window: a token sees itself and this many minus one before it.
 
     Returns:
         (1, tokens, heads, head_dim) and no attention weights.
+
+    Raises:
+        ValueError: the model asks for more than that (`require_rows`).
     """
     from autoalign.training.blocked_attention import attend_blocked
 
-    rows = rows_of(row_lengths or [query.shape[2]], shared_lengths)
+    rows = rows_of(require_rows(module, attention_mask, row_lengths, kwargs), shared_lengths)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not (dropout or sliding_window):

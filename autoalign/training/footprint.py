@@ -315,12 +315,18 @@ def footprint(
         logits=logits,
         saving=0 if on_gpu else max(merging, _copied_bytes(config, whole, trained)),
         snapshot=0 if on_gpu else _snapshot_bytes(config, whole, trained),
-        accumulates=config.gradient_accumulation_steps > 1,
+        accumulates=_accumulates(config, workers),
     )
 
 
+def _accumulates(config: TrainConfig, workers: int) -> bool:
+    """A step may have several micro-batches: where it is cut by tokens, or few of its workers are there."""
+    fewest = min(workers, config.min_workers)
+    return config.max_tokens_per_batch is not None or config.accumulation(fewest) > 1
+
+
 def _update_bytes(config: TrainConfig, trained: int, workers: int) -> int:
-    is_summed = workers > 1 or config.gradient_accumulation_steps > 1 or config.max_tokens_per_batch
+    is_summed = workers > 1 or _accumulates(config, workers)
     if config.deepspeed != "none" or config.use_lora or not config.bf16 or is_summed:
         return 4 * trained
     return 2 * trained + 2 * min(trained, _BUCKET_NUMEL)

@@ -15,6 +15,7 @@ from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, ModelError, nearest
 from autoalign.training.acceleration import attention_choice, liger, quantization, regions, ulysses
 from autoalign.training.lean_modules import make_lean
+from autoalign.training.padding import Padded, why_padded
 
 
 class ModelKind(NamedTuple):
@@ -47,7 +48,7 @@ def load_model(
         ConfigError: a LoRA target that the model lacks, or a choice of speed or memory that
             this model or machine rules out.
     """
-    name = attention_choice.attention_name(config, _has_soft_caps(config, path))
+    name = attention_choice.attention_name(config, _padded(config, path))
     model = load_weights(config, kind, path, attn_implementation=name, **quantization.options(config))
     base, layers = model, decoder_layers(model)
     if config.sequence_parallel_size > 1:
@@ -154,8 +155,26 @@ def _naming(path: str) -> Iterator[None]:
 
 def is_padding_free(config: TrainConfig, path: str) -> bool:
     """Whether batches are laid out without padding: transformers' sdpa and eager know rows by a mask."""
-    masked = config.attn_implementation in ("sdpa", "eager")
-    return config.padding_free and not masked and not _has_soft_caps(config, path)
+    return _wants_no_padding(config) and _padded(config, path) is None
+
+
+def padding_note(config: TrainConfig, path: str) -> str | None:
+    """What to say where rows are padded for the model's sake; None: nothing."""
+    padded = _padded(config, path) if _wants_no_padding(config) else None
+    if padded is None:
+        return None
+    return f"rows are padded, and no prompt is shared: {path} {padded.reason}"
+
+
+def own_attention(config: TrainConfig, path: str) -> str | None:
+    """The attention of transformers that a model gets which can't have ours; None: what the config names."""
+    padded = _padded(config, path) if _wants_no_padding(config) else None
+    return None if padded is None else padded.instead_of(config.attn_implementation)
+
+
+def attention_kernel(config: TrainConfig, path: str) -> str:
+    """The name of the function that attends, before sharing and compilation are put around it."""
+    return attention_choice.kernel_name(config, _padded(config, path))
 
 
 def shares_prompts(config: TrainConfig, path: str) -> bool:
@@ -164,10 +183,10 @@ def shares_prompts(config: TrainConfig, path: str) -> bool:
     return alike and config.share_prompts and is_padding_free(config, path)
 
 
-def _has_soft_caps(config: TrainConfig, path: str) -> bool:
-    """Soft-capped attention logits (Gemma 2) have no SDPA kernel."""
-    from transformers import AutoConfig
+def _wants_no_padding(config: TrainConfig) -> bool:
+    return config.padding_free and config.attn_implementation not in ("sdpa", "eager")
 
+
+def _padded(config: TrainConfig, path: str) -> Padded | None:
     with _naming(path):
-        model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
-    return bool(getattr(model_config, "attn_logit_softcapping", None))
+        return why_padded(path, config.trust_remote_code)

@@ -133,7 +133,7 @@ def make_plan(
         precomputes_reference=isinstance(config, DPOConfig) and reference.is_precomputed(config),
         on_gpu=gpu_memory_gib is not None,
     )
-    saving = _saving(config, steps)
+    saving = _saving(_as_attended(config, str(folder)), steps)
     memory = memory_of(saving)
     if memory.peak > room.bytes:
         # The job sees that there is no room for a snapshot, and writes without one.
@@ -227,6 +227,14 @@ def _rows(config: TrainConfig, examples: Sequence[int]) -> list[int]:
     if not config.learns_from_pairs:
         return list(examples)
     return [row for pair in examples for row in (2 * pair, 2 * pair + 1)]
+
+
+def _as_attended(config: TrainConfig, path: str) -> TrainConfig:
+    """The config with the attention that the model gets: eager keeps more than any other."""
+    from autoalign.training.model import own_attention
+
+    own = own_attention(config, path)
+    return config if own is None else config.model_copy(update={"attn_implementation": own})
 
 
 def _saving(config: TrainConfig, steps: int) -> TrainConfig:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,22 +20,35 @@ from autoalign.cache_folder import default_cache_dir
 from autoalign.config.acceleration import is_quantized
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.train import TrainConfig
-from autoalign.errors import StoppedEarly
+from autoalign.errors import ConfigError, StoppedEarly
+from autoalign.kernels import library
 from autoalign.losses import preference
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
-from autoalign.training.model import load_model
+from autoalign.training.model import attention_kernel, is_padding_free, load_model, shares_prompts
 from autoalign.training.reporting import Reporter, counted
 from autoalign.training.task import TrainTask
 from autoalign.training.world import World
 
 _ROWS_AT_ONCE = 16
 _COMPUTED_BY = (
+    "kernels/kernels.c",
+    "kernels/library.py",
+    "kernels/ops.py",
+    "losses/cross_entropy.py",
+    "losses/token_logps.py",
+    "training/acceleration/attention_choice.py",
+    "training/acceleration/flex.py",
+    "training/acceleration/quantization.py",
+    "training/acceleration/varlen.py",
     "training/attention.py",
+    "training/batches.py",
     "training/blocked_attention.py",
     "training/lean_modules.py",
+    "training/padding.py",
+    "training/reference.py",
+    "training/singles.py",
     "training/supervised.py",
-    "losses/token_logps.py",
 )
 """Code that the log-probs' last digits depend on; in bfloat16 another kernel shifts a sum by 0.2."""
 
@@ -60,9 +74,19 @@ def is_kept(config: TrainConfig) -> bool:
 
 
 def load(task: TrainTask) -> Any:
-    """The reference model, in evaluation mode."""
-    plain = task.config.model_copy(update={"use_lora": False, "gradient_checkpointing": False})
-    return load_model(plain, str(_folder(task))).eval()
+    """The reference model, in evaluation mode.
+
+    Raises:
+        ConfigError: batches laid out for the policy are not what this model can take.
+    """
+    config, other = task.config, str(_folder(task))
+    if is_padding_free(config, task.model_path) != is_padding_free(config, other):
+        raise ConfigError(
+            f"'ref_model': of {task.model_path} and {other} one needs padded rows, and the other lays them "
+            "end to end: set padding_free to false for both"
+        )
+    plain = config.model_copy(update={"use_lora": False, "gradient_checkpointing": False})
+    return load_model(plain, other).eval()
 
 
 def with_logps(
@@ -107,7 +131,7 @@ def logps(task: TrainTask, wanted: Sequence[Wanted], world: World, reporter: Rep
     Raises:
         StoppedEarly: a stop was asked for before they were all there.
     """
-    paths = [_path(task, rows) for rows in wanted]
+    paths = [_path(task, rows, world.device) for rows in wanted]
     if not world.any(not all(path.is_file() for path in paths)):
         return [np.load(path) for path in paths]
     from autoalign.training.preference import AnswerLogps
@@ -120,12 +144,20 @@ def logps(task: TrainTask, wanted: Sequence[Wanted], world: World, reporter: Rep
     return computed
 
 
-def adapter_off(model: Any, frozen: Any | None) -> AbstractContextManager[Any]:
-    """Without a frozen reference, the model with its adapter switched off is the reference."""
-    if frozen is None and hasattr(model, "disable_adapter"):
-        context: AbstractContextManager[Any] = model.disable_adapter()
-        return context
-    return nullcontext()
+@contextmanager
+def adapter_off(model: Any, frozen: Any | None) -> Iterator[None]:
+    """Without a frozen reference, the model with its adapter off is the reference, and does not drop out."""
+    if frozen is not None or not hasattr(model, "disable_adapter"):
+        yield
+        return
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with model.disable_adapter():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @torch.no_grad()
@@ -159,16 +191,36 @@ def _folder(task: TrainTask) -> Path:
     return model_folder.find(other, fetch=True) if other else Path(task.model_path)
 
 
-def _path(task: TrainTask, rows: Wanted) -> Path:
-    """Named by model, rows (template and length are in their ids), number type, bits, kernel and code."""
+def _path(task: TrainTask, rows: Wanted, device: torch.device) -> Path:
+    """Named by what the numbers depend on: `_stated`, and what else tells the rows apart."""
+    stated = "\n".join(_stated(task, rows, device)).encode()
+    name = hashlib.sha256(stated + rows.which).hexdigest()[:32]
     config = task.config
-    kernel = f"{config.bf16} {config.attn_implementation} {config.use_liger_kernel} {torch.__version__}"
-    parts = [_code_digest(), manifest.model_digest(_folder(task)), rows.digest, kernel]
-    if is_quantized(config):
-        parts.append("4 bits" if config.load_in_4bit else "8 bits")
-    name = hashlib.sha256("\n".join(parts).encode() + rows.which).hexdigest()[:32]
     folder = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
     return folder / "ref_logps" / f"{name}.npy"
+
+
+def _stated(task: TrainTask, rows: Wanted, device: torch.device) -> list[str]:
+    """Code, model, rows (template and length are in their ids), number type, kernels and layout."""
+    config = task.config
+    padding_free = is_padding_free(config, task.model_path)
+    shares = shares_prompts(config, task.model_path)
+    parts = [
+        _code_digest(),
+        manifest.model_digest(_folder(task)),
+        rows.digest,
+        f"bf16 {config.bf16}",
+        f"attention {attention_kernel(config, str(_folder(task)))}",
+        f"liger {config.use_liger_kernel}",
+        f"compiled {config.torch_compile}",
+        f"C kernels {device.type == 'cpu' and library.load() is not None}",
+        f"padding-free {padding_free}, prompts shared {shares}",
+        f"on {device.type}",
+        f"torch {torch.__version__}, transformers {version('transformers')}",
+    ]
+    if is_quantized(config):
+        parts.append("4 bits" if config.load_in_4bit else "8 bits")
+    return parts
 
 
 def _code_digest() -> str:

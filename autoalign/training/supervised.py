@@ -18,7 +18,17 @@ from autoalign.training.reporting import Reporter
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
-_HEAD_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier")
+_HEAD_TRANSFORMS = (
+    "final_logit_softcapping",
+    "lm_head_multiplier",
+    "logit_scale",
+    "logits_mup_width_multiplier",
+    "logits_scaling",
+    "logits_soft_cap",
+    "output_logit_soft_cap",
+    "output_multiplier",
+)
+"""What configs call a factor or a soft cap of their logits."""
 
 
 class SupervisedModel(nn.Module):
@@ -86,23 +96,26 @@ def base_model(model: Any) -> Any:
 
 
 def has_plain_head(model: Any) -> bool:
-    """Whether the logits are one matrix product: no bias, no scaling, no soft cap."""
+    """Whether the logits are one matrix product of the decoder's output: no bias, no scaling, no soft cap."""
     causal_lm = base_model(model)
     head = causal_lm.get_output_embeddings()
-    scaled = any(getattr(causal_lm.config, name, None) not in (None, 1, 1.0) for name in _HEAD_TRANSFORMS)
-    return type(head) is nn.Linear and head.bias is None and not scaled
+    configs = (causal_lm.config, causal_lm.config.get_text_config())
+    factors = [getattr(config, name, None) for config in configs for name in _HEAD_TRANSFORMS]
+    scaled = any(factor not in (None, 1, 1.0) for factor in factors)
+    is_apart = causal_lm.get_decoder() is not causal_lm  # some name no decoder of theirs (Llama 4)
+    return is_apart and type(head) is nn.Linear and head.bias is None and not scaled
 
 
 def model_inputs(batch: Batch) -> dict[str, Any]:
     """What a transformers model takes of a batch; rows stay apart in either layout."""
     inputs: dict[str, Any] = {
         "input_ids": batch.input_ids,
-        "position_ids": batch.position_ids,
         "attention_mask": batch.attention_mask,
         "use_cache": False,
     }
     if batch.row_lengths is not None:
-        inputs["row_lengths"] = batch.row_lengths
+        # Padded rows begin at 0, as models count by themselves, and some can't be told otherwise.
+        inputs |= {"position_ids": batch.position_ids, "row_lengths": batch.row_lengths}
     if batch.share is not None:
         inputs["share"] = batch.share
     if batch.shared_lengths is not None:

@@ -84,7 +84,7 @@ def kept_bytes(folder: Path, layers: int, values: dict[str, Any]) -> int:
 
     sizes = AutoConfig.from_pretrained(folder, num_hidden_layers=layers)
     config = SFTConfig(model_name_or_path="m", data_path=["d"], output_dir="o", attn_implementation="rows")
-    sizes._attn_implementation = attention_name(config, has_soft_caps=False)
+    sizes._attn_implementation = attention_name(config, padded=None)
     model: Any = LlamaForCausalLM(sizes).to(torch.bfloat16)
     if values:
         from peft import LoraConfig, get_peft_model

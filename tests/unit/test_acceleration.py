@@ -76,7 +76,7 @@ def test_kernels_of_a_gpu_are_refused_without_one():
     with pytest.raises(ConfigError, match="--use_liger_kernel needs a GPU"):
         liger.apply(None)
     with pytest.raises(ConfigError, match="flex_attention needs a GPU"):
-        attention_name(parse("--attn_implementation flex_attention"), has_soft_caps=False)
+        attention_name(parse("--attn_implementation flex_attention"), padded=None)
 
 
 def test_a_missing_compiler_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch):

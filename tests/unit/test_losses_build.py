@@ -64,6 +64,7 @@ def test_a_setting_that_no_loss_has_is_refused():
         ({"loss_type": "robust", "label_smoothing": 0.5}, "label_smoothing is 0.5"),
         ({"loss_type": "exo_pair", "label_smoothing": 0.0}, "label_smoothing is 0.0"),
         ({"loss_type": "sft", "nll_average": "words"}, "nll_average is 'words'"),
+        ({"loss_type": "sso", "sso_alpha": 1.5}, "sso_alpha is 1.5; expected 0 to 1"),
         ({"loss_type": []}, "at least one loss"),
         ({"loss_type": ["ipo", "ipo"]}, "each loss once"),
         ({"loss_type": ["ipo", "hinge"], "loss_weights": [1.0]}, "2, one for each loss_type"),

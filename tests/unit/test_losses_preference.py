@@ -59,6 +59,8 @@ WORKED_OUT = [
     ("sppo_hard", {}, (1 - 1) ** 2 + (-3 + 1) ** 2),
     # Mean log-probs of a token are -1 and -3, means of log sum p^2 -2/4 and -5/2.
     ("wpo", {}, -math.exp(-1 + 0.5 - 3 + 2.5) * LOG_2),
+    # W = sigmoid(0.75 * 1 + 0.25 * 3).
+    ("sso", {"sso_alpha": 0.75}, -sigmoid(1.5) * LOG_2),
     ("apo_zero", {}, 1 - sigmoid(0.5) + sigmoid(-1.5)),
     ("apo_down", {}, sigmoid(0.5) + 1 - sigmoid(2)),
     ("aot", {}, -LOG_2),
@@ -89,6 +91,24 @@ def test_orpo_is_finite_where_an_answer_is_certain():
     loss = build("orpo")(batch).losses.sum()
     (gradient,) = torch.autograd.grad(loss, chosen)
     assert math.isfinite(loss.item()) and gradient.isfinite().all()
+
+
+def test_sso_weighs_each_pair_with_a_gradient_through_the_weight():
+    """Against the formula written out; beta 0.5, alpha 0.66 of the chosen answer's mean log-prob."""
+    chosen, rejected = (torch.tensor(values, requires_grad=True) for values in ([-4.0, -1.0], [-6.0, -8.0]))
+    lengths = torch.tensor([4.0, 2.0]), torch.tensor([2.0, 5.0])
+    refs = torch.tensor([-5.0, -1.5]), torch.tensor([-3.0, -7.0])
+    losses = build("sso", beta=0.5)(PairLogps(chosen, rejected, *lengths, *refs)).losses
+    weight = 1 / (1 + torch.exp(0.66 * chosen / lengths[0] + 0.34 * rejected / lengths[1]))
+    z = 0.5 * ((chosen - refs[0]) - (rejected - refs[1]))
+    expected = weight * torch.log(1 + torch.exp(-z))
+    torch.testing.assert_close(losses, expected)
+    ours, theirs = (torch.autograd.grad(each.sum(), (chosen, rejected)) for each in (losses, expected))
+    torch.testing.assert_close(ours, theirs)
+    # By hand for the first pair, L = log(1 + e^-2) and mean log-probs -1 and -3:
+    # dloss/dlog p(y_l) = W beta s(-z) - L W (1 - W) 0.34 / 2.
+    w, missed = sigmoid(0.66 + 3 * 0.34), -LOG_2
+    assert ours[1][0].item() == pytest.approx(w * 0.5 * sigmoid(-2) - missed * w * (1 - w) * 0.34 / 2)
 
 
 def test_sft_averages_over_tokens_or_over_rows():

@@ -239,9 +239,22 @@ def test_the_peak_is_the_highest_moment():
     assert memory(MicroBatch(1, 1)).peak_moment == "at the update"
 
 
-def test_accumulated_gradients_are_there_at_the_loss():
-    once, twice = memory(), memory(gradient_accumulation_steps=2)
-    assert twice.moments["at the loss"] - once.moments["at the loss"] == 4 * WEIGHTS
+@pytest.mark.parametrize(
+    ("values", "workers", "earlier"),
+    [
+        ({"gradient_accumulation_steps": 2}, 1, 4),
+        ({"max_tokens_per_batch": 64}, 1, 4),
+        ({"num_workers": 2}, 2, 0),
+        # left alone, the one worker takes the micro-batches of both
+        ({"num_workers": "1:2"}, 2, 4),
+    ],
+)
+def test_gradients_of_earlier_micro_batches_are_there_at_the_loss(
+    values: dict[str, Any], workers: int, earlier: int
+):
+    job = memory(workers=workers, **values)
+    at_once = memory()
+    assert job.moments["at the loss"] - at_once.moments["at the loss"] == earlier * WEIGHTS
 
 
 def test_a_checkpoint_copies_weights_and_state():

@@ -8,6 +8,7 @@ from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, MissingDependency
 from autoalign.training import attention
 from autoalign.training.acceleration import flex, regions, ulysses, varlen
+from autoalign.training.padding import Padded
 
 _KERNELS = {
     attention.NAME: attention.attend_rows,
@@ -16,22 +17,20 @@ _KERNELS = {
 }
 
 
-def attention_name(config: TrainConfig, has_soft_caps: bool) -> str:
+def attention_name(config: TrainConfig, padded: Padded | None) -> str:
     """The `attn_implementation` for transformers, registered there if it is ours.
 
     Args:
-        has_soft_caps: of the attention logits (Gemma 2), which no kernel of ours has.
+        padded: why the model can't have our kernels, which need rows laid end to end; None: it can.
 
     Raises:
         ConfigError: choices that the model or the number type rules out.
         MissingDependency: flash_attention_2 is asked for and not installed.
     """
-    name = _kernel_name(config, has_soft_caps)
+    name = kernel_name(config, padded)
     if name not in _KERNELS:
-        if config.sequence_parallel_size > 1:
-            raise ConfigError(
-                "'sequence_parallel_size' does not go with a model whose attention is soft-capped"
-            )
+        if config.sequence_parallel_size > 1 and padded is not None:
+            raise ConfigError(f"'sequence_parallel_size' does not go with a model that {padded.reason}")
         return name
     function = _KERNELS[name]
     if config.sequence_parallel_size > 1:
@@ -42,7 +41,8 @@ def attention_name(config: TrainConfig, has_soft_caps: bool) -> str:
     return name
 
 
-def _kernel_name(config: TrainConfig, has_soft_caps: bool) -> str:
+def kernel_name(config: TrainConfig, padded: Padded | None) -> str:
+    """Which function attends; arguments and errors as in `attention_name`."""
     wanted, has_flash = config.attn_implementation, _has_flash_attention()
     if wanted == "flash_attention_2" and not has_flash:
         raise MissingDependency(
@@ -54,10 +54,12 @@ def _kernel_name(config: TrainConfig, has_soft_caps: bool) -> str:
         raise ConfigError(
             "attn_implementation flex_attention needs a GPU: on a CPU it has no backward pass; use auto"
         )
+    if wanted == "sdpa" and padded is not None and padded.attention != "sdpa":
+        raise ConfigError(f"attn_implementation sdpa is not for a model that {padded.reason}; use eager")
     if wanted in ("sdpa", "eager"):
         return wanted
-    if has_soft_caps:
-        return "flash_attention_2" if wanted == "flash_attention_2" else "eager"
+    if padded is not None:
+        return padded.instead_of(wanted)
     if not config.padding_free:
         return "flash_attention_2" if wanted == "flash_attention_2" else "sdpa"
     if wanted == "auto":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoalign.training.attention import Row, rows_of
+from autoalign.training.attention import Row, require_rows, rows_of
 
 NAME = "autoalign_flex"
 
@@ -35,11 +35,11 @@ def attend_flex(
     """Causal attention inside each row; arguments and result as attention.attend_rows.
 
     Raises:
-        ValueError: attention dropout, which FlexAttention lacks.
+        ValueError: attention dropout, which FlexAttention lacks, or what `require_rows` refuses.
     """
     if dropout and module.training:
         raise ValueError("flex_attention has no dropout: set the model's attention_dropout to 0")
-    rows = tuple(rows_of(row_lengths or [query.shape[2]], shared_lengths))
+    rows = tuple(rows_of(require_rows(module, attention_mask, row_lengths, kwargs), shared_lengths))
     output = _kernel(query.device.type)(
         query,
         key,

@@ -55,7 +55,7 @@ def compile_layers(model: Any, layers: nn.ModuleList) -> None:
 
 def _seal(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     hidden = {name: kwargs.pop(name) for name in _HIDDEN if name in kwargs}
-    return args, {**kwargs, "sealed": _Sealed(hidden)}
+    return args, {**kwargs, "sealed": _Sealed(hidden)} if hidden else kwargs
 
 
 def _require_compiler() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoalign.training.attention import rows_of
+from autoalign.training.attention import require_rows, rows_of
 
 NAME = "autoalign_varlen"
 
@@ -31,10 +31,10 @@ def attend_varlen(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each row; arguments and result as attention.attend_rows."""
+    """Causal attention inside each row; arguments, result and errors as attention.attend_rows."""
     from flash_attn import flash_attn_varlen_func
 
-    rows = rows_of(row_lengths or [query.shape[2]], shared_lengths)
+    rows = rows_of(require_rows(module, attention_mask, row_lengths, kwargs), shared_lengths)
     own = tuple(row.stop - row.start for row in rows)
     seen = tuple(row.shared + length for row, length in zip(rows, own, strict=True))
     if seen != own:
