@@ -54,8 +54,17 @@ def search(
         name: [{"question": id, "training_row": place} for id, place in rows.items()]
         for name, rows in found.items()
     }
+    told = {**_earlier(config, layout, (*asked, *unsearched)), **told}
     write_text(layout.contamination, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return {**{name: len(rows) for name, rows in found.items()}, **dict.fromkeys(unsearched)}
+
+
+def _earlier(config: EvalConfig, layout: Layout, names: Sequence[str]) -> dict[str, Any]:
+    """What an earlier run found of other benchmarks, whose figures `reuse` keeps."""
+    if not (config.reuse and layout.contamination.is_file()):
+        return {}
+    told = json.loads(layout.contamination.read_text(encoding="utf-8"))
+    return {name: rows for name, rows in told.items() if name not in names}
 
 
 def require_readable(config: EvalConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from autoalign.atomic_files import write_text
 from autoalign.evaluation.benchmark import Benchmark
 from autoalign.evaluation.results import Result
 
+SUFFIX = ".result.json"
 _PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
 _USED = ("judge", "guided", "refusal")  # of them, by judges and rules
 
@@ -26,8 +27,19 @@ def read(file: Path, benchmark: Benchmark) -> list[Result] | None:
 
 def write(file: Path, benchmark: Benchmark, results: Sequence[Result]) -> None:
     """Keep the benchmark's figures."""
-    told = {"made_from": made_from(benchmark), "results": [asdict(each) for each in results]}
+    told = {
+        "made_from": made_from(benchmark),
+        "judged": benchmark.judged,
+        "results": [asdict(each) for each in results],
+    }
     write_text(file, json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+
+
+def others(folder: Path, asked: Collection[str]) -> dict[str, str | None]:
+    """How those in `folder` that are not `asked` were judged (`Benchmark.judged`), where that is known."""
+    files = {file.name.removesuffix(SUFFIX): file for file in sorted(folder.glob(f"*{SUFFIX}"))}
+    told = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    return {name: each.get("judged") for name, each in told.items() if name not in asked}
 
 
 def made_from(benchmark: Benchmark) -> str:

@@ -14,7 +14,7 @@ from autoalign import manifest
 from autoalign.atomic_files import write_text
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError
-from autoalign.evaluation import judged_by
+from autoalign.evaluation import finished, judged_by
 from autoalign.evaluation.judged_by import model_digest, template_digest
 from autoalign.evaluation.layout import Layout
 from autoalign.evaluation.results import Result, read_results
@@ -71,9 +71,9 @@ def require_same(
             f"--reuse: {layout.folder} is another evaluation ({'; '.join(told)}): give what it was given, or "
             "--force to start anew, or another --model_id"
         )
-    before = _noted(layout)
-    left = [name for name in before.get(_DATA, {}) if name not in asked]
-    if left and before.get(_JUDGED) != judged_by.digest(config):
+    now, before = judged_by.digest(config), _judged_before(layout, config)
+    others = finished.others(layout.answers, asked)
+    if left := [name for name, judged in others.items() if (judged or before) != now]:
         raise ConfigError(
             f"--reuse: the judges of {layout.folder} or what they are told have changed, and "
             f"{', '.join(left)} would keep the figures of those before: name them in --benchmarks too, or "
@@ -95,7 +95,7 @@ def unlike(layout: Layout, config: EvalConfig, folder: Path | None) -> list[str]
     then = before.get(_CONTENTS, contents)
     told += [
         f"the contents of {name} have changed"
-        for name in dict.fromkeys([*then, *contents])
+        for name in (*_TOKENIZER, "template_name")
         if name not in changed and then.get(name) != contents.get(name)
     ]
     if before.get(_DIGEST) and before[_DIGEST] != model_digest(folder):
@@ -110,6 +110,13 @@ def with_earlier(layout: Layout, results: Sequence[Result]) -> list[Result]:
     now = {each.benchmark for each in results}
     kept = [each for each in before if each.benchmark not in now]
     return [each for name in names for each in (*kept, *results) if each.benchmark == name]
+
+
+def _judged_before(layout: Layout, config: EvalConfig) -> str | None:
+    """`judged_by.digest` of the earlier run; from an eval.json that lacks it, by the keys alone."""
+    before, now = _noted(layout), json.loads(json.dumps(config.model_dump(), default=str))
+    is_same = all(before[key] == now[key] for key in judged_by.KEYS if key in before)
+    return before.get(_JUDGED, judged_by.digest(config) if is_same else None)
 
 
 def _noted(layout: Layout) -> dict[str, Any]:

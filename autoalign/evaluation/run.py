@@ -209,7 +209,7 @@ class _Job:
         return {name: results for name, results in found.items() if results is not None}
 
     def _result_file(self, name: str) -> Path:
-        return self.layout.answers / f"{name}.result.json"
+        return self.layout.answers / f"{name}{finished.SUFFIX}"
 
     def _questions(self, name: str) -> Path:
         return self.layout.questions / f"{name}.jsonl"

@@ -144,6 +144,8 @@ class Platform:
         job = self._again(job)
         if job.state == "running" and (job.intent == "cancel" or self.jobs.want(job, "cancel")):
             return self._again(job)
+        if job.state == "cancelled" and job.api == "batch":  # the first time may have ended halfway
+            self.batches.settle(job, self.folder(job.id), "cancelled")
         raise WrongState(f"a job that is {job.state} can't be cancelled")
 
     def pause(self, job: JobRow) -> JobRow:

@@ -25,20 +25,26 @@ _NAMED_GRADE = re.compile(
 _POINTS = re.compile(rf"score\W{{0,4}}(?:is\s+|of\s+)?\W{{0,3}}({_NUMBER}){_OUT_OF}", re.IGNORECASE)
 _SIGNS = "-−–+"
 # After a number: it is part of a range, of a list, of a share, or of a longer number.
+_LIST_GOES_ON = rf"(?:[-−–—~～,，、]|and\b)\s*{_NUMBER}(?=\s*(?:[-−–—~～,，、.;:)\]]|or\b|and\b|或|\n|\Z))"
 _NUMBER_GOES_ON = re.compile(
-    rf"{_GAP}(?:[%％±½\d/]|\.\d|or\b|或|out of\b|(?:[-−–—~～,，、]|to\b|and\b|到|至)\s*\d)", re.IGNORECASE
+    rf"{_GAP}(?:[%％±½\d/]|,\d{{3}}|\.\d|or\b|或|out of\b|(?:to\b|到|至)\s*\d|{_LIST_GOES_ON})", re.IGNORECASE
 )
+_SHARE_GOES_ON = re.compile(rf"{_GAP}[%％/\d]")
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
 _BOXED_REACTION = re.compile(r"\[\[\s*(refused|complied)\s*\]\]", re.IGNORECASE)
 _BOXED_STRENGTH = re.compile(r"\[\[\s*(([AB])\s*(=|>{1,2}|<{1,2})\s*([AB]))\s*\]\]")
-_LISTED_STRENGTHS = re.compile(r"(?:^.*\[\[[AB][=<>]{1,2}[AB]\]\].*(?:\n|\Z)){3,}", re.MULTILINE)
+_FIVE_STRENGTHS = re.compile(r"(?:^.*\[\[[AB][=<>]{1,2}[AB]\]\].*(?:\n|\Z)){5}", re.MULTILINE)
 # The letters as they are alone: "a" is an article.
 _CHOICE = r"(?i:assistant |answer )?((?i:(?:a\s+)?tie)|A|B)\b"
 _NAMED_CHOICE = re.compile(
     rf"(?i:verdict|winner|better answer|结论)\W{{0,6}}(?i:is\s+|是)?\W{{0,3}}{_CHOICE}"
 )
 _JOINT = r"(?:[,/|&、]|(?i:\b(?:or|and|vs)\b\.?)|或者?|和|与)"
-_CHOICE_GOES_ON = re.compile(rf"{_GAP}(?:[=<]|{_JOINT}{_GAP}{_JOINT}?){_GAP}{_CHOICE}")
+_BESIDE = r"(?:[,、]|(?i:\band\b)|和|与)"  # what may also begin another sentence: "A, and B is wrong"
+_CHOICE_GOES_ON = re.compile(
+    rf"{_GAP}(?:(?:[=<]|(?!{_BESIDE}){_JOINT}|{_BESIDE}{_GAP}(?i:or\b)){_GAP}{_CHOICE}"
+    rf"|{_BESIDE}{_GAP}{_BESIDE}?{_GAP}{_CHOICE}(?=\s*(?:[.!?,，。\n]|or\b|and\b|are\b|\Z)))"
+)
 _JOINED_MARKS = re.compile(rf"[\s*_`\"'.]*(?:{_JOINT}[\s*_`\"']*){{0,2}}|\s*out of\s*")
 _EXAMPLE = re.compile(
     r"(?:for example|for instance|e\.g\.|例如|比如)\W{0,4}(?:rating\W{1,4})?\Z", re.IGNORECASE
@@ -78,10 +84,10 @@ def read_preference(text: str) -> Preference | None:
 def read_strength(text: str) -> float | None:
     """How much better A is: `[[A>>B]]` 2, `[[A>B]]` 1, `[[A=B]]` 0, `[[B>A]]` -1, `[[B>>A]]` -2.
 
-    A plain preference, as `[[A]]`, counts as a slight one. Three and more lines, each with such a mark, are
-    the list of what may be said.
+    A plain preference, as `[[A]]`, counts as a slight one. Five lines with each of these marks are the list
+    of what may be said.
     """
-    said = _LISTED_STRENGTHS.sub("\n", text)
+    said = _FIVE_STRENGTHS.sub(_without_list, text)
     marks = [mark for mark in _marks(_BOXED_STRENGTH, said) if mark[2] != mark[4]]
     if not marks:
         preference = read_preference(said)
@@ -100,6 +106,11 @@ def read_reaction(text: str) -> Reaction | None:
     return None if found is None else "refused" if found[1].lower() == "refused" else "complied"
 
 
+def _without_list(lines: _Mark) -> str:
+    marks = {re.sub(r"\s", "", mark[1]) for mark in _BOXED_STRENGTH.finditer(lines[0])}
+    return "\n" if len(marks) == 5 else lines[0]
+
+
 def _last(pattern: re.Pattern[str], text: str) -> _Mark | None:
     return next(reversed(list(pattern.finditer(text))), None)
 
@@ -107,9 +118,10 @@ def _last(pattern: re.Pattern[str], text: str) -> _Mark | None:
 def _number(pattern: re.Pattern[str], text: str) -> _Mark | None:
     """The last number that is named; None where it has a sign, or goes on."""
     found = _last(pattern, text)
-    if found is None or text[found.start(1) - 1] in _SIGNS or _NUMBER_GOES_ON.match(text, found.end()):
+    if found is None or text[found.start(1) - 1] in _SIGNS:
         return None
-    return found
+    goes_on = _SHARE_GOES_ON if found[2] else _NUMBER_GOES_ON
+    return None if goes_on.match(text, found.end()) else found
 
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[_Mark]:

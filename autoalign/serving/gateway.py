@@ -151,8 +151,8 @@ def _longest_lease(config: ServeConfig) -> float:
 
 
 def _most_waiting(config: ServeConfig) -> int:
-    """Requests for a model that is being loaded: as many as its engines take once they are up."""
-    return config.max_in_flight * config.min_replicas + config.max_queued
+    """Requests for a model that is being found or loaded: as many as its engines may take."""
+    return config.max_in_flight * config.max_replicas + config.max_queued
 
 
 def _live_platform(config: ServeConfig, where: Settings | None, own: Catalogue) -> LivePlatform | None:

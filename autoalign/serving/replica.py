@@ -31,7 +31,7 @@ class EngineReplica:
         os.environ.pop("OMP_NUM_THREADS", None)
         self._spec, self._leases = spec, Leases()
         self._guard = guard_children()
-        self._cores = None if spec.use_gpu else Cores()
+        self._cores = None if spec.use_gpu or not spec.is_one_rank else Cores()
         with bound(self._cores):
             self._engine = await engine.start(spec)
         app = LeasedOnly(EngineLog(self._engine.app), self._leases)

@@ -34,6 +34,12 @@ class EngineSpec:
     flags: tuple[str, ...]
 
     @property
+    def is_one_rank(self) -> bool:
+        """Whether one process computes, by vLLM's flags."""
+        ranks = re.compile("-(-(tensor|pipeline|data|context)-parallel-size|tp|pp|dp)")
+        return all(flag == "--tensor-parallel-size=1" for flag in self.flags if ranks.match(flag))
+
+    @property
     def app_name(self) -> str:
         """The Ray Serve application that runs it."""
         return f"engine-{re.sub('[^a-z0-9]+', '-', self.model.lower())}-{self.digest[:12]}"

@@ -98,6 +98,8 @@ _DECISIVE = (
     "greater_is_better",
     "load_best_model_at_end",
 )
+# Runs that were begun before these were written down are compared without them.
+_LATER = ("reference_digest", "evaluation_digest", "sso_alpha")
 
 
 def worker_count(config: TrainConfig) -> int:
@@ -258,7 +260,8 @@ def compare(before: dict[str, Any], now: dict[str, Any], place: str, flag: str =
     Raises:
         ConfigError: they differ; the message shows how.
     """
-    keys = [key for key in now if before.get(key) != now[key]]
+    known = [key for key in now if key in before or key not in _LATER]
+    keys = [key for key in known if before.get(key) != now[key]]
     if not keys:
         return
     lines = "\n".join(f"  {key}: was {before.get(key)!r}, is {now[key]!r}" for key in keys)

@@ -60,6 +60,11 @@ def test_a_set_that_failed_was_not_searched(tmp_path):
     config = EvalConfig.build({"model_path": "m", "training_data": str(tmp_path / "train.jsonl")})
     configs = tuple(DatasetConfig(name, name, ("datasets",)) for name in ("whole", "half"))
     plan = Plan(Environment(Path("python"), tmp_path), configs, (), tmp_path)
+    earlier = {"quiz": [{"question": "1", "training_row": "a.jsonl:1"}], "whole": [], "half": []}
+    layout.contamination.write_text(json.dumps(earlier))
+    found = search(config.model_copy(update={"reuse": True}), [], plan, layout, failed=["half", "another"])
+    told = json.loads(layout.contamination.read_text())
+    assert [(name, len(rows)) for name, rows in told.items()] == [("quiz", 1), ("whole", 1)]
     found = search(config, [], plan, layout, failed=["half", "another"])
     assert found == {"whole": 1, "half": None}
     assert list(json.loads(layout.contamination.read_text())) == ["whole"]

@@ -111,14 +111,53 @@ def test_reuse_is_of_the_same_evaluation(tmp_path):
         reuse.require_same(layout, other, None)
 
 
+def read(file):
+    """A JSON file."""
+    return json.loads(file.read_text())
+
+
+def finished_by(given, layout, *names):
+    """Benchmarks' figures, as a job leaves them."""
+    layout.answers.mkdir(exist_ok=True)
+    for name in names:
+        told = {"made_from": "x", "judged": judged_by.digest(given), "results": []}
+        (layout.answers / f"{name}.result.json").write_text(json.dumps(told))
+
+
 def test_judges_may_change_where_all_they_judged_is_judged_again(tmp_path):
     given, layout = existing(tmp_path, reuse=True)
     reuse.note(layout, given, None, {"mt_bench": Path("/mt"), "xstest": Path("/x")})
+    finished_by(given, layout, "mt_bench", "xstest")
     other = config(tmp_path, model_id="m_1", judge_model="j")
     reuse.require_same(layout, other, None, ["mt_bench", "xstest", "harmbench"])
     reuse.require_same(layout, given, None, ["xstest"])
     with pytest.raises(ConfigError, match="mt_bench would keep the figures of those before"):
         reuse.require_same(layout, other, None, ["xstest"])
+
+
+def test_what_an_interrupted_run_has_not_judged_again_is_of_the_judges_before(tmp_path):
+    given, layout = existing(tmp_path, reuse=True)
+    finished_by(given, layout, "mt_bench", "xstest")
+    other = config(tmp_path, model_id="m_1", judge_model="j")
+    reuse.note(layout, other, None)  # and stopped after the first
+    finished_by(other, layout, "mt_bench")
+    with pytest.raises(ConfigError, match="xstest would keep the figures of those before"):
+        reuse.require_same(layout, other, None, ["mt_bench"])
+    finished_by(other, layout, "xstest")
+    reuse.require_same(layout, other, None, ["mt_bench"])
+
+
+def test_an_older_evaluation_is_compared_by_what_it_noted(tmp_path):
+    given, layout = existing(tmp_path, reuse=True, judge_model="j", judge_prompt="pairwise")
+    finished_by(given, layout, "arena_hard")
+    older = layout.answers / "arena_hard.result.json"
+    older.write_text(json.dumps({key: value for key, value in read(older).items() if key != "judged"}))
+    noted = json.loads(json.dumps(given.model_dump(), default=str))
+    layout.keys.write_text(json.dumps({**noted, "contents": {"judge_prompt": "0"}}))
+    reuse.require_same(layout, given, None, ["alpaca_eval"])
+    other = config(tmp_path, model_id="m_1", judge_model="k", judge_prompt="pairwise")
+    with pytest.raises(ConfigError, match="arena_hard would keep the figures of those before"):
+        reuse.require_same(layout, other, None, ["alpaca_eval"])
 
 
 def test_reuse_keeps_the_figures_of_other_benchmarks(tmp_path):

@@ -13,6 +13,7 @@ from autoalign import chat
 from autoalign.config.dpo import DPOConfig
 from autoalign.config.rm import RMConfig
 from autoalign.config.sft import SFTConfig
+from autoalign.errors import ConfigError
 from autoalign.training import output
 from autoalign.training.prepare import DataUsed, make_task
 from autoalign.training.tokens import TokenCounts
@@ -87,3 +88,15 @@ def test_evaluation_data_count_where_they_choose_the_best(tmp_path: Path):
 
 def test_an_option_of_a_loss_counts(tmp_path: Path):
     assert _fingerprint(DPOConfig, tmp_path, loss_type=["sso"], sso_alpha=0.5)["sso_alpha"] == 0.5
+
+
+def test_a_run_from_before_digests_were_written_down_goes_on(tmp_path: Path):
+    reference = _model(tmp_path / "a", b"one")
+    now = _fingerprint(DPOConfig, tmp_path, ref_model=reference, loss_type=["sso"], sso_alpha=0.5)
+    later = ("reference_digest", "evaluation_digest", "sso_alpha")
+    before = {key: value for key, value in now.items() if key not in later}
+    output.compare({**before, "ref_model": "a"}, now, "out")
+    with pytest.raises(ConfigError, match=r"beta: was 0\.3"):
+        output.compare({**before, "beta": 0.3}, now, "out")
+    with pytest.raises(ConfigError, match="reference_digest: was 'another'"):
+        output.compare({**now, "reference_digest": "another"}, now, "out")

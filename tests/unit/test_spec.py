@@ -32,3 +32,18 @@ def test_the_same_settings_give_the_same_engine_whatever_the_endpoint_is_like():
 )
 def test_another_setting_or_state_gives_another_engine(changed):
     assert name(**changed) != name()
+
+
+@pytest.mark.parametrize(
+    ("values", "is_one"),
+    [
+        ({}, True),
+        ({"engine_args": ["--max-num-seqs=4"]}, True),
+        ({"tensor_parallel_size": 2}, False),
+        ({"engine_args": ["--pipeline-parallel-size", "2"]}, False),
+        ({"engine_args": ["-dp", "2"]}, False),
+    ],
+)
+def test_an_engine_of_several_ranks_is_told(values, is_one):
+    config = ServeConfig.build({"model_roots": ["x"], **values})
+    assert engine_spec(config, SERVED, lora=False, use_gpu=False).is_one_rank is is_one

@@ -28,12 +28,14 @@ PROMPTS = Path(autoalign.__file__).parent / "prompts"
         ("score of 5", 5), ("Score: 4/5", 4), ("Score: 4 / 5.", 4), ("Score: 4 out of 5", 4),
         ("Score: **4** out of 5", 4),
         ("I give a score of 4 to this answer.", 4), ("Score: 0\n\nA short answer.", 0), ("[Score: 4]", 4),
-        ("Score: 3 or 4? Score: 4", 4),
+        ("Score: 3 or 4? Score: 4", 4), ("Score: 4/5 - 1 point lost", 4), ("Score: 4/5, 1 lost", 4),
+        ("Score: 4 out of 5, 1 point lost", 4), ("Score: 4, 3 mistakes were found", 4),
         ("Score: -3", None), ("Score: −3", None), ("Score: +3", None),
         ("Score: 3 out of 10", None), ("Score: 3 points out of 100", None), ("Score: 3 out of ten", None),
         ("a score of 0 to 5", None), ("Score: 3-4", None), ("Score: 3 – 4", None), ("Score: 3~4", None),
         ("Score: 1, 2, 3, 4, 5", None), ("Score: 3 or 4", None), ("Score: 3 and 4", None),
-        ("Score: 5%", None), ("Score: 1,000", None), ("Score: 4 1/2", None), ("Score: 3/5/10", None),
+        ("Score: 5%", None), ("Score: 1,000", None), ("Score: 1,000 points", None),
+        ("Score: 4 1/2", None), ("Score: 3/5/10", None),
         ("Score: 4. No, it is Score: 3 or 2", None), (f"Score: {'9' * 5000}", None),
     ],
 )  # fmt: skip
@@ -46,7 +48,9 @@ def test_points_are_one_whole_number_of_the_scale(text: str, points: int | None)
     [
         ("Rating: [[5]]", 5), ("[[3]] at first. [[7]]", 7), ("[[7]]/10", 7), ("Rating: 8 out of 10", 8),
         ("评分：8分", 8), ("评分：8分，理由充分", 8), ("'综合得分': 4}", 4), ("Rating: 8.5", 8.5),
-        ("[[-3]]", None), ("Rating: -3", None), ("Rating: 3 out of 100", None), ("Rating: 7%", None),
+        ("Rating: 7/10 - 2 minor errors", 7), ("Rating: 8/10 and 2 typos", 8), ("评分：8，3个错误", 8),
+        ("[[-3]]", None), ("Rating: -3", None), ("Rating: 6 and 7", None),
+        ("Rating: 3 out of 100", None), ("Rating: 7%", None),
         ("Rating: 6 to 8", None), ("Rating: 6 or 7", None), ("Rating: 2024", None), ("评分：6到8分", None),
         ("[[6]] or [[7]]", None), ("[[7]] out of [[10]]", None),
         ("the grade, for example [[5]].", None), ("例如 [[5]]。评分：8", 8),
@@ -61,6 +65,9 @@ def test_a_grade_is_one_number_of_the_scale(text: str, grade: float | None) -> N
     [
         ("[[A]] or [[B]]? I say [[A]]", "A"), ("[[A]] and then again: [[A]]", "A"), ("[[A]], [[A]]", "A"),
         ("Verdict: A, because B is wrong", "A"), ("Verdict: A and a good one", "A"), ("Verdict: A > B", "A"),
+        ("The better answer is A and B is wrong", "A"), ("Verdict: A, B is wrong", "A"),
+        ("Winner: B, and A is bad", "B"), ("Verdict: Answer A, and answer B is worse", "A"),
+        ("Verdict: A, or B", None), ("Verdict: A or B is fine", None),
         ("Verdict: A or B? Verdict: B.", "B"), ("Verdict: **tie**", "tie"),
         ("Verdict: A, B, or tie", None), ("Verdict: A or B", None), ("Verdict: A=B", None),
         ("Verdict: A/B", None), ("Verdict: A < B", None), ("Verdict: [[A or B]]", None),
@@ -79,7 +86,13 @@ MENU = "[[A>>B]] much better\n[[A>B]] better\n[[A=B]] a tie\n[[B>A]] B is better
 
 @pytest.mark.parametrize(
     ("text", "ahead"),
-    [(MENU, None), (f"{MENU}\nMy verdict is [[A>B]].", 1.0), ("[[A>B]] or [[A>>B]]", None)],
+    [
+        (MENU, None),
+        (f"{MENU}\nMy verdict is [[A>B]].", 1.0),
+        (f"{MENU}My verdict is [[B>A]].", -1.0),
+        ("Correctness: [[A>B]]\nClarity: [[A=B]]\nOverall: [[A>B]]", 1.0),
+        ("[[A>B]] or [[A>>B]]", None),
+    ],
 )
 def test_a_list_of_strengths_is_no_verdict(text: str, ahead: float | None) -> None:
     assert read_strength(text) == ahead
