@@ -140,8 +140,8 @@ def job_router(platform: Platform, submit_job: Submission) -> APIRouter:
         request: Request,
         limit: Limit = 20,
         after: After = None,
-        kind: Annotated[str | None, Query(pattern=r"^\w{1,40}$")] = None,
-        state: Annotated[str | None, Query(pattern=r"^\w{1,20}$")] = None,
+        kind: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_]{1,40}$")] = None,
+        state: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_]{1,20}$")] = None,
     ) -> JobList:
         page = platform.jobs.page(principal_of(request), Wanted(None, kind, state), cursor(limit, after))
         return JobList(data=[shown(job) for job in page.rows], has_more=page.has_more)
