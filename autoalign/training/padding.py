@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -64,8 +65,22 @@ def _empty_model(path: str, trust_remote_code: bool) -> Any:
     named = getattr(config, "auto_map", None) or {}
     is_causal = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in named
     auto: Any = AutoModelForCausalLM if is_causal else AutoModel
-    with torch.device("meta"):
+    with _apart_from_deepspeed(), torch.device("meta"):
         return auto.from_config(config, trust_remote_code=trust_remote_code, attn_implementation="eager")
+
+
+@contextmanager
+def _apart_from_deepspeed() -> Iterator[None]:
+    """While a config of ZeRO-3 is about, transformers would partition the model, and fill its weights."""
+    from transformers.integrations import deepspeed
+
+    found: Any = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if found is not None and (config := found()) is not None:
+            deepspeed.set_hf_deepspeed_config(config)
 
 
 def _beyond_sdpa(model: Any) -> Iterator[str]:
