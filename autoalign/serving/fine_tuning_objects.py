@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -238,9 +239,16 @@ def shown_event(event: EventRow) -> Event:
         id=event.id,
         created_at=int(event.created_at),
         message=event.message,
-        data=event.data or {},
+        data={**(event.data or {}), **_openais(event.data or {})},
         **values,
     )
+
+
+def _openais(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Figures by the names that OpenAI has for them."""
+    names = (("loss", "train_loss"), ("eval_loss", "valid_loss"))
+    found = {shown: figures[name] for name, shown in names if name in figures}
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
 
 
 def shown_checkpoint(job: JobRow, model: str, row: ArtefactRow, metrics: list[MetricRow]) -> Checkpoint:
@@ -249,9 +257,7 @@ def shown_checkpoint(job: JobRow, model: str, row: ArtefactRow, metrics: list[Me
     figures: dict[str, float] = {"step": float(step)}
     for line in metrics:
         if line.step == step:
-            names = (("loss", "train_loss"), ("eval_loss", "valid_loss"))
-            found = {shown: line.figures[name] for name, shown in names if name in line.figures}
-            figures |= {name: value for name, value in found.items() if isinstance(value, int | float)}
+            figures |= _openais(line.figures)
     return Checkpoint(
         id=row.id,
         created_at=int(row.created_at),

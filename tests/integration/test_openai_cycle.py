@@ -1,22 +1,21 @@
 """The published `openai` client: data, training, preference training, a batch. Real jobs, the tiny model."""
 
 import json
-import time
 
 import openai
 import pytest
-from openai.types import Batch, FileObject
+from openai.types import Batch
 from openai.types.chat import ChatCompletion
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 from autoalign.jobs.runners.local import LocalRunner
 from autoalign.jobs.watcher import Watcher
+from tests.openai_client import pairs, requests, sums, upload, wait
 from tests.platforms import open_platform
 from tests.tiny import save_tiny_model
 from tests.web import application, serving
 
 pytestmark = pytest.mark.slow
-ENDED = ("succeeded", "failed", "cancelled", "completed")
 
 
 @pytest.fixture(scope="module")
@@ -40,32 +39,10 @@ def client(tmp_path_factory):
     watcher.stop()
 
 
-def upload(client, rows, purpose):
-    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    file = client.files.create(file=("rows.jsonl", content), purpose=purpose)
-    FileObject.model_validate(file.model_dump(), strict=True)
-    return file.id
-
-
-def wait(retrieve, object_id):
-    deadline = time.monotonic() + 240
-    while (found := retrieve(object_id)).status not in ENDED:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
-    return found
-
-
-def message(role, text):
-    return {"role": role, "content": text}
-
-
 @pytest.fixture(scope="module")
 def tuned(client):
-    rows = [
-        {"messages": [message("user", f"What is {n} plus {n}?"), message("assistant", f"It is {2 * n}.")]}
-        for n in range(100)
-    ]
-    job = client.fine_tuning.jobs.create(model="base", training_file=upload(client, rows, "fine-tune"))
+    file = upload(client, sums(100), "fine-tune")
+    job = client.fine_tuning.jobs.create(model="base", training_file=file)
     return wait(client.fine_tuning.jobs.retrieve, job.id)
 
 
@@ -80,17 +57,9 @@ def test_supervised_training_on_100_rows(client, tuned):
 
 
 def test_dpo_on_the_model_that_it_made(client, tuned):
-    rows = [
-        {
-            "input": {"messages": [message("user", f"Say {n}.")]},
-            "preferred_output": [message("assistant", f"{n}.")],
-            "non_preferred_output": [message("assistant", "No.")],
-        }
-        for n in range(20)
-    ]
     job = client.fine_tuning.jobs.create(
         model=tuned.fine_tuned_model,
-        training_file=upload(client, rows, "fine-tune"),
+        training_file=upload(client, pairs(20), "fine-tune"),
         method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}},
     )
     job = wait(client.fine_tuning.jobs.retrieve, job.id)
@@ -99,17 +68,8 @@ def test_dpo_on_the_model_that_it_made(client, tuned):
 
 
 def test_a_batch_of_200_requests(client, tuned):
-    requests = [
-        {
-            "custom_id": f"request-{n}",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {"model": tuned.fine_tuned_model, "messages": [message("user", f"{n}?")]},
-        }
-        for n in range(200)
-    ]
     batch = client.batches.create(
-        input_file_id=upload(client, requests, "batch"),
+        input_file_id=upload(client, requests(200, model=tuned.fine_tuned_model), "batch"),
         endpoint="/v1/chat/completions",
         completion_window="24h",
     )
