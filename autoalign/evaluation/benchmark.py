@@ -82,7 +82,8 @@ def load_all(config: EvalConfig) -> list[Benchmark]:
             f"data sets that are not on the disk (nothing was started):\n{lines}\nput them there, or give "
             f"--data_root (now {config.data_folder}) or --benchmarks NAME=FILE"
         )
-    ready = [_read(each, config) for each in found]
+    judged = judged_by.digest(config)
+    ready = [_read(replace(each, judged=judged), config) for each in found]
     _require_models(ready, config)
     return ready
 
@@ -154,4 +155,4 @@ def _read(benchmark: Benchmark, config: EvalConfig) -> Benchmark:
     if len({ask.id for ask in asks}) < len(asks):
         raise DataError("two questions have the same id", str(benchmark.path))
     longest = config.max_new_tokens or benchmark.max_new_tokens
-    return replace(benchmark, asks=asks, max_new_tokens=longest, judged=judged_by.digest(config))
+    return replace(benchmark, asks=asks, max_new_tokens=longest)

@@ -42,13 +42,11 @@ class Served(NamedTuple):
     Attributes:
         url: its base URL.
         model: the model's id there.
-        seconds: that its start took.
         end: why it is gone, where it is ours and ended by itself.
     """
 
     url: str
     model: str
-    seconds: float = 0.0
     end: Callable[[], str | None] = server_lives
 
 
@@ -80,9 +78,8 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
         try:
             began = time.monotonic()
             wait_until_ready(process, f"http://{_HOST}:{port}/health", log)
-            seconds = time.monotonic() - began
-            print(f"eval: it is up after {seconds:.0f} s", file=sys.stderr, flush=True)
-            yield Served(f"http://{_HOST}:{port}/v1", _NAME, seconds, partial(end_of, process, log))
+            print(f"eval: it is up after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            yield Served(f"http://{_HOST}:{port}/v1", _NAME, partial(end_of, process, log))
         finally:
             end_group(process)
             dismiss(guard)

@@ -85,8 +85,11 @@ class Platform:
         """What `principal`'s names stand for."""
         return UserReferences(principal, self.settings, self.jobs, self.files, self.models, self.served)
 
-    def submit(self, principal: Principal, order: Order) -> JobRow:
+    def submit(self, principal: Principal, order: Order, given: Mapping[str, Any] | None = None) -> JobRow:
         """Check a job's config and queue it.
+
+        Args:
+            given: keys that go before the operator's defaults, and like them are taken as they are.
 
         Raises:
             InvalidField: the kind or a key is wrong.
@@ -103,7 +106,7 @@ class Platform:
             order.config,
             self.references(principal),
             folder.path,
-            self.settings.defaults.get(order.kind),
+            {**self.settings.defaults.get(order.kind, {}), **(given or {})},
         )
         job = JobRow(
             id=job_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -46,22 +46,17 @@ class Submission:
             InvalidField: the kind or a key is wrong.
             TooManyJobs: the user has too many waiting.
         """
-        job = self._platform_for(order).submit(principal_of(request), order)
+        job = self.platform.submit(principal_of(request), order, self._given(order))
         log.info("%s queued %s", request_id_of(request.scope), job.id)
         return job
 
-    def _platform_for(self, order: Order) -> Platform:
-        """The platform; the template, where there is one, is among what its operator gives jobs of this kind.
+    def _given(self, order: Order) -> dict[str, str]:
+        """The template, by the name that the job's kind has for it, where there is one.
 
         The operator may name any file; of a job's own keys none leads out of the roots.
         """
-        platform, settings = self.platform, self.platform.settings
         key, template = template_key(order), self._template(order)
-        if key is None or template is None:
-            return platform
-        given = {**settings.defaults.get(order.kind, {}), key: template}
-        changed = replace(settings, defaults={**settings.defaults, order.kind: given})
-        return Platform(changed, platform.database, platform.runner, platform.served)
+        return {} if key is None or template is None else {key: template}
 
     def _template(self, order: Order) -> str | None:
         """That of the job's model, unless another model was promoted to its name."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
 
 from autoalign.cluster import ray_session
 from autoalign.sampling import pipeline, waiting
@@ -18,6 +16,7 @@ from autoalign.sampling.prompts import Prompt
 from autoalign.sampling.replicas import Replicas
 from autoalign.sampling.worker import WorkerSpec
 from benchmarks import scale_run
+from tests.other_job import OtherJob
 
 pytestmark = pytest.mark.slow
 
@@ -78,20 +77,14 @@ def test_a_job_says_what_it_waits_for_and_goes_on_once_it_is_free(monkeypatch: p
     """Another job has all CPUs, and ends when it is told of ours."""
     monkeypatch.setattr(waiting, "_SAY_FIRST", 1.0)
     cpus = ray.cluster_resources()["CPU"]
-    other: Any = placement_group([{"CPU": cpus}])
-    ray.get(other.ready())
-    said: list[str] = []
-
-    def say(line: str) -> None:
-        said.append(line)
-        if len(said) == 1:
-            remove_placement_group(other)
-
+    other = OtherJob(cpus)
     spec = WorkerSpec("fake", EngineOptions("m", concurrency=8), SamplingParams(), seed=1)
     tasks = pipeline.Tasks(iter([(Prompt(0, "p0", ({"role": "user", "content": "x"},), ()), [0])]), n=1)
-    messages = pipeline.reports(tasks, spec, Replicas(1, 1), lambda: None, say)
+    messages = pipeline.reports(tasks, spec, Replicas(1, 1), lambda: None, other.hear)
     assert sum(len(message.answers) for message in messages) == 1
-    assert said[0].endswith(f"1 engine(s) of 1 CPU asked, room for 0. CPU: 1 asked, 0 free, {cpus:g} in all")
+    assert other.told[0].endswith(
+        f"1 engine(s) of 1 CPU asked, room for 0. CPU: 1 asked, 0 free, {cpus:g} in all"
+    )
 
 
 def test_ray_data_keeps_no_statistics_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
-from ray.util.placement_group import placement_group, remove_placement_group
 
 from autoalign import formats
 from autoalign.cluster import Cluster, ray_session
@@ -19,6 +17,7 @@ from autoalign.sampling.engines.base import EngineOptions, GenerationRequest, Sa
 from autoalign.sampling.pool import EnginePool
 from autoalign.sampling.worker import WorkerSpec
 from autoalign.synthesizing.run import run
+from tests.other_job import OtherJob
 
 pytestmark = pytest.mark.slow
 
@@ -49,20 +48,11 @@ def test_a_pool_says_what_it_waits_for_until_all_engines_have_a_place(
 ) -> None:
     """Another job has left room for one engine of two, and ends when it is told so."""
     monkeypatch.setattr(waiting, "_SAY_FIRST", 3.0)
-    taken = cluster.cpus - 1
-    other: Any = placement_group([{"CPU": taken}])
-    ray.get(other.ready())
-    said: list[str] = []
-
-    def say(line: str) -> None:
-        said.append(line)
-        if len(said) == 1:
-            remove_placement_group(other)
-
+    other = OtherJob(cluster.cpus - 1)
     spec = WorkerSpec("fake", EngineOptions("m", concurrency=2), SamplingParams(), 1)
-    with EnginePool(spec, 2, cluster._replace(is_local=False), say=say) as pool:
+    with EnginePool(spec, 2, cluster._replace(is_local=False), say=other.hear) as pool:
         assert len(list(pool.generate([request("r0"), request("r1")]))) == 2
-    assert "2 engine(s) of 1 CPU asked, room for 1. CPU: 2 asked, 1 free, " in said[0]
+    assert "2 engine(s) of 1 CPU asked, room for 1. CPU: 2 asked, 1 free, " in other.told[0]
 
 
 def test_an_engine_that_cant_start_ends_the_job(cluster: Cluster, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_why_a_server_ended(tmp_path):
 
 def answered(tmp_path, end, asks=200):
     config = EvalConfig.build({"model_path": "m", "endpoint": "http://127.0.0.1:9/v1", "batch_size": 4})
-    asking = Answering(config, None, Served("http://127.0.0.1:9/v1", "m", 1.0, end))
+    asking = Answering(config, None, Served("http://127.0.0.1:9/v1", "m", end))
     try:
         asking.answer("quiz", [Ask(str(id), ("?",)) for id in range(asks)], 8, tmp_path / "quiz.jsonl")
     finally:

@@ -283,7 +283,7 @@ class Starts(Job):
         subsets = tuple(Subset("mmlu_gen", f"mmlu_{name}", None, True) for name in "abc")
         environment = Environment(Path(sys.executable), tmp_path)
         plan = Plan(environment, (), subsets, tmp_path)
-        server = Served("http://127.0.0.1:9/v1", "m", 1.0, end)
+        server = Served("http://127.0.0.1:9/v1", "m", end)
         super().__init__(config, Layout("m_1", tmp_path, tmp_path / "m_1.py"), plan, None, server)
         self.passes = []
 
