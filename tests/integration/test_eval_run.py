@@ -106,6 +106,39 @@ def test_each_run_of_drawn_answers_has_a_seed(tmp_path, endpoint):
     assert f"gsm8k_gen  {100 * RIGHT / ASKED:.2f} [" in done.stdout
 
 
+def by_hand(tmp_path, endpoint, tokenizer):
+    """OpenCompass's own command over a config as its documentation has them, without a file of ours."""
+    (tmp_path / "hand.py").write_text(f"""
+from mmengine.config import read_base
+with read_base():
+    from opencompass.configs.datasets.gsm8k.gsm8k_gen import gsm8k_datasets as datasets
+datasets[0]["reader_cfg"]["test_range"] = "[0:{ASKED}]"
+turns = [dict(role="HUMAN", api_role="HUMAN"), dict(role="BOT", api_role="BOT", generate=True)]
+models = [dict(
+    abbr="hand", type="opencompass.models.OpenAISDK", path="pupil", openai_api_base="{endpoint}", key="ENV",
+    tokenizer_path="{tokenizer}", meta_template=dict(round=turns), batch_size=4, max_out_len=64,
+    max_seq_len=8192, temperature=0.0, openai_extra_kwargs=dict(seed=1), query_per_second=100,
+)]
+""")
+    command = [opencompass_python().with_name("opencompass"), "hand.py", "-w", tmp_path / "by_hand"]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    env |= {"COMPASS_DATA_CACHE": str(tmp_path), "OPENAI_API_KEY": "none", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, timeout=300,
+        check=False,
+    )  # fmt: skip
+    (table,) = (tmp_path / "by_hand").glob("*/summary/summary_*.csv")
+    (row,) = csv.DictReader(table.open())
+    return row["hand"], done
+
+
+def test_the_number_is_the_one_of_opencompass_run_by_hand(tmp_path, endpoint, demo_model):
+    number, done = by_hand(tmp_path, endpoint, demo_model)
+    assert number == f"{100 * RIGHT / ASKED:.2f}", done.stdout + done.stderr
+    ours = evaluate(tmp_path, endpoint, "--datasets", "gsm8k_gen")
+    assert f"{number} [" in ours.stdout, ours.stdout + ours.stderr
+
+
 def problem(name: str, value: int) -> dict[str, str]:
     """A function to complete, as HumanEval has them."""
     test = f"def check(candidate):\n    assert candidate() == {value}\n"
