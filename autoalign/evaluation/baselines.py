@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,11 @@ def bootstrap_of_questions(
     """The 95% percentile interval of `figure`, for which questions are drawn with all that belongs to them.
 
     The runs of a question and the baselines beside it share what makes it hard, so they are no questions of
-    their own. A sample without a figure is drawn anew; one question says nothing of how questions vary.
+    their own. A sample without a figure is drawn anew.
+
+    Returns:
+        its ends; None for both where samples don't differ: one question, or several that went alike, say
+        nothing of how questions vary.
     """
     if len(questions) < 2:
         return None, None
@@ -116,7 +121,8 @@ def bootstrap_of_questions(
         if found is not None:
             drawn.append(found)
     drawn.sort()
-    return drawn[int(0.025 * resamples)], drawn[int(0.975 * resamples)]
+    low, high = drawn[int(0.025 * resamples)], drawn[int(0.975 * resamples)]
+    return (None, None) if math.isclose(low, high) else (low, high)
 
 
 def _files(path: Path) -> list[Path]:

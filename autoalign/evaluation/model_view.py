@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoalign import chat, model_folder
 from autoalign.atomic_files import write_text
@@ -18,17 +18,31 @@ from autoalign.errors import ConfigError, ModelError
 _OWN_FILES = ("config.json", "tokenizer_config.json", "generation_config.json")
 
 
-def make_view(model: Path, view: Path, template_name: str | None, trust_remote_code: bool) -> Path:
-    """Make the folder anew.
+class Rendering(NamedTuple):
+    """How the model is asked: its chat template, and the token ids that end an answer."""
+
+    template: chat.Template
+    ends: list[int]
+
+
+def rendering_of(model: Path, template_name: str | None, trust_remote_code: bool) -> Rendering:
+    """Looked up before anything is written.
 
     Raises:
         TemplateError: no such template.
+        ModelError: the tokenizer can't be loaded.
         ConfigError: the model brings code, and `trust_remote_code` is off.
     """
     if not trust_remote_code:
         _refuse_code(model)
     tokenizer = model_folder.load_tokenizer(model, trust_remote_code)
     template = chat.get_template(template_name, tokenizer)
+    return Rendering(template, chat.stop_token_ids(template, tokenizer))
+
+
+def make_view(model: Path, view: Path, rendering: Rendering) -> Path:
+    """Make the folder anew."""
+    template, ends = rendering
     shutil.rmtree(view, ignore_errors=True)
     view.mkdir(parents=True)
     for file in model.iterdir():
@@ -39,7 +53,6 @@ def make_view(model: Path, view: Path, template_name: str | None, trust_remote_c
             (view / name).write_bytes((model / name).read_bytes())
     (view / "chat_template.jinja").write_text(template.source, encoding="utf-8")
     _change(view / "tokenizer_config.json", {"chat_template": None})
-    ends = chat.stop_token_ids(template, tokenizer)
     if ends:
         _change(view / "generation_config.json", {"eos_token_id": ends if len(ends) > 1 else ends[0]})
     make_loadable_by_transformers_4(view)

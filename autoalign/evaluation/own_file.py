@@ -83,12 +83,19 @@ class Own:
         return {**given, **self.keys.options}
 
     def read(self, path: Path) -> Iterator[Ask]:
-        """The questions, in the file's order."""
+        """The questions, in the file's order.
+
+        Raises:
+            DataError: a row has no answer, or the prompt can't be filled in with it.
+        """
         for row in self._rows(path):
             try:
-                prompt = self.template.render(**row.fields)
+                prompt = self.template.render(dict(row.fields))
             except UndefinedError as error:
                 raise DataError(f"the prompt asks for a key: {error.message}", str(path), row.line) from None
+            except Exception as error:  # the user's own template may raise anything
+                told = f"the prompt can't be filled in: {type(error).__name__}: {error}"
+                raise DataError(told, str(path), row.line) from error
             reference = row.fields.get(self.keys.reference)
             if reference is None and self.keys.scorer not in ("regex", "length", "refusal", "json_schema"):
                 raise DataError(f"'{self.keys.reference}' is missing", str(path), row.line)

@@ -88,13 +88,21 @@ class Result:
 def interval_of(scores: Sequence[float], seed: int = 42) -> Interval:
     """The mean of `scores` with its 95% interval: Wilson's for rights and wrongs, else the bootstrap.
 
+    Shares that are all alike, as ties, have Wilson's too: by the bootstrap they could not be otherwise.
+
     Raises:
         ValueError: no scores.
     """
-    if scores and all(score in (0.0, 1.0) for score in scores):
+    alike = are_alike(scores) and 0 <= scores[0] <= 1
+    if scores and (alike or all(score in (0.0, 1.0) for score in scores)):
         return wilson(sum(scores), len(scores))
     resamples = max(200, min(RESAMPLES, _DRAWS // max(len(scores), 1)))
     return bootstrap_mean(scores, resamples=resamples, seed=seed)
+
+
+def are_alike(scores: Iterable[float]) -> bool:
+    """Whether there is one value among them: then drawing from them tells nothing of how they vary."""
+    return len(set(scores)) == 1
 
 
 def result_of(
@@ -108,16 +116,18 @@ def result_of(
 ) -> Result:
     """The mean score of the questions that have one; how many have none is in the notes (`left_out`).
 
-    One score that is no share says nothing of how scores vary, so it has no interval.
+    Scores of another unit that are all alike, as one alone, say nothing of how scores vary: they have no
+    interval.
     """
     every = [question.score for question in questions]
     scores = [score for score in every if score is not None]
     if not scores:
         return Result(benchmark, metric, error="no question has a score", unit=unit)
     scale = PERCENT if unit == "%" else 1.0
+    is_share = unit == "%" and all(0 <= score <= 1 for score in scores)
     value, low, high = (scale * figure for figure in interval_of(scores))
-    is_share = all(score in (0.0, 1.0) for score in scores)
-    interval: tuple[float | None, float | None] = (low, high) if is_share or len(scores) > 1 else (None, None)
+    known = is_share or not are_alike(scores)
+    interval: tuple[float | None, float | None] = (low, high) if known else (None, None)
     left_out = {"left_out": len(every) - len(scores)} if len(scores) < len(every) else {}
     return Result(
         benchmark, metric, len(scores), value, *interval, unit,
@@ -139,31 +149,39 @@ def macro_average(benchmark: str, metric: str, parts: Sequence[Sequence[float]])
     return Result(benchmark, metric, sum(sizes), value, low, high, notes={"subsets": len(parts)})
 
 
-def interval_of_means(sizes: Sequence[int], means: Sequence[float], variances: Sequence[float]) -> Interval:
+def interval_of_means(
+    sizes: Sequence[int],
+    means: Sequence[float],
+    variances: Sequence[float],
+    weights: Sequence[float] | None = None,
+) -> Interval:
     """The mean of several subsets' shares with its 95% interval.
 
     Wilson's, with as many questions as would give a share `p` of all this variance:
-    `p (1 - p) / v`, where `v = sum(s_k^2 / n_k) / K^2`. So it keeps its level for weak models, and is never
+    `p (1 - p) / v`, where `v = sum(w_k^2 s_k^2 / n_k)`. So it keeps its level for weak models, and is never
     of no width. A small subset's variance is hardly known from its own questions (0 where all went alike), so
     each is taken together with two questions of variance `p (1 - p)`.
 
     Args:
         sizes: questions of each subset, `n_k`.
         variances: of its scores (`n_k - 1` in the denominator, 0 for one question), `s_k^2`.
+        weights: of each subset in the mean, with the sum 1, `w_k`; None: all the same.
 
     Raises:
         ValueError: no subsets.
     """
-    share, squared = fmean(means), len(sizes) ** 2
+    share = fmean(means, weights)
+    squares = [weight**2 for weight in weights or [1 / len(sizes)] * len(sizes)]
     whole = share * (1 - share)
     if whole > 0:
         taken = [
             ((size - 1) * own + _PRIOR * whole) / (size - 1 + _PRIOR)
             for size, own in zip(sizes, variances, strict=True)
         ]
-        trials = whole * squared / sum(own / size for own, size in zip(taken, sizes, strict=True))
+        rows = zip(squares, taken, sizes, strict=True)
+        trials = whole / sum(square * own / size for square, own, size in rows)
     else:  # all wrong, or all right
-        trials = squared / sum(1 / size for size in sizes)
+        trials = 1 / sum(square / size for square, size in zip(squares, sizes, strict=True))
     _, low, high = wilson(share * max(trials, 1.0), max(trials, 1.0))
     return Interval(share, min(share, low), max(share, high))
 

@@ -26,6 +26,7 @@ _KEYS = (
 )
 _DIGEST, _CONTENTS = "model_digest", "contents"
 _DATA, _OPENCOMPASS = "data", "opencompass"  # which how_asked shows
+_SETS = "opencompass_data"
 _JUDGED = "judged_by"
 _TOKENIZER = ("chat_template.jinja", "tokenizer_config.json", "tokenizer.json")
 
@@ -36,6 +37,7 @@ def note(
     folder: Path | None,
     data: Mapping[str, Path] | None = None,
     opencompass: str | None = None,
+    sets: Mapping[str, str] | None = None,
 ) -> None:
     """Write eval.json: the config, what the model is, and digests of what else the config names.
 
@@ -44,6 +46,7 @@ def note(
     Args:
         data: of our own benchmarks, by name.
         opencompass: its version, where it is asked.
+        sets: digests of the data of its sets, by abbreviation.
     """
     before = _noted(layout) if config.reuse else {}
     files = {name: str(path.absolute()) for name, path in (data or {}).items()}
@@ -54,8 +57,14 @@ def note(
         _CONTENTS: _contents(config, folder),
         _DATA: {**before.get(_DATA, {}), **files},
         _OPENCOMPASS: opencompass or before.get(_OPENCOMPASS),
+        _SETS: {**before.get(_SETS, {}), **(sets or {})},
     }
     write_text(layout.keys, json.dumps(told, indent=1, default=str) + "\n")
+
+
+def noted_sets(layout: Layout) -> dict[str, str]:
+    """The `sets` that earlier runs noted; none where that was not done yet."""
+    return dict(_noted(layout).get(_SETS, {}))
 
 
 def require_same(

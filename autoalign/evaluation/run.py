@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
@@ -15,11 +16,12 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.errors import AutoAlignError, InputError, StoppedEarly
 from autoalign.evaluation import benchmark, contamination, finished, own_code, pictures, reuse, table
 from autoalign.evaluation.answering import Answering
-from autoalign.evaluation.ask import Answered, Scored
+from autoalign.evaluation.ask import Answered
 from autoalign.evaluation.benchmark import Benchmark
-from autoalign.evaluation.deployment import Served, served
+from autoalign.evaluation.deployment import Served, require_vllm, served
 from autoalign.evaluation.layout import Layout, layout_of, settle
-from autoalign.evaluation.model_view import make_view
+from autoalign.evaluation.model_view import Rendering, make_view, rendering_of
+from autoalign.evaluation.opencompass.process import require_plain
 from autoalign.evaluation.opencompass.run import Plan, Run
 from autoalign.evaluation.proxies import here_past_proxies
 from autoalign.evaluation.results import Result, write_questions, write_results
@@ -83,12 +85,14 @@ def run(config: EvalConfig) -> EvalReport:
     layout = layout_of(config)
     if config.reuse:
         reuse.require_same(layout, config, folder, [each.name for each in own])
+    rendering = _look_over(config, layout, own, plan, folder)
     settle(layout, config)
     version = plan.environment.version if plan else None
-    reuse.note(layout, config, folder, {each.name: each.path for each in own}, version)
+    sets = plan.forget_other_data(layout, config, reuse.noted_sets(layout)) if plan else None
+    reuse.note(layout, config, folder, {each.name: each.path for each in own}, version, sets)
     try:
         with stop_signals(), here_past_proxies():
-            job = _Job(config, layout, own, plan, folder, began)
+            job = _Job(config, layout, own, plan, folder, rendering, began)
             results = job.results()
     except KeyboardInterrupt:
         raise StoppedEarly(
@@ -117,6 +121,34 @@ def _model_folder(config: EvalConfig) -> Path | None:
         return None
 
 
+def _look_over(
+    config: EvalConfig, layout: Layout, own: Sequence[Benchmark], plan: Plan | None, folder: Path | None
+) -> Rendering | None:
+    """How the model is asked; None where only an endpoint knows it.
+
+    Raises:
+        InputError: the job could not start; nothing of an earlier one has been thrown away.
+    """
+    if plan is not None:
+        require_plain(layout.opencompass_log.absolute(), plan.environment.python)
+    asks = plan is not None or any(each.generates for each in own)
+    # With `reuse` nothing may be left to ask, and nothing is thrown away.
+    if asks and config.endpoint is None and config.backend == "vllm" and not config.reuse:
+        require_vllm()
+    if folder is None:
+        return None
+    return rendering_of(folder, config.template_name, config.trust_remote_code)
+
+
+def _why(error: Exception) -> str:
+    """On one line; what nobody expected has its traceback on stderr."""
+    told = " ".join(str(error).split())
+    if isinstance(error, AutoAlignError):
+        return told
+    _say("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {told}"
+
+
 @dataclass
 class _Job:
     """The benchmarks of a job, asked first and scored afterwards, so that a judge finds the memory free."""
@@ -126,6 +158,7 @@ class _Job:
     own: Sequence[Benchmark]
     plan: Plan | None
     folder: Path | None
+    rendering: Rendering | None
     began: float
     start_seconds: float = 0.0
 
@@ -152,9 +185,8 @@ class _Job:
         """What is asked; nothing is started when everything is done already."""
         config, layout = self.config, self.layout
         view = None
-        if self.folder is not None:
-            place = layout.folder.absolute() / "model"
-            view = make_view(self.folder, place, config.template_name, config.trust_remote_code)
+        if self.folder is not None and self.rendering is not None:
+            view = make_view(self.folder, layout.folder.absolute() / "model", self.rendering)
         if config.endpoint is not None:
             return Served(config.endpoint, str(config.model_path)), view
         if config.backend == "hf" or not (needed or self._opencompass_is_open(view)):
@@ -174,9 +206,16 @@ class _Job:
         if job.is_open():
             names = ", ".join(each.name for each in self.plan.configs)
             _say(f"OpenCompass is at work on {names}; its log: {job.log}")
-        for collected in job.collect():
-            write_questions(self._questions(collected.result.benchmark), collected.questions)
-            yield collected.result
+        waiting = [each.name for each in self.plan.configs]
+        try:
+            for collected in job.collect():
+                name = collected.result.benchmark
+                write_questions(self._questions(name), collected.questions)
+                waiting = [each for each in waiting if each != name]
+                yield collected.result
+        except Exception as error:  # our own benchmarks are asked all the same
+            why = _why(error)
+            yield from (Result(name, "", error=why) for name in waiting)
         self.start_seconds += job.start_seconds
 
     def _answers(self, each: Benchmark, asking: Answering) -> list[Answered] | str:
@@ -185,22 +224,22 @@ class _Job:
         try:
             store = self.layout.answers / f"{each.name}.jsonl"
             return asking.answer(each.name, each.asks, each.max_new_tokens, store)
-        except AutoAlignError as error:
-            return str(error)
+        except Exception as error:  # whatever it is, it is this benchmark's alone
+            return _why(error)
 
     def _score(self, each: Benchmark, answered: list[Answered] | str) -> list[Result]:
         if isinstance(answered, str):
-            return [Result(each.name, "", error=" ".join(answered.split()))]
+            return [Result(each.name, "", error=answered)]
         tools = Tools(self.config, each.name, self.layout.verdicts)
         try:
             with own_code.told(each.code) if each.code else nullcontext():
-                scored: Scored = each.score(answered, tools)
-        except AutoAlignError as error:
-            return [Result(each.name, "", error=" ".join(str(error).split()))]
-        results = [replace(result, benchmark=each.name) for result in scored.results]
-        write_questions(self._questions(each.name), scored.questions)
-        if all(result.error is None for result in results):
-            finished.write(self._result_file(each.name), each, results)
+                scored = own_code.scored_of(each.score(answered, tools))
+            results = [replace(result, benchmark=each.name) for result in scored.results]
+            write_questions(self._questions(each.name), scored.questions)
+            if all(result.error is None for result in results):
+                finished.write(self._result_file(each.name), each, results)
+        except Exception as error:  # whatever it is, it is this benchmark's alone
+            return [Result(each.name, "", error=_why(error))]
         return results
 
     def _finished(self) -> dict[str, list[Result]]:

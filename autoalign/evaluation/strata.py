@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, variance
 
-from autoalign.evaluation.results import PERCENT, Question, Result
+from autoalign.evaluation.results import (
+    PERCENT,
+    Question,
+    Result,
+    are_alike,
+    interval_of_means,
+    with_value,
+)
+from autoalign.intervals import Interval
 
 Strata = Mapping[str, Sequence[float]]
 _RESAMPLES = 500
@@ -29,17 +38,33 @@ def result_of_strata(
     unit: str = "%",
     seed: int = 42,
 ) -> Result:
-    """`figure` of the groups, with the percentile bootstrap in which each group keeps its size."""
+    """`figure` of the groups, a weighted mean of their means, with its 95% interval.
+
+    Shares have Wilson's (`interval_of_means`). Scores of another unit have the percentile bootstrap in which
+    each group keeps its size, and no interval where all scores of each group are alike: nothing to draw from.
+    """
+    value, count = figure(strata), sum(map(len, strata.values()))
+    if unit == "%":
+        _, low, high = _wilson(strata, figure)
+        found = Result(benchmark, metric, count, low=PERCENT * low, high=PERCENT * high)
+        return with_value(found, PERCENT * value)
+    if all(map(are_alike, strata.values())):
+        return Result(benchmark, metric, count, value, unit=unit)
     draw = random.Random(seed)  # noqa: S311 (no secret)
     drawn = sorted(
         figure({name: draw.choices(each, k=len(each)) for name, each in strata.items()})
         for _ in range(_RESAMPLES)
     )
-    value, low, high = figure(strata), drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
-    scale = PERCENT if unit == "%" else 1.0
-    count = sum(map(len, strata.values()))
-    if count == len(strata):  # one question each: nothing to draw from
-        return Result(benchmark, metric, count, scale * value, unit=unit)
-    return Result(
-        benchmark, metric, count, scale * value, scale * min(low, value), scale * max(high, value), unit
-    )
+    low, high = drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]
+    return with_value(Result(benchmark, metric, count, low=low, high=high, unit=unit), value)
+
+
+def _wilson(strata: Strata, figure: Callable[[Strata], float]) -> Interval:
+    """A group's weight is what the figure would be, were it all right and the others all wrong."""
+    weights = [
+        figure({name: [float(name == group)] * len(each) for name, each in strata.items()})
+        for group in strata
+    ]
+    each = strata.values()
+    variances = [variance(scores) if len(scores) > 1 else 0.0 for scores in each]
+    return interval_of_means([len(scores) for scores in each], list(map(fmean, each)), variances, weights)

@@ -47,7 +47,7 @@ def test_a_server_that_is_gone_is_not_asked(tmp_path):
 def test_a_server_of_ours_has_every_core(tmp_path, monkeypatch):
     monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
     monkeypatch.setattr(deployment, "has_gpu", lambda: False)
-    monkeypatch.setattr(deployment, "_require_vllm", lambda: None)
+    monkeypatch.setattr(deployment, "require_vllm", lambda: None)
     monkeypatch.setattr(deployment, "wait_until_ready", lambda *_: None)
     program = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['VLLM_CPU_OMP_THREADS_BIND'])"
     monkeypatch.setattr(deployment, "server_command", lambda *_: [sys.executable, "-c", program])

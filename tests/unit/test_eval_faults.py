@@ -9,10 +9,22 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from autoalign.cli.main import main
+from autoalign.config.evaluate import EvalConfig
+from autoalign.errors import MissingDependency
+from autoalign.evaluation import run
+from autoalign.evaluation.answering import Answering
+from autoalign.evaluation.layout import layout_of
+from autoalign.evaluation.opencompass.datasets import DatasetConfig
+from autoalign.evaluation.opencompass.environment import Environment
+from autoalign.evaluation.opencompass.outcome import Collected
+from autoalign.evaluation.opencompass.run import Plan
+from autoalign.evaluation.results import Result
+from tests.unit.chat_tokenizers import byte_level
 
 ROWS = 12
 QUIZ = "name: quiz\nfile: quiz.jsonl\nscorer: numeric\nmax_new_tokens: 8\n"
@@ -59,13 +71,13 @@ def evaluate(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     Pupil.left, Pupil.asked = 10**6, []
 
-    def run(*flags):
+    def command(*flags):
         words = ["--endpoint", f"http://127.0.0.1:{server.server_port}/v1", "--model_path", "pupil"]
         words += ["--benchmarks", str(tmp_path / "quiz.yaml"), "--output_dir", str(tmp_path / "out")]
         words += ["--model_id", "pupil_1", "--max_retries", "0", "--batch_size", "2"]
         return main(["eval", *words, *flags])
 
-    yield run
+    yield command
     server.shutdown()
 
 
@@ -203,3 +215,131 @@ def test_training_data_that_holds_a_question_is_found(tmp_path, evaluate, capsys
     assert "quiz: 1 questions share a run of words with the training data" in capsys.readouterr().out
     told = json.loads((tmp_path / "out" / "pupil_1" / "contamination.json").read_text())
     assert told["quiz"][0]["training_row"].endswith("train.jsonl:1")
+
+
+MINE = """\
+from autoalign.evaluation.ask import Ask, Scored
+def read(path):
+    yield Ask("1", ("question 1",))
+def score(answered, tools):
+    {}
+"""
+
+
+def results_of(tmp_path):
+    """Each benchmark's figure or error, of results.json."""
+    rows = json.loads((tmp_path / "out" / "pupil_1" / "results.json").read_text())
+    return {row["benchmark"]: row["error"] or row["value"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 0.5", "score() gives float; Scored(results, questions) is expected"),
+        ("pass", "score() gives nothing; Scored(results, questions) is expected"),
+        ("return answered[1]", "mine.py:5: IndexError"),
+    ],
+)
+def test_a_fault_in_one_benchmark_is_its_own_cell(tmp_path, evaluate, body, said):
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE.format(body))
+    assert evaluate("--benchmarks", str(mine), str(tmp_path / "quiz.yaml")) == 1
+    assert said in table(tmp_path)["mine"]
+    assert table(tmp_path)["quiz"].startswith("50.00 [")
+    assert said in results_of(tmp_path)["mine"]
+    assert results_of(tmp_path)["quiz"] == 50.0
+
+
+def test_what_nobody_expected_is_its_benchmarks_cell_too(tmp_path, evaluate, monkeypatch, capsys):
+    def broken(*_):
+        raise ZeroDivisionError("by\nzero")
+
+    (tmp_path / "mine.py").write_text(MINE.format("return answered[1]"))
+    monkeypatch.setattr(Answering, "answer", broken)
+    assert evaluate("--benchmarks", str(tmp_path / "quiz.yaml"), str(tmp_path / "mine.py")) == 1
+    assert results_of(tmp_path) == dict.fromkeys(("quiz", "mine"), "ZeroDivisionError: by zero")
+    assert "in broken" in capsys.readouterr().err
+
+
+def test_opencompass_that_breaks_leaves_our_own_benchmarks(tmp_path, monkeypatch):
+    class Broken:
+        """Of two sets one is collected."""
+
+        log, start_seconds = tmp_path, 0.0
+
+        def __init__(self, *_):
+            pass
+
+        def is_open(self):
+            return False
+
+        def collect(self):
+            yield Collected(Result("a_gen", "accuracy", 4, 25.0))
+            raise KeyError("b")
+
+    monkeypatch.setattr(run, "Run", Broken)
+    keys = {"model_path": "m", "output_dir": str(tmp_path), "model_id": "m_1"}
+    config = EvalConfig.build(keys)
+    configs = (DatasetConfig("a_gen", "a", ()), DatasetConfig("b_gen", "b", ()))
+    plan = Plan(Environment(tmp_path, tmp_path), configs, (), tmp_path)
+    job = run._Job(config, layout_of(config), [], plan, None, None, 0.0)
+    told = {each.benchmark: each.error or each.value for each in job._objective(None, None)}
+    assert told == {"a_gen": 25.0, "b_gen": "KeyError: 'b'"}
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder with a tokenizer, and weights that nobody reads."""
+    folder = tmp_path / "model"
+    byte_level(adds_bos=False).save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def forced(tmp_path, model, *flags):
+    """The exit code of `--force` where an evaluation is there already, whose table has to stay."""
+    (tmp_path / "out" / "m_1" / "answers").mkdir(parents=True)
+    old = [tmp_path / "out" / "m_1" / name for name in ("ordered_res.csv", "answers/quiz.jsonl")]
+    for file in old:
+        file.write_text("old")
+    (tmp_path / "quiz.yaml").write_text("name: quiz\nquestions: [{question: 1, answer: 1}]\n")
+    words = [
+        "--model_path",
+        str(model),
+        "--model_id",
+        "m_1",
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--force",
+    ]
+    code = main(["eval", *words, "--benchmarks", str(tmp_path / "quiz.yaml"), *flags])
+    assert [file.read_text() for file in old] == ["old", "old"]
+    return code
+
+
+def test_a_template_that_is_not_there_throws_nothing_away(tmp_path, model, capsys):
+    assert forced(tmp_path, model, "--backend", "hf", "--template_name", "typo") == 2
+    assert "no chat template is named 'typo'" in capsys.readouterr().err
+
+
+def test_code_that_may_not_run_throws_nothing_away(tmp_path, model, capsys):
+    (model / "config.json").write_text('{"auto_map": {}}')
+    assert forced(tmp_path, model, "--backend", "hf") == 2
+    assert "--trust_remote_code runs it" in capsys.readouterr().err
+
+
+def test_a_server_that_cannot_be_started_throws_nothing_away(tmp_path, model, monkeypatch, capsys):
+    def missing():
+        raise MissingDependency("backend vllm needs vLLM")
+
+    monkeypatch.setattr(run, "require_vllm", missing)
+    assert forced(tmp_path, model) == 2
+    assert "backend vllm needs vLLM" in capsys.readouterr().err
+
+
+def test_a_path_for_no_shell_throws_nothing_away(tmp_path, model, monkeypatch, capsys):
+    plan = Plan(Environment(Path("/my env/python"), tmp_path), (), (), tmp_path)
+    monkeypatch.setattr(Plan, "of", lambda _: plan)
+    assert forced(tmp_path, model, "--backend", "hf", "--datasets", "gsm8k_gen") == 2
+    assert "/my env/python: OpenCompass starts its tasks through a shell" in capsys.readouterr().err

@@ -7,11 +7,11 @@ import pytest
 
 from autoalign.cli.main import main
 from autoalign.config.evaluate import EvalConfig
-from autoalign.errors import ConfigError, DataError, JobFailed
+from autoalign.errors import ConfigError, DataError, JobFailed, TemplateError
 from autoalign.evaluation import benchmark, finished, judged_by, own_code, reuse
-from autoalign.evaluation.ask import Answered
+from autoalign.evaluation.ask import Answered, Ask, Scored
 from autoalign.evaluation.layout import layout_of, settle
-from autoalign.evaluation.results import Result, write_results
+from autoalign.evaluation.results import Question, Result, write_results
 from autoalign.evaluation.tools import Tools
 
 CORE = ("gsm8k", "mmlu", "humaneval", "IFEval", "bbh", "ARC_c", "hellaswag", "truthfulqa")
@@ -200,6 +200,7 @@ def test_reuse_is_of_the_same_model(tmp_path):
         ("judge_guided", True),
         ("judge_max_new_tokens", 9),
         ("guard_prompt", "wildguard"),
+        ("reward_model", "r"),
     ],
 )
 def test_another_judgement_is_another_hash(tmp_path, key, value):
@@ -215,6 +216,38 @@ def test_another_prompt_under_the_same_name_is_another_hash(tmp_path, key):
     before = judged_by.digest(given)
     file.write_text("{{ messages[0] }}")
     assert judged_by.digest(given) != before
+
+
+def test_where_a_judge_runs_is_part_of_the_hash(tmp_path):
+    here = config(tmp_path, judge_model="j")
+    others = [{"judge_backend": "hf"}, {"judge_base_url": "http://a/v1"}, {"judge_base_url": "http://b/v1"}]
+    digests = {judged_by.digest(config(tmp_path, judge_model="j", **keys)) for keys in others}
+    assert len(digests | {judged_by.digest(here)}) == 4
+
+
+def test_where_judges_would_run_is_nothing_without_a_judge(tmp_path):
+    assert judged_by.digest(config(tmp_path, judge_backend="hf")) == judged_by.digest(config(tmp_path))
+
+
+def model_folder(folder, weights):
+    """What a digest is made of."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return str(folder)
+
+
+def test_figures_of_a_judge_that_was_trained_anew_in_its_folder_do_not_hold(tmp_path):
+    rows = [{"prompt": "Hello?"}]
+    (tmp_path / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judges = [model_folder(tmp_path / "a", b"a" * 100), model_folder(tmp_path / "b", b"b" * 100)]
+    (tmp_path / "quiz.yaml").write_text("file: quiz.jsonl\nprompt: '{{ prompt }}'\nscorer: refusal\n")
+    given = config(tmp_path, benchmarks=str(tmp_path / "quiz.yaml"), judge_model=judges)
+    own = benchmark.load_all(given)[0]
+    finished.write(tmp_path / "quiz.json", own, [Result("quiz", "grade", 1, 8.0, unit="")])
+    assert finished.read(tmp_path / "quiz.json", benchmark.load_all(given)[0]) is not None
+    model_folder(tmp_path / "b", b"c" * 100)
+    assert finished.read(tmp_path / "quiz.json", benchmark.load_all(given)[0]) is None
 
 
 def test_reuse_is_of_the_same_template(tmp_path):
@@ -296,6 +329,20 @@ def test_a_prompt_of_unknown_keys_is_named(tmp_path):
         quiz(tmp_path, [{"q": "?", "answer": 1}])
 
 
+def test_a_prompt_that_a_row_breaks_is_told_with_its_row(tmp_path):
+    text = QUIZ.replace("{{ question }}", "{% for choice in choices %}{{ choice }}{% endfor %}")
+    rows = [{"choices": ["a"], "answer": 1}, {"choices": None, "answer": 1}]
+    with pytest.raises(
+        DataError, match=r"quiz\.jsonl:2: the prompt can't be filled in: TypeError: .*iterable"
+    ):
+        quiz(tmp_path, rows, text)
+
+
+def test_a_key_may_have_any_name(tmp_path):
+    own, _ = quiz(tmp_path, [{"question": "2+2?", "answer": 4, "self": 1}])
+    assert own.asks[0].row["self"] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -359,18 +406,68 @@ def test_a_fault_in_ones_own_code_is_that_benchmarks_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (0.5, r"score\(\) gives float; Scored\(results, questions\) is expected"),
+        (None, r"score\(\) gives nothing; Scored"),
+        (Scored(()), r"score\(\) gives no Result"),
+        (Scored((0.5,)), r"score\(\) gives float where Result is expected"),
+        (Scored((Result("mine", "accuracy", 1, 50.0),), ("a",)), "gives str where Question is expected"),
+        (Scored((Result("mine", "accuracy", 1, float("nan")),)), "ValueError: Out of range"),
+        (Scored((Result("mine", "accuracy", 1, "50"),)), r"mine\.py: ValueError"),
+    ],
+)
+def test_what_score_gives_is_looked_at(given, said):
+    with pytest.raises(JobFailed, match=said), own_code.told(Path("mine.py")):
+        own_code.scored_of(given)
+
+
+def test_what_score_gives_may_be_lists():
+    result, question = Result("mine", "accuracy", 1, 50.0), Question("1", 0.5)
+    assert own_code.scored_of(Scored([result], iter([question]))) == Scored((result,), (question,))
+
+
+def test_questions_may_have_numbers_and_lists():
+    assert own_code.ask_of(Ask(1, ["hello?"])) == Ask("1", ("hello?",))
+
+
+READS = """\
+from autoalign.evaluation.ask import Ask
+def read(path): yield {}
+def score(answered, tools): pass
+"""
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("import nothing_of_this_name", r"mine\.py:1: ModuleNotFoundError"),
         ("def read(path:\n", r"mine\.py:1: SyntaxError"),
         ("def read(path): return [1 / 0]\ndef score(a, t): pass\n", r"mine\.py:1: ZeroDivisionError"),
         ("def read(path): return []\n", r"defines no score\(\)"),
+        (READS.format("'hello?'"), r"mine\.py: TypeError: read\(\) gives str; Ask\(id, turns, row\)"),
+        (READS.format("Ask('1', 'hello?')"), r"question 1: its turns are 'hello\?'; a tuple of texts"),
+        (READS.format("Ask('1', ('hello?',), None)"), "question 1: its row is nothing; a dict"),
+        (
+            READS.format("Ask('1', ('?',))") + "NEEDS = ('jury',)\n",
+            "NEEDS names 'jury'; there are judge, rew",
+        ),
+        (
+            READS.format("Ask('1', ('?',))") + "MAX_NEW_TOKENS = '9'\n",
+            "MAX_NEW_TOKENS is '9'; int is expected",
+        ),
     ],
 )
 def test_code_that_cannot_be_read_is_wrong_input(tmp_path, text, said):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(ConfigError, match=said):
         benchmark.load_all(config(tmp_path, benchmarks=str(tmp_path / "mine.py")))
+
+
+def test_a_template_of_judges_is_looked_for_before_anything_starts(tmp_path):
+    given = config(tmp_path, benchmarks="gsm8k", judge_model="j", judge_template="typo")
+    with pytest.raises(TemplateError, match="no chat template is named 'typo'"):
+        benchmark.load_all(given)
 
 
 def test_missing_data_is_named_before_anything_starts(tmp_path):

@@ -440,7 +440,8 @@ def test_alignbench_is_the_mean_of_reasoning_and_language(tmp_path):
 
     grade, overall = alignbench.score(asked, tools(tmp_path, verdict)).results
     assert grade.value == pytest.approx((3 * 4 + 6 * 8) / 9)
-    assert (overall.metric, overall.value, overall.low, overall.high) == ("overall", 6.0, 6.0, 6.0)
+    # One of each but two of mathematics, which are alike: nothing says how grades vary within a category.
+    assert (overall.metric, overall.value, overall.low, overall.high) == ("overall", 6.0, None, None)
     assert grade.notes["categories"]["数学计算"] == 4.0
 
 

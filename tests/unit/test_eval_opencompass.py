@@ -381,3 +381,9 @@ def test_what_a_process_started_ends_with_it(tmp_path):
 def test_opencompass_says_which_one_it_is(tmp_path, code, version):
     (tmp_path / "__init__.py").write_text(code)
     assert Environment(Path(sys.executable), tmp_path).version == version
+
+
+def test_opencompass_fetches_nothing(tmp_path):
+    variables = Environment(Path(sys.executable), tmp_path).variables(tmp_path, tmp_path)
+    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE")
+    assert [variables[name] for name in offline] == ["1"] * 4

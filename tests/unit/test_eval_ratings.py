@@ -115,3 +115,47 @@ def test_intervals_of_length_controlled_rates_cover_the_true_one():
         found = alpaca_eval.controlled("alpaca_eval", questions, seed, 100)
         covered += found.low <= 60.0 <= found.high
     assert 0.9 <= covered / 80 <= 0.99
+
+
+def verdicts(*points):
+    """A question of each of these points, with answers of all kinds of lengths."""
+    return [[alpaca_eval.Verdict(won, 100 + 37 * place % 90, 120)] for place, won in enumerate(points)]
+
+
+def test_where_all_are_won_the_length_controlled_rate_has_the_width_of_a_win_rate():
+    found = alpaca_eval.controlled("alpaca_eval", verdicts(*[1.0] * 20), 0, 100)
+    # The plain rate has 20 / (20 + 3.8415) = 83.89 to 100 (Wilson); this one is 0.3 below it, by its ridge.
+    assert found.value == pytest.approx(99.7, abs=0.1)
+    assert (found.low, found.high) == pytest.approx((83.3, 100.0), abs=0.5)
+
+
+def test_where_all_are_ties_the_length_controlled_rate_has_the_width_of_a_win_rate():
+    found = alpaca_eval.controlled("alpaca_eval", verdicts(*[0.5] * 20), 0, 100)
+    # z^2 = 3.8415: half a width of z / (1 + z^2 / 20) * sqrt(0.25 / 20 + z^2 / 1600) = 0.2007.
+    assert (found.value, found.low, found.high) == pytest.approx((50.0, 29.93, 70.07), abs=0.01)
+
+
+def rated(*questions):
+    """The rating by questions of games beside `b`: points and weights."""
+    played = [[Game("the model", "b", *game) for game in games] for games in questions]
+    return arena_hard.rating("arena_hard", played, "b", 0, 100)
+
+
+@pytest.mark.parametrize("points", [0.0, 0.5, 1.0])
+def test_a_rating_of_games_that_all_end_alike_has_no_interval(points):
+    weighty, light = [(points, 3.0), (points, 3.0)], [(points, 1.0), (points, 1.0)]
+    found = rated(*[weighty] * 10, *[light] * 10)
+    assert found.value is not None
+    assert (found.low, found.high) == (None, None)
+
+
+def test_a_rating_of_questions_that_all_go_alike_has_no_interval():
+    # A judge that always likes the first answer best.
+    found = rated(*[[(1.0, 1.0), (0.0, 1.0)]] * 20)
+    assert (found.value, found.low, found.high) == (pytest.approx(1000.0), None, None)
+
+
+def test_one_game_that_ends_otherwise_gives_a_rating_its_interval():
+    found = rated(*[[(1.0, 1.0), (1.0, 1.0)]] * 19, [(0.0, 1.0), (0.0, 1.0)])
+    # Of 40 games 38 are won: odds of 19 to 1, about, are 400 * log10(19) = 512 points.
+    assert found.low < 1000 + 512 < found.high

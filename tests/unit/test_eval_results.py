@@ -51,6 +51,19 @@ def test_one_grade_has_no_interval():
     assert result_of("quiz", "accuracy", [Question("a", 1.0)]).low == pytest.approx(20.65, abs=0.01)
 
 
+@pytest.mark.parametrize("grade", [8.0, 1.0])
+def test_grades_that_are_all_alike_have_no_interval(grade):
+    graded = result_of("mt_bench", "grade", [Question(str(place), grade) for place in range(20)], unit="")
+    assert (graded.low, graded.high, graded.cell()) == (None, None, f"{grade:.2f} grade, n=20")
+
+
+def test_shares_that_are_all_alike_have_wilsons_interval():
+    ties = result_of("alpaca_eval", "win rate", [Question(str(place), 0.5) for place in range(20)])
+    # z^2 = 3.8415: half a width of z / (1 + z^2 / 20) * sqrt(0.25 / 20 + z^2 / 1600) = 0.2007.
+    assert ties.value == 50.0
+    assert (ties.low, ties.high) == pytest.approx((29.93, 70.07), abs=0.01)
+
+
 def test_no_scores_are_no_zero():
     assert result_of("quiz", "accuracy", [Question("a", None)]).error is not None
 
@@ -74,6 +87,27 @@ def test_intervals_of_macro_averages_cover_the_true_accuracy(accuracy, subsets, 
     found = [interval_of_means(list(counts), *each) for each in zip(means, variances, strict=True)]
     assert 930 <= sum(low <= accuracy <= high for _, low, high in found) <= 970
     assert all(low < high for _, low, high in found)
+
+
+def test_a_weight_counts_as_in_the_mean():
+    # Nothing wrong in 4 questions that weigh 3/4 and in 2 that weigh 1/4: 1 / (9/16/4 + 1/16/2) questions,
+    # 64/11, of which all are right; Wilson's lower end is then n / (n + z^2), with z^2 = 3.8415.
+    value, low, high = interval_of_means([4, 2], [1.0, 1.0], [0.0, 0.0], [0.75, 0.25])
+    assert (value, high) == (1.0, 1.0)
+    assert low == pytest.approx(5.8182 / (5.8182 + 3.8415), abs=1e-4)
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97, 0.99])
+def test_intervals_of_weighted_means_cover_the_true_accuracy(accuracy):
+    # RewardBench: chat, hard chat, safety, and reasoning's maths and code, which weigh as one section.
+    counts, weights = numpy.array([358, 456, 740, 447, 984]), [1 / 4, 1 / 4, 1 / 4, 1 / 8, 1 / 8]
+    means = numpy.random.default_rng(0).binomial(counts, accuracy, (1000, 5)) / counts
+    variances = means * (1 - means) * counts / (counts - 1)
+    found = [
+        interval_of_means(list(counts), list(own), list(spread), weights)
+        for own, spread in zip(means, variances, strict=True)
+    ]
+    assert 930 <= sum(low <= accuracy <= high for _, low, high in found) <= 970
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])

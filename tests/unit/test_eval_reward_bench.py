@@ -42,3 +42,15 @@ def test_the_score_is_the_mean_of_sections_with_maths_as_heavy_as_code(tmp_path)
     assert figures["chat"] == pytest.approx(100 * 5 / 6)
     assert figures["score"] == pytest.approx(100 * (5 / 8 + 5 / 6 + 1 + 1) / 4)
     assert figures["accuracy"] == pytest.approx(100 * 23 / 27)
+
+
+def test_sections_without_an_error_have_the_width_of_their_pairs(tmp_path):
+    rows = [(name, "long", "x") for names in SECTIONS.values() for name in names] * 2
+    figures = {result.metric: result for result in scored(tmp_path, *rows).results}
+    assert {(result.value, result.high) for result in figures.values()} == {(100.0, 100.0)}
+    # Two pairs of each of 23 subsets. Wilson's lower end where nothing is wrong is n / (n + z^2) with
+    # z^2 = 3.8415. Of reasoning maths weighs 1/2 and each of six of code 1/12: n = 1 / (1/8 + 6/288) = 48/7.
+    # The score: four sections of 10, 12, 10 and 48/7 pairs, n = 16 / (1/10 + 1/12 + 1/10 + 7/48) = 37.28.
+    counts = {"accuracy": 46, "chat": 10, "chat hard": 12, "safety": 10, "reasoning": 48 / 7, "score": 37.282}
+    expected = {name: 100 * count / (count + 3.8415) for name, count in counts.items()}
+    assert {name: result.low for name, result in figures.items()} == pytest.approx(expected, abs=0.01)

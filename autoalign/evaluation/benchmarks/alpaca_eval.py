@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from autoalign.evaluation.ask import Answered, Ask, Scored
@@ -18,9 +19,10 @@ from autoalign.evaluation.baselines import (
     read_baseline,
     win_rate,
 )
-from autoalign.evaluation.results import PERCENT, Result, with_value
+from autoalign.evaluation.results import PERCENT, Result, are_alike, with_value
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import points
+from autoalign.intervals import wilson
 from autoalign.judging.length_control import length_controlled
 
 FILE = "alpaca_eval"
@@ -62,12 +64,20 @@ def score(answered: Sequence[Answered], tools: Tools) -> Scored:
 def controlled(
     name: str, questions: Sequence[Sequence[Verdict]], seed: int, resamples: int = _RESAMPLES
 ) -> Result:
-    """The length-controlled win rate of each question's verdicts, with a bootstrap over the questions."""
+    """The length-controlled win rate of each question's verdicts, with a bootstrap over the questions.
+
+    Where several questions have the same points, as where all are won, lengths alone would vary in it: the
+    interval is Wilson's for this rate of as many questions.
+    """
     questions = [verdicts for verdicts in questions if verdicts]
     if not questions:
         return Result(name, _METRIC, error="no match has a verdict of every judge")
+    rate, count = _rate(questions), len(questions)
     low, high = bootstrap_of_questions(questions, _rate, resamples=resamples, seed=seed)
-    return with_value(Result(name, _METRIC, len(questions), low=low, high=high), _rate(questions))
+    if count > 1 and are_alike(fmean(verdict.won for verdict in own) for own in questions):
+        _, *ends = wilson(rate / PERCENT * count, count)
+        low, high = (PERCENT * end for end in ends)
+    return with_value(Result(name, _METRIC, count, low=low, high=high), rate)
 
 
 def _rate(questions: Sequence[Sequence[Verdict]]) -> float:

@@ -18,7 +18,7 @@ from autoalign.evaluation.baselines import (
     read_baseline,
     win_rate,
 )
-from autoalign.evaluation.results import Result, with_value
+from autoalign.evaluation.results import Result, are_alike, with_value
 from autoalign.evaluation.tools import Tools
 from autoalign.evaluation.verdicts import battles, share
 from autoalign.judging.ratings import Game, bradley_terry
@@ -53,14 +53,20 @@ def score(answered: Sequence[Answered], tools: Tools) -> Scored:
 def rating(
     name: str, questions: Sequence[Sequence[Game]], anchor: str, seed: int, resamples: int = _RESAMPLES
 ) -> Result:
-    """The model's rating beside `anchor`'s 1000, with a bootstrap of the questions and their games."""
+    """The model's rating beside `anchor`'s 1000, with a bootstrap of the questions and their games.
+
+    Where all games beside the anchor end alike, as all won, the rating follows from their number alone and
+    has no interval.
+    """
     questions = [games for games in questions if games]
     ratings = _rated(questions, anchor)
     if ratings is None:
         return Result(name, "rating", error=f"no verdict beside {anchor}, whom ratings start from", unit="")
-    low, high = bootstrap_of_questions(
-        questions, lambda drawn: _own(_rated(drawn, anchor)), resamples=resamples, seed=seed
-    )
+    low, high = None, None
+    if not are_alike(game.points for own in questions for game in own if game.second == anchor):
+        low, high = bootstrap_of_questions(
+            questions, lambda drawn: _own(_rated(drawn, anchor)), resamples=resamples, seed=seed
+        )
     notes = {"ratings": {each: round(points) for each, points in ratings.items() if each != _ME}}
     found = Result(name, "rating", len(questions), low=low, high=high, unit="", notes=notes)
     return with_value(found, ratings[_ME])

@@ -55,6 +55,7 @@ class Environment:
             "NLTK_DATA": os.pathsep.join(filter(None, nltk)),
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_OFFLINE": "1",
+            "HF_EVALUATE_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             **past_proxies(os.environ),

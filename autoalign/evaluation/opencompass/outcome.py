@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from autoalign.evaluation.opencompass.datasets import Subset
+from autoalign.evaluation.opencompass.scores import FLAGS, correctness, gives, is_share
 from autoalign.evaluation.results import (
     PERCENT,
     Question,
@@ -25,19 +28,20 @@ from autoalign.evaluation.results import (
     macro_average,
     with_value,
 )
-from autoalign.intervals import wilson
+from autoalign.intervals import Interval, wilson
 
 # The figure that is a data set's score, in the order of OpenCompass's own tables.
 METRICS = (
     *("score", "auc_score", "accuracy", "humaneval_pass@1", "rouge1", "avg_toxicity_score", "bleurt_diff"),
     *("matthews_correlation", "truth", "f1", "exact_match"),
 )
-_CORRECT = ("correct", "is_correct", "cascade_correct")
 _REASON = re.compile(
     r"^\s*(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)|Killed|Terminated)\b.*$", re.MULTILINE
 )
 _ELAPSED = re.compile(r"time elapsed:\s*([\d.]+)s")
 _LONGEST = 300  # characters of a reason
+# What a comparison of questions measures, where the set's figure is something else.
+_RIGHT = "share of right answers"
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,26 @@ class Collected:
 
 
 class _Set(NamedTuple):
-    """A data set over its runs."""
+    """A data set over its runs.
+
+    Attributes:
+        answers: to all questions, in all runs.
+    """
 
     metric: str
     value: float
+    evaluator: str
+    answers: int
     questions: tuple[Question, ...]
+
+    def interval(self) -> Interval | None:
+        """Of a share of right answers, 0 to 1; None where the figure is something else."""
+        scores = _scores(self.questions)
+        if scores:
+            return interval_of(scores) if gives(scores, self.value) else None
+        if not is_share(self.metric, self.evaluator, self.value, self.answers):
+            return None
+        return wilson(self.value / PERCENT * len(self.questions), len(self.questions))
 
 
 class Outcome:
@@ -79,6 +98,12 @@ class Outcome:
         """Remove results without a number, which OpenCompass would take for done."""
         for abbr in self.missing(subsets):
             self._path("results", abbr).unlink(missing_ok=True)
+
+    def discard(self, abbrs: Iterable[str]) -> None:
+        """Remove answers and results, whole or begun: these sets are asked and scored again."""
+        for abbr in abbrs:
+            for path in self._left_by(abbr):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def reason(self, abbr: str) -> str:
         """Why this data set has no number."""
@@ -122,17 +147,20 @@ class Outcome:
             return Collected(_single(name, sets[0]), flat)
         value = fmean(each.value for each in sets)
         parts = [_scores(each.questions) for each in sets]
-        if all(parts) and abs(PERCENT * fmean(fmean(part) for part in parts) - value) < 1e-6:
+        if all(gives(part, each.value) for part, each in zip(parts, sets, strict=True)):
             return Collected(with_value(macro_average(name, sets[0].metric, parts), value), flat)
-        notes = {"subsets": len(sets)}
-        return Collected(Result(name, sets[0].metric, len(flat), value, notes=notes), flat)
+        unit = "%" if all(each.interval() is not None for each in sets) else ""
+        notes = {"subsets": len(sets), **_of_questions(flat)}
+        return Collected(Result(name, sets[0].metric, len(flat), value, unit=unit, notes=notes), flat)
 
     def _merged(self, runs: Sequence[Subset]) -> _Set:
         """One set's runs: the mean of their figures, and each question with all its answers."""
         figures = [self._figure(subset.abbr) or ("", math.nan) for subset in runs]
         told = [self._questions(subset.abbr, subset.base) for subset in runs]
         questions = tuple(_over_runs(each) for each in zip(*told, strict=False))
-        return _Set(figures[0][0], fmean(value for _, value in figures), questions)
+        answers = len(runs) * len(questions)
+        value = fmean(value for _, value in figures)
+        return _Set(figures[0][0], value, runs[0].evaluator, answers, questions)
 
     def _figure(self, abbr: str) -> tuple[str, float] | None:
         """Metric and value."""
@@ -156,10 +184,12 @@ class Outcome:
             return []
         rows = [answers[key] for key in sorted(answers, key=int)]
         matching = len(rows) == len(details)
+        metric, value = self._figure(abbr) or ("", math.nan)
+        scores = correctness(details, metric, value) if matching else [None] * len(rows)
         return [
             Question(
                 f"{base}/{place}",
-                _correctness(details[place]) if matching else None,
+                scores[place],
                 _prompt(row),
                 (str(row.get("prediction", "")),),
                 _text(row.get("gold")),
@@ -174,6 +204,17 @@ class Outcome:
         own = folder / f"{abbr}.out"
         return [own] if own.is_file() else sorted(folder.glob("*.out"), key=lambda log: -log.stat().st_mtime)
 
+    def _left_by(self, abbr: str) -> Iterator[Path]:
+        """All of a data set but its logs; judges leave verdicts beside its results."""
+        results = self._folder / "results" / self._model
+        for kind in ("predictions", "results"):
+            yield self._path(kind, abbr)
+        for suffix in (".json", ".jsonl"):
+            yield self._path("predictions", f"tmp_{abbr}").with_suffix(suffix)
+        for judged in ("_replica", "_llm_judge_replica", "_judge_details_replica"):
+            yield from results.glob(f"{escape(abbr + judged)}[0-9]*")
+        yield results / abbr
+
     def _path(self, kind: str, abbr: str) -> Path:
         return self._folder / kind / self._model / f"{abbr}.json"
 
@@ -185,17 +226,17 @@ class Outcome:
 
 
 def _single(name: str, found: _Set) -> Result:
-    metric, value, questions = found
-    scores = _scores(questions)
-    if scores and abs(PERCENT * fmean(scores) - value) < 1e-6:
-        interval = interval_of(scores)
-    elif questions and 0 <= value <= PERCENT:
-        interval = wilson(value / PERCENT * len(questions), len(questions))
-    else:
-        return Result(name, metric, len(questions), value, unit="")
+    count, interval = len(found.questions), found.interval()
+    if interval is None:
+        notes = _of_questions(found.questions)
+        return Result(name, found.metric, count, found.value, unit="", notes=notes)
     # The figure itself is OpenCompass's, to the last digit.
     low, high = PERCENT * interval.low, PERCENT * interval.high
-    return with_value(Result(name, metric, len(questions), low=low, high=high), value)
+    return with_value(Result(name, found.metric, count, low=low, high=high), found.value)
+
+
+def _of_questions(questions: Sequence[Question]) -> dict[str, str]:
+    return {"questions": _RIGHT} if _scores(questions) else {}
 
 
 def _over_runs(runs: Sequence[Question]) -> Question:
@@ -236,22 +277,12 @@ def _details(given: Any) -> list[Mapping[str, Any]]:
     return [row for row in rows if isinstance(row, Mapping)]
 
 
-def _correctness(row: Mapping[str, Any]) -> float | None:
-    """The share of a question's answers that are right."""
-    for key in _CORRECT:
-        given = row.get(key)
-        values = given if isinstance(given, list) else [given]
-        if values and all(isinstance(value, bool) for value in values):
-            return fmean(map(float, values))
-    return None
-
-
 def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
     """A detail's small fields: prompts and answers stand beside them."""
     values = {
         key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in row.items()
     }
-    known = {*_CORRECT, "example_abbr", "prompt", "completion", "origin_prediction"}
+    known = {*FLAGS, "example_abbr", "prompt", "completion", "origin_prediction"}
     return {key: value for key, value in values.items() if key not in known}
 
 

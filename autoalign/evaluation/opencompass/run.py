@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from autoalign.config.evaluate import EvalConfig
 from autoalign.evaluation.deployment import Served
 from autoalign.evaluation.layout import Layout
 from autoalign.evaluation.model_view import word_counter
-from autoalign.evaluation.opencompass import config_file, process
+from autoalign.evaluation.opencompass import config_file, data_digest, process
 from autoalign.evaluation.opencompass.datasets import (
     DatasetConfig,
     Subset,
@@ -67,6 +68,30 @@ class Plan:
             for run in range(config.num_runs)
         ]
         return cls(environment, tuple(configs), tuple(each_run), folder)
+
+    def forget_other_data(
+        self, layout: Layout, config: EvalConfig, noted: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Remove an earlier run's answers to sets whose data has changed, and say so.
+
+        Args:
+            noted: what this returned in the earlier run.
+
+        Returns:
+            a digest of each set's data, by abbreviation.
+        """
+        now = data_digest.digests(self.subsets)
+        changed = data_digest.changed(self.subsets, noted, now) if config.reuse else []
+        if changed:
+            outcome = Outcome(_work_folder(layout, reuse=True), config.name)
+            outcome.discard(subset.abbr for subset in changed)
+            names = ", ".join(dict.fromkeys(subset.name for subset in changed))
+            print(
+                f"eval: data has changed, which is asked and scored anew: {names}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return now
 
 
 class Run:
