@@ -17,6 +17,13 @@ from autoalign.errors import ModelError
 MANIFEST_NAME = "autoalign.json"
 _BLOCK = 1 << 16
 _SAMPLES = 64
+TOKENIZER_FILES = (
+    *("chat_template.jinja", "chat_template.json", "tokenizer_config.json", "tokenizer.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("tokenizer.model", "tekken.json", "*.tiktoken"),
+)
+"""What renders a prompt and makes ids of it, as patterns of names in a model folder."""
+_GENERATION = "generation_config.json"  # its end tokens end texts
 
 
 def file_sha256(path: Path) -> str:
@@ -93,6 +100,21 @@ def model_digest(folder: Path) -> str:
     digest = hashlib.sha256(config.read_bytes())
     for path in weights:
         digest.update(_sampled(path))
+    return digest.hexdigest()
+
+
+def text_digest(folder: Path) -> str:
+    """A digest of all in a model folder that its texts depend on.
+
+    That is `model_digest`, the tokenizer with its chat template, and the generation settings.
+
+    Raises:
+        ModelError: the folder holds no config.json or no safetensors weights.
+    """
+    digest = hashlib.sha256(model_digest(folder).encode())
+    found = {path for name in (*TOKENIZER_FILES, _GENERATION) for path in folder.glob(name)}
+    for path in sorted(path for path in found if path.is_file()):
+        digest.update(f"{path.name}:{file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

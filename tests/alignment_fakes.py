@@ -59,6 +59,15 @@ class FakeSampler:
         return Reply(f"right by {ask.key}" if luck < skilled else f"wrong by {ask.key}")
 
 
+class Principled(FakeSampler):
+    """Writes SSO's principles where it is asked for them."""
+
+    def _reply(self, skilled: float, ask: Ask) -> Reply:
+        if ask.key.endswith("principles"):
+            return Reply("Good principle: right\nBad principle: wrong")
+        return super()._reply(skilled, ask)
+
+
 class FakeTrainer:
     """Adds to the skill by the share of rows whose answer is right."""
 

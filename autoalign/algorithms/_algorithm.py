@@ -15,6 +15,15 @@ from autoalign.synthesis import PromptSet
 
 PACKAGE = "autoalign.algorithms"
 FOLDER = Path(__file__).resolve().parents[1] / "prompts" / "algorithms"
+# Their files may change with a release. One that is not named here works as well: what its file says is then
+# part of what its data are known by.
+_OURS = frozenset(
+    (
+        *("cai", "context_distillation", "debate", "grpo", "iterative_dpo", "meta_rewarding", "online_dpo"),
+        *("pcon", "rest", "rft", "rlcd", "rlcd_sys", "self_improve", "self_rewarding", "spin", "sppo", "sso"),
+        *("star", "wpo"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,13 @@ class Algorithm:
         own = getattr(self.module, "training", None)
         settings: Mapping[str, Any] = own(self.options) if own else getattr(self.module, "TRAINING", {})
         return settings
+
+    @property
+    def own_file(self) -> Path | None:
+        """The file of an algorithm that is the user's; None for one of ours."""
+        if self.name in _OURS or self.module.__file__ is None:
+            return None
+        return Path(self.module.__file__)
 
     def prompts(self, folder: Path | None = None) -> PromptSet:
         """Its prompts, with those of a user's `folder` in place of ours."""

@@ -29,6 +29,11 @@ class Prompt:
     rejected: str | None = None
 
     @property
+    def judge_reference(self) -> str | None:
+        """The reference, unless it is the human answer itself, which may be among what is judged."""
+        return None if (self.answer or "").strip() == (self.reference or "").strip() else self.reference
+
+    @property
     def question(self) -> str:
         """The user's last turn."""
         return self.messages[-1].content

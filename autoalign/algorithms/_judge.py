@@ -85,7 +85,9 @@ def in_both_orders(job: Job, asks: Sequence[Ask]) -> list[Verdict[float]]:
 
 
 def _question(text: JudgePrompt, asked: Prompt, first: str, second: str) -> str:
-    return text.fill(conversation=asked.shown(), answer_a=first, answer_b=second, reference=asked.reference)
+    return text.fill(
+        conversation=asked.shown(), answer_a=first, answer_b=second, reference=asked.judge_reference
+    )
 
 
 def _try(ask: Ask, attempt: int) -> Ask:

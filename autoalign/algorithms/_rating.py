@@ -53,7 +53,7 @@ class Rated(NamedTuple):
 
 
 class RatedAnswers(NamedTuple):
-    """The rated answers to one prompt, and what was left out."""
+    """The rated answers to one prompt, and what was left out: answers, and unread judgments."""
 
     prompt: Prompt
     rated: list[Rated]
@@ -61,10 +61,13 @@ class RatedAnswers(NamedTuple):
 
 
 def rate(job: Job, prompts: Sequence[Prompt], drawn: Sequence[Drawn], how: Rating) -> Iterator[RatedAnswers]:
-    """Every answer rated `how.times` times; one without a readable judgment is left out."""
+    """Every answer rated `how.times` times; one without a readable judgment is left out.
+
+    A judgment that can't be read beside others of the same answer is left out under its own key.
+    """
     rubric = JudgePrompt(how.rubric)
     questions = {
-        text.key: rubric.fill(conversation=prompt.shown(), answer=text.text, reference=prompt.reference)
+        text.key: rubric.fill(conversation=prompt.shown(), answer=text.text, reference=prompt.judge_reference)
         for prompt, answers in zip(prompts, drawn, strict=True)
         for text in answers.texts
     }
@@ -81,6 +84,11 @@ def rate(job: Job, prompts: Sequence[Prompt], drawn: Sequence[Drawn], how: Ratin
             readable = [verdict for verdict in said if verdict.value is not None]
             if readable:
                 found.rated.append(Rated(text, said[0].asked, readable))
+                found.dropped.extend(
+                    Dropped(f"{text.key}/rating-{index}", prompt.id, verdict.problem)
+                    for index, verdict in enumerate(said)
+                    if verdict.value is None
+                )
             else:
                 found.dropped.append(Dropped(text.key, prompt.id, said[-1].problem))
         yield found
@@ -124,4 +132,4 @@ def compare_by(
 
 
 def _rating_of(rubric: JudgePrompt, asked: Prompt, answer: str) -> str:
-    return rubric.fill(conversation=asked.shown(), answer=answer, reference=asked.reference)
+    return rubric.fill(conversation=asked.shown(), answer=answer, reference=asked.judge_reference)

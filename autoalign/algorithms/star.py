@@ -3,9 +3,9 @@
 The model answers each question with its reasons, by the likeliest tokens. Where the answer is right,
 the text is kept. Where it is wrong, the model is asked again with the right answer as a hint
 (rationalization); if it then gets there, the text is kept as if it had come without the hint, on the
-question as it stands. Every round fine-tunes the first model again, not the last one, which would
-overfit its own texts. The paper shows a few worked examples in front of each question; put such turns
-into the prompts.
+question as it stands. Where the verifier can't tell, the prompt is left out without a second try. Every
+round fine-tunes the first model again, not the last one, which would overfit its own texts. The paper shows
+a few worked examples in front of each question; put such turns into the prompts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MAKES = "examples"
 STARTS_FROM = "base"
 RIGHT = "right at once"
 HINTED = "right when told the answer"
+UNCHECKED = "verifier: it can't be checked"
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,18 @@ class Options:
 def run(job: Job, options: Options) -> Iterator[Made]:
     """At most one example a prompt."""
     for batch in job.batches():
-        wrong: list[Prompt] = []
-        for prompt, one in _tried(job, options, batch, hint=False):
-            if one is None or (isinstance(one, Dropped) and options.rationalization):
-                wrong.append(prompt)
+        again: list[Prompt] = []
+        for prompt, one in zip(batch, _tried(job, options, batch, hint=False), strict=True):
+            failed = isinstance(one, Dropped) and one.rule != UNCHECKED
+            if failed and options.rationalization and prompt.reference:
+                again.append(prompt)
             else:
                 yield one
-        known = [prompt for prompt in wrong if prompt.reference]
-        for prompt in wrong:
-            if not prompt.reference:
-                yield Dropped(prompt.id, prompt.id, "no reference to check the answer by")
-        for _, one in _tried(job, options, known, hint=True):
-            assert one is not None
-            yield one
+        yield from _tried(job, options, again, hint=True)
 
 
-def _tried(
-    job: Job, options: Options, prompts: Sequence[Prompt], hint: bool
-) -> Iterator[tuple[Prompt, Made | None]]:
+def _tried(job: Job, options: Options, prompts: Sequence[Prompt], hint: bool) -> Iterator[Made]:
+    """One example or drop for each prompt, in order."""
     verify = job.verifier()
     tag = "hinted" if hint else "answer"
 
@@ -65,16 +60,13 @@ def _tried(
     drawn = draw(job, prompts, Drawing(tag, temperature=options.temperature), shown)
     for prompt, answers in zip(prompts, drawn, strict=True):
         if answers.dropped:
-            yield prompt, answers.dropped[0]
+            yield answers.dropped[0]
             continue
         (key, text), right = answers.texts[0], verify(prompt, answers.texts[0].text)
         if right:
             messages = (*prompt.messages, Message("assistant", text))
-            yield prompt, Example(key, prompt.id, messages, HINTED if hint else RIGHT, {"hinted": hint})
-        elif hint or (not options.rationalization and right is not None):
-            yield (
-                prompt,
-                Dropped(key, prompt.id, "wrong even with the hint" if hint else "the answer is wrong"),
-            )
+            yield Example(key, prompt.id, messages, HINTED if hint else RIGHT, {"hinted": hint})
+        elif right is None:
+            yield Dropped(key, prompt.id, UNCHECKED)
         else:
-            yield prompt, None
+            yield Dropped(key, prompt.id, "wrong even with the hint" if hint else "the answer is wrong")

@@ -60,11 +60,12 @@ class DataTask:
         """
         store = folder / TEXTS
         manifest.write_json(folder / SEEDS, {prompt.id: prompt.shown() for prompt in self.prompts})
-        places = Places()
+        places, asked = Places(), Counter[str]()
 
         def generate(asks: Sequence[Ask]) -> Sequence[Reply]:
             replies = machinery.sample(self.models, self._named(asks), store)
             places.see(asks, replies)
+            asked.update(ask.model for ask in asks)
             return replies
 
         job = Job(
@@ -96,7 +97,7 @@ class DataTask:
                 # Unlike the same prompt's row of another round.
                 row["id"] = f"round-{self.number}/{made.id}"
                 _write(kept, row)
-        figures = counts.figures(len(self.prompts))
+        figures = {**counts.figures(len(self.prompts)), "asked": dict(asked)}
         if places.first is not None:
             figures["judge_first"] = places.first
         if not figures["rows"]:

@@ -182,7 +182,9 @@ class Judging:
         if self.principles:
             which = "this rule" if len(self.principles) == 1 else "these rules"
             shown = f"{shown}\n\n(The assistant is to keep to {which}: {' '.join(self.principles)})"
-        asked = text.fill(conversation=shown, answer_a=first, answer_b=second, reference=prompt.reference)
+        asked = text.fill(
+            conversation=shown, answer_a=first, answer_b=second, reference=prompt.judge_reference
+        )
         return Ask(f"{role}/{prompt.id}/{order}", (Message("user", asked),), role, 0.0)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from autoalign.alignment.data import DATA, SEEDS, TEXTS
 from autoalign.alignment.ledger import Ledger
 from autoalign.alignment.stages import Done, StageStore
 from autoalign.errors import ConfigError, nearest
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def of_model(ledger: Ledger, store: StageStore, model: Path | None = None) -> Iterator[str]:
@@ -44,7 +47,7 @@ def of_row(ledger: Ledger, store: StageStore, name: str) -> Iterator[str]:
             known.append(row["id"])
             if row["id"] == name:
                 assert done is not None
-                yield from _row(row, done, ledger)
+                yield from _row(row, done, ledger, store)
                 return
     raise ConfigError(
         f"no training row has the id '{name}'{nearest(name, known)}; {len(known)} rows are there"
@@ -70,7 +73,7 @@ def _rows(done: Done | None) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _row(row: dict[str, Any], done: Done, ledger: Ledger) -> Iterator[str]:
+def _row(row: dict[str, Any], done: Done, ledger: Ledger, store: StageStore) -> Iterator[str]:
     about = dict(row["alignment"])
     number = about.pop("round")
     yield f"{row['id']}: round {number}, {about.pop('algorithm')}: {about.pop('reason')}"
@@ -78,10 +81,46 @@ def _row(row: dict[str, Any], done: Done, ledger: Ledger) -> Iterator[str]:
     for key, value in about.items():
         yield f"  {key}: {value}"
     yield f"  stage {done.name}, texts in {done.folder / TEXTS}"
-    for role, digest in done.record["inputs"]["models"].items():
-        yield f"  {role}: {digest[:16]}"
+    yield from _authors(done, ledger, store)
     yield f"  policy of that round: {_policy_before(ledger, int(number))}"
     yield f"  seed prompt {prompt_id}: {_seed(row, prompt_id, done)}"
+
+
+def _authors(done: Done, ledger: Ledger, store: StageStore) -> Iterator[str]:
+    """The roles that the algorithm asked: the model, and the stages behind one that was trained here."""
+    models: dict[str, str] = done.record["inputs"]["models"]
+    made = _made_here(done, ledger)
+    told: set[str] = set()
+    asked = done.figures.get("asked", models)  # a stage from before these were counted: all that it might
+    for role, model in models.items():
+        if role not in asked:
+            continue
+        yield f"  {role}: {_shown(model)}{_origin(model, made, ledger, store)}"
+        trained = store.find(made.get(model, ""))
+        if trained is not None and trained.name not in told:
+            told.add(trained.name)
+            yield from _behind(trained, store, 2, told)
+
+
+def _made_here(done: Done, ledger: Ledger) -> dict[str, str]:
+    """Digests of the models that a data stage asked to the training stages that they came from."""
+    models = done.record["inputs"]["models"]
+    trained = {entry.stages.get("train"): entry.trains for entry in ledger.rounds}
+    found = {trained[name]: name for name in done.record["after"] if name in trained}
+    return {models[role]: name for role, name in found.items() if role in models}
+
+
+def _origin(model: str, made: Mapping[str, str], ledger: Ledger, store: StageStore) -> str:
+    if model in made:
+        return f", trained by {made[model]}"
+    first = store.find(ledger.rounds[0].stages.get("data", ""))
+    is_first = first is not None and first.record["inputs"]["models"]["policy"] == model
+    return ", the first model" if is_first else ""
+
+
+def _shown(digest: str) -> str:
+    """A folder's digest by its beginning; an endpoint's name as it is."""
+    return digest[:16] if _DIGEST.fullmatch(digest) else digest
 
 
 def _seed(row: dict[str, Any], prompt_id: str, done: Done) -> str:

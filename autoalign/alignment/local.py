@@ -122,7 +122,7 @@ def machinery(config: AlignConfig) -> Machinery:
     return Machinery(
         sample=sampler,
         train=JobTrainer(config),
-        digest=cache(lambda folder: manifest.model_digest(Path(folder))),
+        digest=cache(lambda folder: manifest.text_digest(Path(folder))),
         verify=verify,
         benchmark=checks.verifier(config.benchmark_verifier, config.benchmark_options),
         extract=checks.extractor(config.verifier),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoalign import algorithms, manifest
+from autoalign.algorithms import Algorithm
 from autoalign.alignment import evaluation, guards, judge_files, prompts
+from autoalign.alignment.carrying import Kind, carried
 from autoalign.alignment.data import DATA, TEXTS, DataTask
 from autoalign.alignment.ledger import Ledger, Round
 from autoalign.alignment.machinery import Machinery
@@ -32,6 +35,9 @@ _OF_DATA = {
 }
 _FREE_TRAINING = {"model_name_or_path", "data_path", "output_dir", "num_workers", "launcher", "cache_dir"}
 
+Steps = Generator[tuple[str, Stage], Done | None, None]
+"""A round's stages, each with what it is for ("data", "train"); sent back is its output, or None."""
+
 
 class Loop:
     """A job at work.
@@ -46,16 +52,19 @@ class Loop:
         self._config, self._sets, self._machinery, self._store = config, sets, machinery, store
         self._first, self._policy = first, first
         self._trained: dict[str, str] = {}
-        self._data: list[Done] = []
+        self._data: list[tuple[Kind, Done]] = []
         self.ledger = Ledger(store.root.parent, config.algorithm, first, first)
 
     def run(self) -> Ledger:
         """All rounds, or those up to the one that is not promoted."""
         self.ledger.write()
         try:
-            for number in range(1, self._config.rounds + 1):
-                if not self._round(number) and self._config.on_worse == "stop":
-                    break
+            for entry in self.rounds():
+                self.ledger.rounds.append(entry)
+                follow(self.steps(entry), partial(self._stage, entry))
+                if entry.promoted:
+                    self._link_policy()
+                self.ledger.write()
         finally:
             self._machinery.sample.release()
         if self._policy == self._first:
@@ -64,58 +73,69 @@ class Loop:
         self.ledger.write()
         return self.ledger
 
-    def _round(self, number: int) -> bool:
-        """Whether the loop may go on."""
-        built = algorithms.build(self._config.algorithm, **self._config.algorithm_options(number))
-        entry = Round(number, built.trains)
-        self.ledger.rounds.append(entry)
-        data = self._stage(entry, "data", self.data_stage(number))
-        # The policy's engines are still up: what they answer comes before the training.
-        answers = {} if built.trains != "policy" else self._answers(entry, "policy", "first")
+    def rounds(self) -> Iterator[Round]:
+        """The rounds, up to one that is not promoted; each is to be decided before the next is taken."""
+        for number in range(1, self._config.rounds + 1):
+            entry = Round(number, self._built(number).trains)
+            yield entry
+            if entry.promoted is False and self._config.on_worse == "stop":
+                return
+
+    def steps(self, entry: Round) -> Steps:
+        """The round's stages in their order; those are left out that need an output which is not there.
+
+        With every output the round is decided: `entry` says how, and the policy moves where it is promoted.
+        """
+        built = self._built(entry.number)
+        data = yield "data", self.data_stage(entry.number)
+        answers: dict[str, Done | None] = {}
+        if built.trains == "policy":
+            # The policy's engines are still up: what they answer comes before the training.
+            answers["policy"] = yield "answers_policy", self.answers_stage(self._policy)
+            answers["first"] = yield "answers_first", self.answers_stage(self._first)
+        if data is None:
+            return
         start = self._first if built.starts_from == "base" else self._policy
-        train = self._stage(entry, "train", self.train_stage(number, data, start))
-        self._data.append(data)
+        train = yield "train", self.train_stage(entry.number, data, start)
+        if train is None:
+            return
+        self._data = [*self._data, (Kind.of(built), data)]
         model = str(train.folder / MODEL)
         if built.trains != "policy":
-            self._trained[built.trains] = model
+            self._trained = {**self._trained, built.trains: model}
             entry.reason = f"it takes the role '{built.trains}'; the policy stays"
-            self.ledger.write()
-            return True
-        answers["new"] = self._stage(entry, "answers_new", self.answers_stage(model))
-        done = self._stage(entry, "evaluation", self.evaluation_stage(answers, data))
-        decision = decide(self._config, done.figures, number)
+            return
+        answers["new"] = yield "answers_new", self.answers_stage(model)
+        known = {name: done for name, done in answers.items() if done is not None}
+        if len(known) < len(answers):
+            return
+        done = yield "evaluation", self.evaluation_stage(known, data)
+        if done is None:
+            return
+        decision = decide(self._config, done.figures, entry.number)
         entry.promoted, entry.reason = decision
         entry.warnings = guards.warnings(dict(done.figures))
         if decision.promoted:
-            self._promote(model)
-        self.ledger.write()
-        return decision.promoted
-
-    def _answers(self, entry: Round, *names: str) -> dict[str, Done]:
-        models = {"policy": self._policy, "first": self._first}
-        return {
-            name: self._stage(entry, f"answers_{name}", self.answers_stage(models[name])) for name in names
-        }
+            self._policy = model
 
     def finished(self) -> list[Done]:
         """The stages on disk, of this config or of earlier ones."""
         return self._store.all()
 
-    def is_done(self, stage: Stage) -> bool:
-        """Whether it would be skipped."""
-        return self._store.find(stage.name) is not None
+    def found(self, stage: Stage) -> Done | None:
+        """The output of a stage that would be skipped."""
+        return self._store.find(stage.name)
 
     def data_stage(self, number: int) -> Stage:
         """The round's data from the policy of now."""
-        config = self._config
-        built = algorithms.build(config.algorithm, **config.algorithm_options(number))
+        config, built = self._config, self._built(number)
         models = self._models()
         asked = [role for role in models if role != _HELD_OUT_JUDGE or role in asdict(built.options).values()]
         task = DataTask(
             number=number,
             algorithm=built,
             prompts=self._sets.of_round(number, config.prompts_per_round),
-            texts=built.prompts(Path(config.prompts_dir).expanduser() if config.prompts_dir else None),
+            texts=prompts.texts(config, built),
             principles=prompts.principles(config),
             models=models,
             hidden=[*self._sets.held_out, *self._sets.benchmark],
@@ -123,6 +143,7 @@ class Loop:
             tries=config.judge_tries,
             judge_guided=config.judge_guided,
         )
+        own_code = manifest.file_sha256(built.own_file) if built.own_file else None
         inputs = {
             "algorithm": built.name,
             "options": asdict(built.options),
@@ -142,7 +163,8 @@ class Loop:
                 prompt_files={
                     **judge_files.of_data(built, config.judge_guided),
                     **judge_files.of_verifier(config.verifier, config.verifier_options),
-                }
+                },
+                own_code=own_code,
             ),
         }
 
@@ -155,10 +177,10 @@ class Loop:
         return Stage("data", self._with_files(inputs), work, self._last_trained())
 
     def train_stage(self, number: int, data: Done, start: str) -> Stage:
-        """The round's training on its data and those of `carry_rounds` rounds before."""
+        """The round's training on its data and those of `carry_rounds` rounds of its kind before."""
         from autoalign.training.output import worker_count
 
-        used = [*self._data[len(self._data) - min(self._config.carry_rounds, len(self._data)) :], data]
+        used = [*carried(self._data, Kind.of(self._built(number)), self._config.carry_rounds), data]
         paths = [str(done.folder / DATA) for done in used]
         job = self._config.train_config(number, start, paths, "")
         settings = {k: v for k, v in job.model_dump().items() if k not in _FREE_TRAINING}
@@ -302,16 +324,30 @@ class Loop:
         made = [self._made(self._policy), *map(self._made, self._trained.values())]
         return tuple(dict.fromkeys(name for names in made for name in names))
 
-    def _promote(self, model: str) -> None:
-        self._policy = self.ledger.policy = model
+    def _built(self, number: int) -> Algorithm:
+        return algorithms.build(self._config.algorithm, **self._config.algorithm_options(number))
+
+    def _link_policy(self) -> None:
+        self.ledger.policy = self._policy
         temporary = self._link.with_name(f".{PROMOTED}.tmp")
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(model, self._link.parent), target_is_directory=True)
+        temporary.symlink_to(os.path.relpath(self._policy, self._link.parent), target_is_directory=True)
         temporary.replace(self._link)
 
     @property
     def _link(self) -> Path:
         return self._store.root.parent / PROMOTED
+
+
+def follow(steps: Steps, output: Callable[[str, Stage], Done | None]) -> None:
+    """Go through a round's stages, each with its `output`."""
+    done: Done | None = None
+    while True:
+        try:
+            what, stage = steps.send(done)
+        except StopIteration:
+            return
+        done = output(what, stage)
 
 
 def evaluate(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoalign import formats
-from autoalign.algorithms import Prompt
+from autoalign.algorithms import Algorithm, Prompt, PromptSet
 from autoalign.config.align import AlignConfig
 from autoalign.curation.answers import prompt_key
 from autoalign.errors import ConfigError, DataError
@@ -71,6 +71,11 @@ def principles(config: AlignConfig) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"'principles_path': {config.principles_path}: {error}") from None
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def texts(config: AlignConfig, built: Algorithm) -> PromptSet:
+    """The algorithm's prompts, with those of the config's `prompts_dir` in place of ours."""
+    return built.prompts(Path(config.prompts_dir).expanduser() if config.prompts_dir else None)
 
 
 def digest(prompts: Sequence[Prompt]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoalign import algorithms, model_folder
 from autoalign.alignment import local, prompts
+from autoalign.alignment.dry_run import require_inputs
 from autoalign.alignment.loop import Loop
 from autoalign.alignment.machinery import Machinery
 from autoalign.alignment.prompts import PromptSets
@@ -45,6 +46,7 @@ def prepare(config: AlignConfig, note: Callable[[str], None] = lambda line: None
     _require_guidance(config)
     JudgePrompt(config.held_out_judge_prompt, "held_out_judge_prompt")
     sets = prompts.read(config)
+    require_inputs(config, sets, note)
     first = str(model_folder.find(config.model_name_or_path, fetch=True).resolve())
     machinery = local.machinery(config)
     _require_metric(config, sets, machinery)

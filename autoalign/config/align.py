@@ -49,7 +49,9 @@ class AlignConfig(JobConfig):
     prompts_per_round: Positive | None = Field(
         None, description="prompts of a round, the next ones each time; none: all of them in every round"
     )
-    carry_rounds: int = Field(0, ge=0, description="train on the data of so many earlier rounds as well")
+    carry_rounds: int = Field(
+        0, ge=0, description="train on the data of so many earlier rounds of the same kind as well"
+    )
     principles: list[str] = Field(
         default_factory=list, description="rules that answers are to follow, for algorithms that take any"
     )

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from autoalign.config import acceleration
 from autoalign.config.base import JobConfig
@@ -159,7 +159,9 @@ class TrainConfig(JobConfig):
         None, description="config of `autoalign-cli eval`: checkpoints are evaluated while training goes on"
     )
     eval_every: Positive | None = Field(
-        None, description="with eval_config: the checkpoints of every N steps; none: each one"
+        None,
+        description="with eval_config: the checkpoints of every N steps, a multiple of save_steps (N where "
+        "that is not given); none: each one",
     )
     logging_steps: Positive = Field(1, description="log every N steps")
     report_to: list[Literal["none", "tensorboard", "wandb", "mlflow"]] = Field(
@@ -169,7 +171,11 @@ class TrainConfig(JobConfig):
         None, description="the trackers' name for the run; none: output_dir's last folder"
     )
     project: str = Field("autoalign", min_length=1, description="W&B project, MLflow experiment")
-    save_steps: Positive | None = Field(None, description="checkpoint every N steps; none: at the end alone")
+    save_steps: Positive | None = Field(
+        None,
+        validate_default=True,
+        description="checkpoint every N steps; none: those of eval_every, or at the end alone",
+    )
     save_total_limit: Positive | None = Field(None, description="keep the newest N checkpoints")
     storage_path: str | None = Field(
         None, description="URL (s3://, gs://, ...) or folder that checkpoints and the model are copied to"
@@ -235,6 +241,11 @@ class TrainConfig(JobConfig):
         """Its rows are preference pairs."""
         return self.data_kind == "preference"
 
+    @field_validator("save_steps")
+    @classmethod
+    def _what_is_evaluated_is_saved(cls, value: int | None, info: ValidationInfo) -> int | None:
+        return info.data.get("eval_every") if value is None else value
+
     @field_validator("report_to", mode="before")
     @classmethod
     def _one_tracker_or_none(cls, value: Any) -> Any:
@@ -282,6 +293,17 @@ class TrainConfig(JobConfig):
             raise ValueError(
                 f"'{asked}' evaluates each checkpoint: 'save_steps' ({self.save_steps}) has to be a "
                 f"multiple of 'eval_steps' ({self.eval_steps})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_eval_every(self) -> TrainConfig:
+        if self.eval_every and self.eval_config is None:
+            raise ValueError("'eval_every' is given without 'eval_config'")
+        if self.eval_every and self.save_steps and self.eval_every % self.save_steps:
+            raise ValueError(
+                f"'eval_every' ({self.eval_every}) has to be a multiple of 'save_steps' ({self.save_steps}): "
+                "it evaluates checkpoints; without 'save_steps' they are written as often"
             )
         return self
 

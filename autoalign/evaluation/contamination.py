@@ -1,8 +1,9 @@
-"""Questions that the model may have seen: training data that shares a run of words with them."""
+"""Questions that the model may have seen: training data shares a run of words with them, or asks them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from autoalign.evaluation.own_parts import own_parts
 from autoalign.evaluation.results import read_questions
 from autoalign.records import LabelledAnswer, PreferencePair
 
+_LABEL = re.compile(r"[^:：\n]{1,30}[:：]")
 _REPEATED = 10  # questions with the same run of words: it is of their pattern, as an example in all of them
 
 
@@ -31,7 +33,8 @@ def search(
     """How many questions of each benchmark share 13 words in a row with `training_data`.
 
     Which ones, and where in the data, goes into contamination.json. Data sets of OpenCompass are searched
-    by the prompts that it asked; what a prompt repeats in every question (its examples) is left out.
+    by the prompts that it asked; what a prompt repeats in every question (its examples) is left out. A
+    question whose own part is under 8 words is found where it, or all of the prompt, is a whole message.
 
     Args:
         failed: benchmarks without a figure. Of OpenCompass's no prompts are there: they are not searched.
@@ -74,22 +77,22 @@ def require_readable(config: EvalConfig) -> None:
 
 
 def overlaps(
-    asked: Mapping[str, Sequence[tuple[str, str]]], training: Iterator[tuple[str, str]]
+    asked: Mapping[str, Sequence[tuple[str, str]]], training: Iterator[tuple[str, Sequence[str]]]
 ) -> dict[str, dict[str, str]]:
     """By benchmark, the questions that are in the training data: id to the first row that holds it.
 
     Args:
         asked: each benchmark's questions, id and prompt.
-        training: place and text of each row.
+        training: place and messages of each row.
     """
     runs = RunsOfWords(most=_REPEATED)
     for name, rows in asked.items():
-        texts = own_parts([text for _, text in rows])
-        for (id, _), text in zip(rows, texts, strict=True):
-            runs.add((name, id), text)
+        texts = _unlabelled(own_parts([prompt for _, prompt in rows]))
+        for (id, prompt), text in zip(rows, texts, strict=True):
+            runs.add((name, id), text, prompt)
     found: dict[str, dict[str, str]] = {name: {} for name in asked}
-    for place, text in training:
-        for name, id in runs.owners(text):
+    for place, messages in training:
+        for name, id in runs.owners(messages):
             found[name].setdefault(id, place)
     return found
 
@@ -101,16 +104,24 @@ def counts(folder: Path) -> dict[str, int]:
     return {name: len(rows) for name, rows in told.items()}
 
 
-def _training(config: EvalConfig) -> Iterator[tuple[str, str]]:
+def _unlabelled(texts: Sequence[str]) -> list[str]:
+    """The texts without the label that all of them begin with, as `Question:`; one alone is given whole."""
+    found = [_LABEL.match(text) for text in texts]
+    labels = {match and match[0] for match in found}
+    label = labels.pop() if len(labels) == 1 and len(texts) > 1 else None
+    return [text.removeprefix(label or "") or text for text in texts]
+
+
+def _training(config: EvalConfig) -> Iterator[tuple[str, list[str]]]:
     for record in formats.iter_records(config.training_data):
-        yield f"{record.source}:{record.line}", _text(record)
+        yield f"{record.source}:{record.line}", _messages(record)
 
 
-def _text(record: Any) -> str:
+def _messages(record: Any) -> list[str]:
     if isinstance(record, PreferencePair):
         messages = (*record.prompt, *record.chosen, *record.rejected)
     elif isinstance(record, LabelledAnswer):
         messages = (*record.prompt, *record.completion)
     else:
         messages = record.messages
-    return "\n".join(message.content for message in messages)
+    return [message.content for message in messages]

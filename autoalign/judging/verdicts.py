@@ -1,7 +1,9 @@
 """Verdicts in a judge's text, the last one written; None where there is none, or where it is not one alone.
 
 What names several verdicts is none: `[[A]] or [[B]]`, as an instruction said again has it, `Score: 3 or 4`,
-`a score of 0 to 5`.
+`Score: 0 to 5`. Without double brackets a verdict has to open a line, or be the text's last sentence (a
+preference: open a line or a sentence), and a remark about one is none: `Score: 5 would be too much`, `the
+final score: 3 goals`.
 """
 
 from __future__ import annotations
@@ -10,41 +12,44 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from autoalign.judging.named_choice import GAP, read_named_choice
+
 Preference = Literal["A", "B", "tie"]
 Reaction = Literal["refused", "complied"]
 _Mark = re.Match[str]
 
-_GAP = r"[ \t*_`\"')\]]*"
 _NUMBER = r"\d+(?:\.\d+)?"
-_OUT_OF = rf"(?:{_GAP}(?:points?|分))?(?:{_GAP}(?:/|out of){_GAP}({_NUMBER}))?"
+_OUT_OF = rf"(?:{GAP}(?:points?|分))?(?:{GAP}(?:/|out of){GAP}({_NUMBER}))?"
 _BOXED_GRADE = re.compile(rf"\[\[\s*(\d{{1,2}}(?:\.\d+)?)(?:\s*/\s*({_NUMBER}))?\s*\]\]")
-_NAMED_GRADE = re.compile(
-    rf"(?:rating|score|grade|评分|得分|分数)\W{{0,6}}(?:is\s+|为|是)?\W{{0,3}}({_NUMBER}){_OUT_OF}",
-    re.IGNORECASE,
+# A line's or a sentence's opening: marks of a heading, of bold type, or of a list, and a word that says which
+# score it is.
+_OPENS = r"(?:^|(?<=[.!。！])[ \t]+)[ \t#*_`\"'(\[{•-]*(?:(?:final|overall|total)[ \t*_`\"']+|综合|最终|总)?"
+_SAYS = r"[^\w\n.!?。？]{0,6}(?:is[ \t]+|[为是])?[^\w\n.!?。？]{0,3}"
+_NAMED_GRADE = re.compile(  # AlignBench's judges write `{'事实正确性': 7, '综合得分': 6}`
+    rf"(?:{_OPENS}(?:rating|score|grade|评分|得分|分数)|['\"]综合得分){_SAYS}({_NUMBER}){_OUT_OF}",
+    re.IGNORECASE | re.MULTILINE,
 )
-_POINTS = re.compile(rf"score\W{{0,4}}(?:is\s+|of\s+)?\W{{0,3}}({_NUMBER}){_OUT_OF}", re.IGNORECASE)
+_POINTS = re.compile(rf"{_OPENS}score{_SAYS}({_NUMBER}){_OUT_OF}", re.IGNORECASE | re.MULTILINE)
+_SENTENCE_ENDS = ".!。！"
+_ENDS = re.compile(r"[\s.*_`\"')\]}]*")
 _SIGNS = "-−–+"
-# After a number: it is part of a range, of a list, of a share, or of a longer number.
-_LIST_GOES_ON = rf"(?:[-−–—~～,，、]|and\b)\s*{_NUMBER}(?=\s*(?:[-−–—~～,，、.;:)\]]|or\b|and\b|或|\n|\Z))"
+# After a number: it is part of a range, of a list, of a share, or of a longer number, or it is spoken of.
+_LIST = r"[-−–—~～,，、]"
+_LIST_GOES_ON = rf"{_LIST}\s*{_NUMBER}(?=\s*(?:{_LIST}|[.;:)\]]|or\b|and\b|或|\n|\Z))"
+_SPOKEN_OF = r"(?!because\b|since\b|因为)[^\W\d_]"
 _NUMBER_GOES_ON = re.compile(
-    rf"{_GAP}(?:[%％±½\d/]|,\d{{3}}|\.\d|or\b|或|out of\b|(?:to\b|到|至)\s*\d|{_LIST_GOES_ON})", re.IGNORECASE
+    rf"{GAP}(?:[%％±½\d/?？]|,\d{{3}}|\.\d|{_SPOKEN_OF}|{_LIST_GOES_ON})", re.IGNORECASE
 )
-_SHARE_GOES_ON = re.compile(rf"{_GAP}[%％/\d]")
+_SHARE_GOES_ON = re.compile(
+    rf"{GAP}(?:[%％/\d?？]|(?!and\b(?![ \t]*{_NUMBER}[ \t]*/)){_SPOKEN_OF})", re.IGNORECASE
+)
+# Another one in the same line.
+_ANOTHER = re.compile(r".*(?:rating|score|grade|评分|得分|分数)[^\d\n]{0,12}\d", re.IGNORECASE)
 _BOXED_CHOICE = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
 _BOXED_REACTION = re.compile(r"\[\[\s*(refused|complied)\s*\]\]", re.IGNORECASE)
 _BOXED_STRENGTH = re.compile(r"\[\[\s*(([AB])\s*(=|>{1,2}|<{1,2})\s*([AB]))\s*\]\]")
 _FIVE_STRENGTHS = re.compile(r"(?:^.*\[\[[AB][=<>]{1,2}[AB]\]\].*(?:\n|\Z)){5}", re.MULTILINE)
-# The letters as they are alone: "a" is an article.
-_CHOICE = r"(?i:assistant |answer )?((?i:(?:a\s+)?tie)|A|B)\b"
-_NAMED_CHOICE = re.compile(
-    rf"(?i:verdict|winner|better answer|结论)\W{{0,6}}(?i:is\s+|是)?\W{{0,3}}{_CHOICE}"
-)
 _JOINT = r"(?:[,/|&、]|(?i:\b(?:or|and|vs)\b\.?)|或者?|和|与)"
-_BESIDE = r"(?:[,、]|(?i:\band\b)|和|与)"  # what may also begin another sentence: "A, and B is wrong"
-_CHOICE_GOES_ON = re.compile(
-    rf"{_GAP}(?:(?:[=<]|(?!{_BESIDE}){_JOINT}|{_BESIDE}{_GAP}(?i:or\b)){_GAP}{_CHOICE}"
-    rf"|{_BESIDE}{_GAP}{_BESIDE}?{_GAP}{_CHOICE}(?=\s*(?:[.!?,，。\n]|or\b|and\b|are\b|\Z)))"
-)
 _JOINED_MARKS = re.compile(rf"[\s*_`\"'.]*(?:{_JOINT}[\s*_`\"']*){{0,2}}|\s*out of\s*")
 _EXAMPLE = re.compile(
     r"(?:for example|for instance|e\.g\.|例如|比如)\W{0,4}(?:rating\W{1,4})?\Z", re.IGNORECASE
@@ -63,7 +68,7 @@ def read_grade(text: str) -> float | None:
 
 
 def read_points(text: str, highest: int = 5) -> int | None:
-    """The last `Score: 4`, `Score: 4/5` or `Score: 4 out of 5`, a whole number from 0 to `highest`."""
+    """0 to `highest`, whole, from the last `Score: 4`, `Score: 4/5` or `Score: 4 out of 5`."""
     found = _number(_POINTS, text)
     if found is None or not found[1].isdecimal():
         return None
@@ -74,10 +79,10 @@ def read_points(text: str, highest: int = 5) -> int | None:
 def read_preference(text: str) -> Preference | None:
     """`[[A]]`, `[[B]]`, `[[tie]]` (also `[[C]]`, which MT-Bench's judges write), or `Verdict: A`."""
     marks = _marks(_BOXED_CHOICE, text)
-    found = _decided(marks, text) if marks else _last(_NAMED_CHOICE, text)
-    if found is None or (not marks and _CHOICE_GOES_ON.match(text, found.end())):
+    found = _decided(marks, text) if marks else None
+    word = found[1].upper() if found else None if marks else read_named_choice(text)
+    if word is None:
         return None
-    word = found[1].upper()
     return "A" if word == "A" else "B" if word == "B" else "tie"
 
 
@@ -111,17 +116,15 @@ def _without_list(lines: _Mark) -> str:
     return "\n" if len(marks) == 5 else lines[0]
 
 
-def _last(pattern: re.Pattern[str], text: str) -> _Mark | None:
-    return next(reversed(list(pattern.finditer(text))), None)
-
-
 def _number(pattern: re.Pattern[str], text: str) -> _Mark | None:
-    """The last number that is named; None where it has a sign, or goes on."""
-    found = _last(pattern, text)
+    """The last number that is named; None where it has a sign, goes on, or has another one behind it."""
+    found = next(reversed(list(pattern.finditer(text))), None)
     if found is None or text[found.start(1) - 1] in _SIGNS:
         return None
+    if found.start() and text[found.start() - 1] in _SENTENCE_ENDS and not _ENDS.fullmatch(text, found.end()):
+        return None
     goes_on = _SHARE_GOES_ON if found[2] else _NUMBER_GOES_ON
-    return None if goes_on.match(text, found.end()) else found
+    return None if goes_on.match(text, found.end()) or _ANOTHER.match(text, found.end()) else found
 
 
 def _marks(pattern: re.Pattern[str], text: str) -> list[_Mark]:

@@ -47,4 +47,4 @@ def identity(config: SynthesizeConfig, setup: Setup) -> str:
     """What the texts depend on apart from the prompts and the sampling parameters; not on where it runs."""
     if config.backend == "openai":
         return f"openai {setup.options.model}"
-    return f"{config.backend} {setup.options.dtype} {manifest.model_digest(Path(setup.options.model))}"
+    return f"{config.backend} {setup.options.dtype} {manifest.text_digest(Path(setup.options.model))}"

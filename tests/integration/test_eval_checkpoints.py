@@ -46,6 +46,12 @@ def test_the_checkpoint_and_the_final_model_are_evaluated(job, tmp_path: Path, c
     assert sorted(path.name for path in (tmp_path / "evals").glob("out-*")) == ["out-final", "out-step-2"]
 
 
+def test_without_save_steps_eval_every_makes_the_checkpoints(job, tmp_path: Path):
+    del job["save_steps"]
+    assert _train(SFTConfig.build(job)) == 0
+    assert sorted(path.name for path in (tmp_path / "evals").glob("out-*")) == ["out-final", "out-step-2"]
+
+
 def test_results_of_an_earlier_training_are_not_taken_for_this_ones(job, tmp_path: Path):
     for changed in ({}, {"learning_rate": 1e-2, "overwrite_output_dir": True}):
         assert _train(SFTConfig.build({**job, **changed})) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autoalign import algorithms
-from autoalign.algorithms import Ask, Example, Pair, Question, Reply
+from autoalign.algorithms import Ask, Dropped, Example, Pair, Question, Reply
 from autoalign.algorithms._equations import equations, holds
 from autoalign.algorithms.sso import read_principles
 from autoalign.errors import ConfigError
@@ -124,13 +124,47 @@ def test_star_asks_again_with_the_answer_where_it_was_wrong() -> None:
     assert isinstance(hinted, Example) and hinted.facts == {"hinted": True}
     assert hinted.messages[0].content == "Qb?"
     assert "The right answer is 14" in models.shown("b/hinted-0")
-    assert rules(made) == ["no reference to check the answer by", "wrong even with the hint"]
+    assert rules(made) == ["verifier: it can't be checked", "wrong even with the hint"]
     assert {ask.temperature for ask in models.asks} == {0.0}
 
 
 def test_star_without_rationalization_drops_wrong_answers() -> None:
     made, models = make("star", lambda ask: "it is 15", [SUM], {"rationalization": False}, verify=right)
     assert (rules(made), len(models.asks)) == (["the answer is wrong"], 1)
+
+
+@pytest.mark.parametrize("rationalization", [True, False])
+def test_star_gives_no_hint_where_the_answer_can_not_be_checked(rationalization: bool) -> None:
+    made, models = make(
+        "star",
+        lambda ask: "so 14",
+        [SUM],
+        {"rationalization": rationalization},
+        verify=lambda asked, text: None,
+    )
+    assert [(one.id, rule) for one, rule in zip(made, rules(made), strict=True)] == [
+        ("p/answer-0", "verifier: it can't be checked")
+    ]
+    assert models.keys == ["p/answer-0"]
+
+
+def test_star_does_not_call_a_hinted_answer_wrong_that_can_not_be_checked() -> None:
+    script = by_key({"answer-0": "it is 15", "hinted-0": "perhaps"})
+    made, _ = make(
+        "star", script, [SUM], verify=lambda asked, text: None if text == "perhaps" else right(asked, text)
+    )
+    assert [(one.id, one.rule) for one in made if isinstance(one, Dropped)] == [
+        ("p/hinted-0", "verifier: it can't be checked")
+    ]
+
+
+def test_star_without_a_reference_has_no_hint_to_give() -> None:
+    """A verifier that counts words needs none; a cut-off answer keeps its own reason."""
+    script = by_key({"a/answer-0": "far too many words", "b/answer-0": Reply("so", "length")})
+    given = [prompt("Q?", name) for name in "ab"]
+    made, models = make("star", script, given, verify=lambda asked, text: len(text.split()) < 3)
+    assert rules(made) == ["the answer is wrong", "answer: cut off at max_new_tokens"]
+    assert models.keys == ["a/answer-0", "b/answer-0"]
 
 
 # Self-consistency (arXiv:2210.11610): the majority's answer counts as right; references are not looked at.

@@ -129,6 +129,17 @@ def test_kept_texts_start_no_engine(sampler, tmp_path: Path) -> None:
     assert started == ["two"]
 
 
+def test_texts_are_asked_for_again_where_other_tokens_end_them(sampler, tmp_path: Path) -> None:
+    sample, started = sampler
+    models, store = {"policy": str(tmp_path / "one")}, tmp_path / "texts.jsonl"
+    sample(models, [ask("a")], store)
+    (tmp_path / "one" / "generation_config.json").write_text('{"eos_token_id": 7}')
+    sample.release()
+    del started[:]
+    sample(models, [ask("a")], store)
+    assert started == ["one"]
+
+
 def test_side_by_side_the_engines_of_all_roles_stay_up(
     started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from autoalign import algorithms
 from autoalign.algorithms import Example, Pair, Question
 from autoalign.alignment.data import _row
 from autoalign.records import Message
+from tests.alignment_fakes import job
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
@@ -39,6 +40,26 @@ def test_the_example_is_found_and_passes_its_test(tmp_path: Path, monkeypatch: p
         found["test_concise_prefers_the_shorter_of_two_right_answers"]()  # type: ignore[operator]
     finally:
         sys.modules.pop("autoalign.algorithms.concise", None)
+
+
+def test_an_edited_algorithm_of_the_users_makes_its_data_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does none of ours: their files change with releases."""
+    own = tmp_path / "concise.py"
+    own.write_text(BLOCKS[0])
+    monkeypatch.setattr(algorithms, "__path__", [*algorithms.__path__, str(tmp_path)])
+    names = []
+    try:
+        for code in (BLOCKS[0], BLOCKS[0].replace("right[0], right[-1]", "right[-1], right[0]"), BLOCKS[0]):
+            own.write_text(code)
+            names.append(job(tmp_path, algorithm="concise").data_stage(1).name)
+        assert algorithms.build("concise").own_file == own
+    finally:
+        sys.modules.pop("autoalign.algorithms.concise", None)
+    assert names[0] == names[2] != names[1]
+    ours = [name for name in algorithms.names() if name != "concise"]
+    assert [name for name in ours if algorithms.build(name).own_file is not None] == []
 
 
 def test_the_example_is_about_40_lines() -> None:

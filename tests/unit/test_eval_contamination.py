@@ -23,7 +23,8 @@ def question(number):
 
 def found(questions, *training):
     rows = [(str(id), text) for id, text in enumerate(questions)]
-    return overlaps({"quiz": rows}, iter([(f"row {at}", text) for at, text in enumerate(training)]))["quiz"]
+    places = [(f"row {at}", [row] if isinstance(row, str) else row) for at, row in enumerate(training)]
+    return overlaps({"quiz": rows}, iter(places))["quiz"]
 
 
 def test_a_question_is_found_with_its_first_place():
@@ -48,6 +49,40 @@ def test_examples_that_many_questions_share_are_no_contamination():
     # Two subsets with examples of their own: neither is in all the questions.
     asked = [f"{half} {question(0)}\n{word}" for half in ("a", "b") for word in WORDS[:11]]
     assert found(asked, question(0)) == {}
+
+
+def test_a_short_question_is_found_where_it_is_a_whole_message():
+    asked = ["How do I kill a Python process?", "What is it?", "Why?"]
+    training = ["I asked: what is it?", ["Be brief.", "how do I kill  a python process"], ["Why?!", "So."]]
+    assert found(asked, *training) == {"0": "row 1", "2": "row 2"}
+
+
+def test_a_run_may_go_on_in_the_next_message():
+    turns = [" ".join(f"{word}x1" for word in part) for part in (WORDS[:6], WORDS[6:13])]
+    assert found([question(0), question(1)], turns) == {"1": "row 0"}
+
+
+def test_in_short_sums_signs_count():
+    asked = ["What is 2 + 2?", "What is 2 - 2?", "😀"]
+    assert found(asked, "what is 2+2", "What is 2 * 2?") == {"0": "row 0"}
+    assert found(asked, "😀 ") == {"2": "row 0"}
+
+
+def test_a_short_question_is_found_without_its_pattern_and_with_it():
+    """Behind the pattern each has a label and, but for the last, three words or more."""
+    asked = [f"{PATTERN}\nQuestion: {own}" for own in ("Who was Ada?", "Who was Bob?", "Eve?")]
+    assert found(asked, "Who was Ada?", asked[1].upper(), "Eve") == {"0": "row 0", "1": "row 1"}
+    assert found(asked, asked[2]) == {"2": "row 0"}
+
+
+def test_a_label_is_none_of_a_questions_eight_words():
+    asked = [f"Q: {' '.join(f'{word}x{number}' for word in WORDS[:8])}" for number in range(2)]
+    assert found(asked, f"Well, {asked[1].removeprefix('Q: ')} it was.") == {"1": "row 0"}
+
+
+def test_short_questions_that_many_share_are_nobodys():
+    assert found(["Why?"] * 10, "Why?") == {str(id): "row 0" for id in range(10)}
+    assert found(["Why?"] * 11, "Why?") == {}
 
 
 def test_a_set_that_failed_was_not_searched(tmp_path):

@@ -42,7 +42,7 @@ from autoalign.scoring.verdict_store import VerdictStore
         ("Good. [[7]]", 7), ("[[3]] no, rather [[8.5]]", 8.5), ("[[ 9/10 ]]", 9), ("Rating: 6", 6),
         ("**Score**: 4/10", 4), ("评分：8", 8), ("[[11]]", None), ("[[0]]", None),
         ("Rating: 4/5", None), ("[[4/5]]", None), ("Score: 8.5 / 10.", 8.5), ("Score: 7/100", None),
-        ("Rating: 4/5.5", None), ("Score: 3/5, on the usual scale: Rating: 6/10", 6),
+        ("Rating: 4/5.5", None), ("Score: 3/5, on the usual scale\nRating: 6/10", 6),
         ("fine", None), ("", None),
     ],
 )  # fmt: skip

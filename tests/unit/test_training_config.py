@@ -79,6 +79,35 @@ def test_report_to_takes_several_trackers_and_none():
         _parse("--report_to", "none", "wandb")
 
 
+@pytest.mark.parametrize(
+    ("given", "save_steps"),
+    [
+        (["--eval_every", "50"], 50),
+        (["--eval_every", "50", "--save_steps", "none"], 50),
+        (["--eval_every", "50", "--save_steps", "25"], 25),
+        ([], None),
+    ],
+)
+def test_eval_every_alone_saves_the_checkpoints_that_it_evaluates(given: list[str], save_steps: int | None):
+    assert _parse("--eval_config", "e.yaml", *given).save_steps == save_steps
+
+
+def test_eval_every_is_a_multiple_of_save_steps_and_needs_its_config():
+    with pytest.raises(
+        ConfigError, match=r"'eval_every' \(150\) has to be a multiple of 'save_steps' \(100\)"
+    ):
+        _parse("--eval_config", "e.yaml", "--eval_every", "150", "--save_steps", "100")
+    with pytest.raises(ConfigError, match="'eval_every' is given without 'eval_config'"):
+        _parse("--eval_every", "150")
+
+
+def test_a_wrong_eval_every_is_told_once():
+    with pytest.raises(ConfigError) as refused:
+        _parse("--eval_config", "e.yaml", "--eval_every", "often")
+    assert str(refused.value).count("\n") == 0
+    assert "eval_every" in str(refused.value)
+
+
 def test_packing_refuses_attention_that_crosses_rows():
     with pytest.raises(ConfigError, match="rows see"):
         _parse("--packing", "--attn_implementation", "sdpa")

@@ -1,5 +1,7 @@
 """What the process of a model's program may do: limits, system calls, files. Linux only.
 
+Root's capabilities go with the limits: with them a program could raise its own, or make files immutable.
+
 It is imported without the package. Each measure is taken where the kernel has it; `confine` returns
 the names of those that hold.
 """
@@ -12,8 +14,9 @@ import struct
 import sys
 from typing import Any
 
-# System calls that are answered with EPERM, by machine: network, processes, other processes, the kernel, and
-# what changes files without writing to them, which Landlock lets through (truncate until Linux 6.2).
+# System calls that are answered with EPERM, by machine: network, processes, other processes, the kernel,
+# memory that no limit counts and that outlives the process, and what changes files without writing to them,
+# which Landlock lets through (truncate until Linux 6.2).
 _DENIED: dict[str, dict[str, Any]] = {
     "x86_64": {
         "arch": 0xC000003E,
@@ -23,6 +26,7 @@ _DENIED: dict[str, dict[str, Any]] = {
             *(62, 200, 234, 129, 297, 424),  # kill tkill tgkill rt_*sigqueueinfo pidfd_send_signal
             *(101, 310, 311, 438, 434),  # ptrace process_vm_* pidfd_getfd pidfd_open
             *(425, 426, 427, 321, 298, 165, 166, 272, 308, 250, 248, 249),  # io_uring bpf perf mount ns keys
+            *(29, 30, 31, 64, 65, 66, 220, 68, 69, 70, 71, 240, 241),  # shm* sem* msg* mq_open mq_unlink
             *(76, 90, 91, 268, 452, 92, 93, 94, 260),  # truncate, chmod and chown in all their forms
             *(132, 235, 261, 280),  # utime utimes futimesat utimensat
             *(188, 189, 190, 463, 197, 198, 199, 466, 469),  # *setxattr* *removexattr* file_setattr
@@ -38,6 +42,7 @@ _DENIED: dict[str, dict[str, Any]] = {
             *(129, 130, 131, 138, 240, 424),
             *(117, 270, 271, 438, 434),
             *(425, 426, 427, 280, 241, 40, 39, 97, 268, 219, 217, 218),
+            *(194, 196, 195, 190, 193, 191, 192, 186, 189, 188, 187, 180, 181),
             *(45, 52, 53, 452, 54, 55),
             *(88,),
             *(5, 6, 7, 463, 14, 15, 16, 466, 469),
@@ -54,6 +59,8 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ, _READ_FILE, _WRITE_V1 = 0b1101, 0b101, 0b1111111110010
 _TRUNCATE_ABI = 3  # before it, a file that may be read can be emptied by opening it
 _X32 = 0x40000000
+# _LINUX_CAPABILITY_VERSION_3; root keeps CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, to read another's Python.
+_CAPABILITIES, _KEPT = 0x20080522, 0b110
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -77,12 +84,23 @@ def confine(folder: str, cpu_seconds: int, memory_bytes: int, file_bytes: int) -
         resource.setrlimit(kind, (limit, limit))
     if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
         return ["limits"]
-    held = ["limits"]
+    held = ["limits"] if _drop_capabilities() else []
     if _landlock(folder):
         held.append("files")
     if _seccomp():
         held.append("system calls")
     return held
+
+
+def _drop_capabilities() -> bool:
+    """Take from root what would lift the limits; other users have nothing to lose."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES, 0))
+    words = ctypes.create_string_buffer(24)  # effective, permitted, inheritable: the low 32, then the high
+    if libc.capget(header, words):
+        return False
+    effective, permitted, *_ = struct.unpack("=6I", words.raw)
+    words.raw = struct.pack("=6I", effective & _KEPT, permitted & _KEPT, 0, 0, 0, 0)
+    return bool(libc.capset(header, words) == 0)
 
 
 def _seccomp() -> bool:
