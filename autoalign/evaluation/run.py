@@ -61,7 +61,7 @@ class EvalReport:
             for judges, kappa in result.notes.get("agreement", {}).items():
                 lines.append(f"{result.benchmark}: the judges {judges} agree with kappa {kappa:.2f}")
         for name, count in self.contaminated.items():
-            shared = f"{count} questions share a run of words with the training data"
+            shared = f"{count} questions are in the training data, whole or by a run of words"
             lines.append(f"{name}: {'not searched (failed)' if count is None else shared}")
         place = self.layout
         start = f" ({self.start_seconds:.1f} s of them to start)" if self.start_seconds else ""

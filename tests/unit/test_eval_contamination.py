@@ -104,5 +104,5 @@ def test_a_set_that_failed_was_not_searched(tmp_path):
     assert found == {"whole": 1, "half": None}
     assert list(json.loads(layout.contamination.read_text())) == ["whole"]
     lines = EvalReport(layout, "m", (), found, 1.0).summary().splitlines()
-    assert "whole: 1 questions share a run of words with the training data" in lines
+    assert "whole: 1 questions are in the training data, whole or by a run of words" in lines
     assert "half: not searched (failed)" in lines

@@ -212,7 +212,7 @@ def test_training_data_that_holds_a_question_is_found(tmp_path, evaluate, capsys
     seen += [{"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]}]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
     assert evaluate("--training_data", str(tmp_path / "train.jsonl")) == 0
-    assert "quiz: 1 questions share a run of words with the training data" in capsys.readouterr().out
+    assert "quiz: 1 questions are in the training data, whole or by a run of words" in capsys.readouterr().out
     told = json.loads((tmp_path / "out" / "pupil_1" / "contamination.json").read_text())
     assert told["quiz"][0]["training_row"].endswith("train.jsonl:1")
 
