@@ -33,8 +33,8 @@ serve: model ## inference, jobs and the console on the demo model, port 8000 (SE
 test: model ## every test (PYTEST_ARGS="-k chat" for some)
 	@$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 
-chaos: model ## sampling under 20 seeded faults, the endpoint overloaded, platforms killed, the whole cycle (half an hour)
-	@$(PYTHON_BIN) -m pytest -m chaos tests/chaos tests/integration/test_openai_whole_cycle.py $(PYTEST_ARGS)
+chaos: model ## sampling under 20 seeded faults, the endpoint overloaded, platforms and alignments killed, the whole cycle, every recipe (an hour and a half)
+	@$(PYTHON_BIN) -m pytest -m chaos tests/chaos $(PYTEST_ARGS)
 
 check: lint ## lint, types, architecture and the fast tests
 	@$(PYTHON_BIN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu" tests/architecture tests/unit $(PYTEST_ARGS)
