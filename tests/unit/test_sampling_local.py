@@ -68,7 +68,8 @@ def test_a_dead_engine_ends_the_job_and_keeps_what_was_finished(tmp_path: Path) 
     with pytest.raises(JobFailed, match="told to die"):
         for message in local.reports(tasks(8), spec(concurrency=1, fault=("dead", 5, str(tmp_path / "x")))):
             made += message.answers
-    assert [one.prompt for one in made][:4] == [0, 1, 2, 3] and 4 not in {one.prompt for one in made}
+    # The fifth is asked when the third is there: the engine may be at work on the fourth when it dies.
+    assert [one.prompt for one in made] in ([0, 1, 2], [0, 1, 2, 3])
 
 
 def test_an_engine_that_can_not_start_ends_the_job(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
-"""On a process's PYTHONPATH: each rank writes the rows that it batches to $RECORD_BATCHES/PID.jsonl."""
+"""On a process's PYTHONPATH: each rank writes the rows that it batches to $RECORD_BATCHES/PID.jsonl.
+
+The first steps of several ranks take a while each, so that what befalls a job comes before its end.
+"""
 
 import importlib.abc
 import importlib.machinery
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 LOOP = "autoalign.training.loop"
+FIRST, PAUSE = 30, 0.05  # steps, seconds
 
 
 class _Patching(importlib.abc.MetaPathFinder):
@@ -36,6 +41,8 @@ def _patch(trainer):
             line = {"step": self.progress.step + 1, "workers": self.world.size, "rows": rows}
             with (Path(os.environ["RECORD_BATCHES"]) / f"{os.getpid()}.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
+            if self.world.size > 1 and self.progress.step < FIRST:
+                time.sleep(PAUSE)
         return batches(self, examples, parts)
 
     trainer._batches = recorded
