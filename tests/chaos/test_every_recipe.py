@@ -34,8 +34,13 @@ def test_there_is_a_recipe_for_every_algorithm() -> None:
 def test_it_runs_to_its_table_on_a_cluster(
     recipe: Path, head: ray_head.Head, demo_model: Path, tmp_path: Path
 ) -> None:
-    flags = f"--config configs/align/{recipe.name} --model_name_or_path {demo_model}"
-    flags += f" --output_dir {tmp_path}/out --held_out 6 --benchmark_limit 4"
+    written = yaml.safe_load(recipe.read_text())
+    # Of what is judged, a few prompts are enough; of what is checked few are kept.
+    prompts = 8 if written["metric"] == "judge" else written["prompts_per_round"]
+    flags = (
+        f"--config configs/align/{recipe.name} --model_name_or_path {demo_model} --output_dir {tmp_path}/out"
+    )
+    flags += f" --prompts_per_round {prompts} --held_out 4 --benchmark_limit 2"
     words = f"job submit --working-dir . --address {head.address} -- python ray_jobs/align.py {flags}"
     command = [str(ray_head.RAY), *words.split()]
     done = subprocess.run(
@@ -43,7 +48,7 @@ def test_it_runs_to_its_table_on_a_cluster(
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     rounds = ledger.read(tmp_path / "out").rounds
-    assert len(rounds) == yaml.safe_load(recipe.read_text())["rounds"]
+    assert len(rounds) == written["rounds"]
     for each in rounds:
         stages = tmp_path / "out" / "stages"
         assert (stages / each.stages["data"] / "data.jsonl").stat().st_size > 0
