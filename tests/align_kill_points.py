@@ -27,7 +27,7 @@ COUNTS = {
     "trainer": STEPS - 1,  # the start of an optimizer step
     "checkpoint": 1,  # a checkpoint about to get its name
     "driver": 1,  # the finished training about to get its name
-    "evaluation": 6,  # a verdict of the evaluation, kept
+    "evaluation": 4,  # a verdict of the evaluation, kept
 }
 """Kinds of moments, and how many of each there surely are in a round."""
 

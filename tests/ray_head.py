@@ -104,6 +104,7 @@ def running_head() -> Iterator[Head]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     env |= {"PATH": f"{RAY.parent}:{env['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
+    env["RAY_worker_niceness"] = "0"  # its default of 15 lets anything else on the machine go first
     flags = f"--head --block --num-cpus=3 --object-store-memory=200000000 --port={gcs} --temp-dir={folder}"
     flags += f" --dashboard-port={dashboard} --dashboard-agent-listen-port={agent}"
     flags += f" --ray-client-server-port={client}"

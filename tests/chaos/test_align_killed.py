@@ -87,7 +87,7 @@ def config(head: ray_head.Head, judge: str, tmp_path_factory: pytest.TempPathFac
         "ray_address": f"127.0.0.1:{port}",
         "training": {
             "conv_template_name": "chatml", "bf16": False, "launcher": "local", "max_steps": STEPS,
-            "save_steps": 1, "learning_rate": 1e-3, "model_max_length": 256,
+            "save_steps": 1, "learning_rate": 3e-2, "warmup_ratio": 0.0, "model_max_length": 256,
             "cache_dir": str(folder / "cache"), "per_device_train_batch_size": 2,
         },
     }  # fmt: skip
