@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autoalign import algorithms
 from autoalign.algorithms import Ask, Dropped, Job, Prompt, Reply
 from autoalign.alignment import prompts
 from autoalign.alignment.checks import extractor
@@ -29,8 +28,6 @@ class RoundPlan:
         rows: training rows that come out, where about half the answers are right.
     """
 
-    number: int
-    trains: str
     texts: Counter[str]
     rows: int
 
@@ -41,7 +38,7 @@ def plan_round(config: AlignConfig, sets: PromptSets, number: int, most: int | N
     Args:
         most: take only so many of the round's prompts.
     """
-    built = algorithms.build(config.algorithm, **config.algorithm_options(number))
+    built = config.built(number)
     texts: Counter[str] = Counter()
 
     def generate(asks: Sequence[Ask]) -> list[Reply]:
@@ -64,7 +61,7 @@ def plan_round(config: AlignConfig, sets: PromptSets, number: int, most: int | N
         judge_guided=config.judge_guided,
     )
     rows = sum(not isinstance(made, Dropped) for made in built.run(job))
-    return RoundPlan(number, built.trains, texts, rows)
+    return RoundPlan(texts, rows)
 
 
 def require_inputs(config: AlignConfig, sets: PromptSets, note: Callable[[str], None]) -> None:

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autoalign import algorithms, manifest
-from autoalign.algorithms import Algorithm
+from autoalign import manifest
 from autoalign.alignment import evaluation, guards, judge_files, prompts
 from autoalign.alignment.carrying import Kind, carried
 from autoalign.alignment.data import DATA, TEXTS, DataTask
@@ -76,7 +75,7 @@ class Loop:
     def rounds(self) -> Iterator[Round]:
         """The rounds, up to one that is not promoted; each is to be decided before the next is taken."""
         for number in range(1, self._config.rounds + 1):
-            entry = Round(number, self._built(number).trains)
+            entry = Round(number, self._config.built(number).trains)
             yield entry
             if entry.promoted is False and self._config.on_worse == "stop":
                 return
@@ -85,8 +84,9 @@ class Loop:
         """The round's stages in their order; those are left out that need an output which is not there.
 
         With every output the round is decided: `entry` says how, and the policy moves where it is promoted.
+        A plan goes through them on a shallow copy of the loop, so what they keep is replaced, never changed.
         """
-        built = self._built(entry.number)
+        built = self._config.built(entry.number)
         data = yield "data", self.data_stage(entry.number)
         answers: dict[str, Done | None] = {}
         if built.trains == "policy":
@@ -128,7 +128,7 @@ class Loop:
 
     def data_stage(self, number: int) -> Stage:
         """The round's data from the policy of now."""
-        config, built = self._config, self._built(number)
+        config, built = self._config, self._config.built(number)
         models = self._models()
         asked = [role for role in models if role != _HELD_OUT_JUDGE or role in asdict(built.options).values()]
         task = DataTask(
@@ -180,7 +180,7 @@ class Loop:
         """The round's training on its data and those of `carry_rounds` rounds of its kind before."""
         from autoalign.training.output import worker_count
 
-        used = [*carried(self._data, Kind.of(self._built(number)), self._config.carry_rounds), data]
+        used = [*carried(self._data, Kind.of(self._config.built(number)), self._config.carry_rounds), data]
         paths = [str(done.folder / DATA) for done in used]
         job = self._config.train_config(number, start, paths, "")
         settings = {k: v for k, v in job.model_dump().items() if k not in _FREE_TRAINING}
@@ -323,9 +323,6 @@ class Loop:
     def _last_trained(self) -> tuple[str, ...]:
         made = [self._made(self._policy), *map(self._made, self._trained.values())]
         return tuple(dict.fromkeys(name for names in made for name in names))
-
-    def _built(self, number: int) -> Algorithm:
-        return algorithms.build(self._config.algorithm, **self._config.algorithm_options(number))
 
     def _link_policy(self) -> None:
         self.ledger.policy = self._policy

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from autoalign import algorithms
 from autoalign.alignment import following
 from autoalign.alignment.carrying import Kind, carried
 from autoalign.alignment.dry_run import plan_round
@@ -61,7 +60,7 @@ def cost(config: AlignConfig, sets: PromptSets, each: Followed, before: Sequence
         before: the rows that each earlier round's data stage made or will make.
     """
     number, data = each.entry.number, each.output("data")
-    kind = Kind.of(algorithms.build(config.algorithm, **config.algorithm_options(number)))
+    kind = Kind.of(config.built(number))
     if data is None:
         plan = plan_round(config, sets, number)
         texts, rows = plan.texts, plan.rows

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoalign import algorithms, model_folder
+from autoalign import model_folder
 from autoalign.alignment import local, prompts
 from autoalign.alignment.dry_run import require_inputs
 from autoalign.alignment.loop import Loop
@@ -71,7 +71,7 @@ def _require_guidance(config: AlignConfig) -> None:
     roles = {config.metric_judge} if config.metric == "judge" else set()
     roles |= {"held_out_judge"} & config.models.keys()
     for number in range(1, config.rounds + 1):
-        roles |= set(algorithms.build(config.algorithm, **config.algorithm_options(number)).judges)
+        roles |= set(config.built(number).judges)
     for role in sorted(roles):
         engine = config.engine_config(config.model_name_or_path, role)
         try:

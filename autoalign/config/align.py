@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -17,6 +17,9 @@ from autoalign.config.sft import SFTConfig
 from autoalign.config.synthesize import SynthesizeConfig
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from autoalign.algorithms import Algorithm
 
 Positive = Annotated[int, Field(gt=0)]
 Promotion = Literal["significant", "better", "not_worse", "always"]
@@ -187,15 +190,19 @@ class AlignConfig(JobConfig):
         own = self.round_options[number - 1] if number <= len(self.round_options) else {}
         return {**self.options, **own}
 
+    def built(self, number: int) -> Algorithm:
+        """The algorithm of a round, from 1, with its options; raises ConfigError for wrong ones."""
+        from autoalign import algorithms
+
+        return algorithms.build(self.algorithm, **self.algorithm_options(number))
+
     def promotion(self, number: int) -> Promotion:
         """What a round, from 1, is promoted by."""
         return self.promote_when[min(number, len(self.promote_when)) - 1]
 
     def train_config(self, number: int, model: str, data: list[str], output: str) -> TrainConfig:
         """The training job of a round; raises ConfigError for keys that it lacks."""
-        from autoalign import algorithms
-
-        built = algorithms.build(self.algorithm, **self.algorithm_options(number))
+        built = self.built(number)
         places = {"model_name_or_path": model, "data_path": data, "output_dir": output}
         own: dict[str, Any] = {"conv_template_name": self.template} if self.template else {}
         own |= self._answering() if built.makes == "prompts" else {}
