@@ -70,10 +70,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[part])
             if needs_weight:
-                # Chunks are summed in float32: bfloat16 would lose the small ones.
-                step = logits.T @ hidden[part]
-                step = step.float() if len(chunks) > 1 else step
-                grad_weight = step if grad_weight is None else grad_weight.add_(step)
+                grad_weight = summed(grad_weight, logits.T @ hidden[part], len(chunks))
         if needs_weight and grad_weight is None:
             # Ranks that reduce gradients in step need one each, of no tokens too.
             grad_weight = torch.zeros_like(weight)
@@ -84,9 +81,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         scale = grad_outputs[0]
         grad_hidden, grad_weight = ctx.saved_tensors
+        # In place: a copy of the head's gradient would be there when memory is at its highest.
         return (
-            None if grad_hidden is None else grad_hidden * scale.to(grad_hidden.dtype),
-            None if grad_weight is None else grad_weight * scale.to(grad_weight.dtype),
+            None if grad_hidden is None else grad_hidden.mul_(scale),
+            None if grad_weight is None else grad_weight.mul_(scale),
             None,
             None,
         )
@@ -102,6 +100,13 @@ def even_chunks(positions: int, largest: int) -> list[slice]:
     count = max(1, -(-positions // largest))
     bounds = [positions * index // count for index in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
+
+
+def summed(total: Tensor | None, gradient: Tensor, count: int) -> Tensor:
+    """`total + gradient`, in float32 where there are several: bfloat16 would lose the small ones."""
+    if total is None:
+        return gradient.float() if count > 1 else gradient
+    return total.add_(gradient)
 
 
 def cached_blocks(logits: Tensor) -> Iterator[slice]:

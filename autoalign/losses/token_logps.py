@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autoalign.kernels import ops
-from autoalign.losses.cross_entropy import cached_blocks, even_chunks, positions_held
+from autoalign.losses.cross_entropy import cached_blocks, even_chunks, positions_held, summed
 
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
@@ -98,10 +98,7 @@ class _LinearTokenLogps(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[part])
             if needs_weight:
-                # Chunks are summed in float32: bfloat16 would lose the small ones.
-                step = logits.T @ hidden[part]
-                step = step.float() if len(ctx.chunks) > 1 else step
-                grad_weight = step if grad_weight is None else grad_weight.add_(step)
+                grad_weight = summed(grad_weight, logits.T @ hidden[part], len(ctx.chunks))
         if needs_weight and grad_weight is None:
             grad_weight = torch.zeros_like(weight)
         return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None

@@ -2,8 +2,8 @@
 
 Five moments can be the highest: the reference's log-probs before the first step (each worker holds
 the whole reference, and nothing else), the loss (activations and logits are there), the end of the
-backward pass (every gradient in the model's type), the update (float32 gradients beside weights,
-masters and moments), and, in the host's memory, a save (copies of what is written). A checkpoint
+backward pass (every gradient in the model's type), the update (gradients beside weights, masters and
+moments: the same, or float32 where several are added up), and, in the host's memory, a save (copies of what is written). A checkpoint
 written in the background keeps its copy of weights, masters and moments while training goes on.
 
 **Activations** are what autograd keeps for the backward pass. Per token and layer of a
@@ -51,9 +51,6 @@ _SHARD_BYTES = 4 << 30
 
 _LIVE_PARAMETERS = 10**9
 """DeepSpeed's `stage3_max_live_parameters`."""
-
-_BUCKET_NUMEL = 32 << 20
-"""Gradients that are float32 at a time, as in engines/plain.py."""
 
 LOGITS_BYTES = 192 << 20
 """Logits held at a time, as in losses/cross_entropy.py."""
@@ -134,9 +131,9 @@ class Footprint:
     whole_reference: int
     """Before the model is loaded: its log-probs are worked out by every worker alone."""
     optimizer: int
-    """Float32 masters and both moments."""
+    """Float32 masters, or their lower halves alone (engines/split_adamw.py), and both moments."""
     gradients: int
-    """At the update: float32, or in the model's type beside a bucket in float32 (engines/plain.py)."""
+    """At the update: float32, or of a single micro-batch on one worker in the model's type."""
     raw_gradients: int
     """In the model's type, at the end of the backward pass."""
     activations: int
@@ -237,8 +234,8 @@ def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int, chunk
     softmax = min(_SOFTMAX_POSITIONS, positions) * sizes.vocab * (4 + 4)
     if config.use_lora:
         return logits + softmax
-    # Several chunks' gradients are summed in float32, beside the next one in both types.
-    return logits + max(softmax, matrix * (width if chunks == 1 else width + 4 + 4))
+    # Several chunks' gradients are summed in float32, beside the next one.
+    return logits + max(softmax, matrix * (width if chunks == 1 else width + 4))
 
 
 def adapter_parameters(shapes: Shapes, config: TrainConfig) -> int:
@@ -296,8 +293,7 @@ def footprint(
     zero = _sharding(stage, workers)
     base = base_bytes(shapes, config)
     weights = base + (4 * trained if config.use_lora else 0)
-    has_masters = (config.bf16 and not config.use_lora) or config.deepspeed not in ("none", "zero0")
-    state = 8 + (4 if has_masters else 0)
+    state = 8 + _master_bytes(config)
     offloaded = on_gpu and _offloads_optimizer(config, workers)
     activations = activation_bytes(sizes, config, batch)
     logits = logit_bytes(sizes, config, batch.supervised, chunked=stage < 3)
@@ -329,7 +325,14 @@ def _update_bytes(config: TrainConfig, trained: int, workers: int) -> int:
     is_summed = workers > 1 or _accumulates(config, workers)
     if config.deepspeed != "none" or config.use_lora or not config.bf16 or is_summed:
         return 4 * trained
-    return 2 * trained + 2 * min(trained, _BUCKET_NUMEL)
+    return 2 * trained
+
+
+def _master_bytes(config: TrainConfig) -> int:
+    """For each trained weight, beside the model's own."""
+    if config.deepspeed == "none":
+        return 2 if config.bf16 and not config.use_lora else 0
+    return 4 if (config.bf16 and not config.use_lora) or config.deepspeed != "zero0" else 0
 
 
 def base_bytes(shapes: Shapes, config: TrainConfig) -> int:

@@ -1,4 +1,4 @@
-"""Imports that other libraries make on the way and that cost a second of start-up: left out where unused."""
+"""Imports that other libraries make on the way, at the cost of start-up and memory: left out where unused."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ def without(name: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
+
+
+def leave_triton_out() -> None:
+    """Let PyTorch find no Triton where it is built for CPUs alone, and can't use it.
+
+    Transformers' attention masks have it look for Triton, and looking is importing: 70 MB, half a second.
+    It remembers the first answer.
+    """
+    import torch
+    from torch.utils import _triton
+
+    if torch.version.cuda is None and torch.version.hip is None:
+        with without("triton"):
+            _triton.has_triton_package()
 
 
 def save_without_deepspeed() -> None:

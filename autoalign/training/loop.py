@@ -22,6 +22,7 @@ from autoalign.training.batches import Batch
 from autoalign.training.checkpoint import Progress
 from autoalign.training.engines.base import Engine
 from autoalign.training.examples import Examples, Layout
+from autoalign.training.light_imports import leave_triton_out
 from autoalign.training.metrics import MetricsWriter
 from autoalign.training.model import is_padding_free, load_model, shares_prompts
 from autoalign.training.objective import StepWork, TrainedModule, objective_of
@@ -41,6 +42,7 @@ def train(task: TrainTask, tables: Tables, world: World, reporter: Reporter) -> 
         StoppedEarly: a stop was asked for; a checkpoint was written first.
         JobFailed: the loss is no longer finite, or the disk is full.
     """
+    leave_triton_out()
     if world.is_main:
         checkpoint.remove_unfinished(task.output_dir)
     try:

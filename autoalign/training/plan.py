@@ -36,7 +36,7 @@ GIB = 2**30
 CUDA_CONTEXT = GIB // 2
 """What a process takes on a GPU before its first tensor, about."""
 LIBRARIES = 700 * 2**20
-"""A CPU worker after its imports (0.53 to 0.56 GiB measured), with room for what the allocator keeps."""
+"""A CPU worker after its imports (0.46 to 0.48 GiB measured), with room for what the allocator keeps."""
 
 
 class Room(NamedTuple):

@@ -16,6 +16,7 @@ from autoalign.config.train import TrainConfig
 from autoalign.errors import DataError, TemplateError
 from autoalign.records import Conversation, LabelledAnswer, Message
 from autoalign.training import best, output, stream
+from autoalign.training.light_imports import leave_triton_out
 from autoalign.training.objective import Objective
 from autoalign.training.reporting import Display
 from autoalign.training.task import Tables, TrainTask
@@ -50,6 +51,7 @@ def prepare(
     Raises:
         InputError: the data, the tokenizer or the template are wrong.
     """
+    leave_triton_out()
     reader = _reader(config, model_path, bad_rows, display)
     template, data = reader.template, reader.load(config, config.data_path)
     evaluation = None

@@ -94,9 +94,13 @@ class TokenTable:
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        import pyarrow as pa
+
         ids = self.table["input_ids"].combine_chunks()
         mask = self.table["supervised"].combine_chunks()
-        return ids.offsets.to_numpy(), ids.values.to_numpy(), mask.values.to_numpy(zero_copy_only=False)
+        # Arrow's own `to_numpy` would import pandas, 18 MB that nothing else here asks for.
+        supervised = np.from_dlpack(mask.values.cast(pa.uint8())).view(bool)
+        return np.from_dlpack(ids.offsets), np.from_dlpack(ids.values), supervised
 
     def row(self, index: int) -> TokenRow:
         """Row `index`, as views into the table."""

@@ -1,6 +1,8 @@
+import subprocess
 import sys
 
 import pytest
+import torch
 
 from autoalign.training.light_imports import save_without_deepspeed, without
 
@@ -13,6 +15,22 @@ def test_an_import_fails_in_the_block_alone():
 
     with without("colorsys"):
         assert sys.modules["colorsys"] is colorsys
+
+
+_LOOKS = """
+import sys
+from autoalign.training.light_imports import leave_triton_out
+leave_triton_out()
+import torch._dynamo
+from torch.utils import _triton
+assert not _triton.has_triton_package()
+assert "triton" not in sys.modules, "loaded"
+"""
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this PyTorch can use Triton")
+def test_pytorch_for_cpus_does_not_load_triton():
+    subprocess.run([sys.executable, "-c", _LOOKS], check=True, timeout=120)
 
 
 def test_a_model_is_wrapped_by_deepspeed_only_where_that_is_loaded(monkeypatch):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autoalign.config.sft import SFTConfig
-from autoalign.training.engines import plain
+from autoalign.training.engines import plain, split_adamw
 from autoalign.training.world import World
 
 LR = 0.01
@@ -78,7 +78,8 @@ def expected(dtype: torch.dtype, batches: list[Rows]) -> tuple[float, list[torch
 @pytest.mark.parametrize("bucket", [1, 8, 1000])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_an_update_is_pytorchs(monkeypatch, dtype, bucket, count):
-    monkeypatch.setattr(plain, "_BUCKET_NUMEL", bucket)
+    monkeypatch.setattr(split_adamw, "_CPU_NUMEL", bucket)
+    monkeypatch.setattr(plain, "_NORM_NUMEL", bucket)
     ours = engine(dtype)
     result = ours.train_step(micro_batches(count), 10, LR)
     norm, masters = expected(dtype, micro_batches(count))

@@ -1,4 +1,4 @@
-"""Plain PyTorch: float32 master weights, gradients summed in float32, one all-reduce a step."""
+"""Plain PyTorch: float32 masters (split_adamw.py), gradients summed in float32, one all-reduce a step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from autoalign.training.engines.base import (
     accept_all,
     whole_weights,
 )
+from autoalign.training.engines.split_adamw import SplitAdamW
 from autoalign.training.schedule import parameter_groups
 from autoalign.training.supervised import SupervisedModel
 from autoalign.training.world import World
 
 _BUCKET_NUMEL = 32 << 20
+_NORM_NUMEL = 4 << 20
+"""Of a gradient, as many at a time: the norm takes a float32 copy of a bfloat16 one."""
 
 
 class PlainEngine:
@@ -35,38 +38,35 @@ class PlainEngine:
         self._world = world
         self._kept_activations = kept_activations(config, module, world.device)
         self._max_norm = config.max_grad_norm or float("inf")
-        groups = parameter_groups(module, config.weight_decay)
-        self._masters = {
-            parameter: _master_of(parameter) for group in groups for parameter in group["params"]
-        }
-        for group in groups:
-            group["params"] = [self._masters[parameter] for parameter in group["params"]]
-        self._optimizer = torch.optim.AdamW(
-            groups,
-            lr=config.learning_rate,
+        self._optimizer = SplitAdamW(
+            parameter_groups(module, config.weight_decay),
             betas=(config.adam_beta1, config.adam_beta2),
-            eps=config.adam_epsilon,
-            fused=True,
+            epsilon=config.adam_epsilon,
         )
+        self._sums: dict[nn.Parameter, Tensor] = {}
+        """Float32 gradients of bfloat16 parameters, where there is more than one to add up."""
 
     def train_step(
         self, batches: Iterable[Batch], denominator: float, lr: float, accept: Accept = accept_all
     ) -> StepResult:
         loss_sum, micro_batches = 0.0, 0
         for batch in batches:
-            self._collect_gradients()
+            self._sum_gradients()
             with self._kept_activations():
                 loss = self.module(batch.to(self._world.device))
             (loss / denominator).backward()
             loss_sum += float(loss.detach())
             micro_batches += 1
         if micro_batches > 1 or self._world.size > 1:
-            self._collect_gradients()
+            self._sum_gradients()
         self._all_reduce()
-        grad_norm = self._grad_norm()
+        gradients = self._gradients()
+        grad_norm = _norm(gradients.values())
         if accept(loss_sum, grad_norm):
-            self._update(lr, min(1.0, self._max_norm / (grad_norm + 1e-6)))
-        self._drop_gradients(self._masters)
+            scale = min(1.0, self._max_norm / (grad_norm + 1e-6))
+            for parameter in list(gradients):
+                # Each is freed as soon as it is used.
+                self._optimizer.update(parameter, gradients.pop(parameter), lr, scale)
         return StepResult(loss_sum, grad_norm)
 
     @torch.no_grad()
@@ -81,121 +81,82 @@ class PlainEngine:
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self._trainable():
-            master = self._masters[parameter]
-            yield f"{name}:{MASTER}", master.detach()
-            # AdamW has none for a weight that never had a gradient, such as an unused vision tower's.
-            moments = self._optimizer.state.get(master, {})
-            for key in (MOMENT, VARIANCE):
-                yield f"{name}:{key}", moments[key] if key in moments else torch.zeros_like(master.detach())
+            for key, value in self._optimizer.state(parameter):
+                yield f"{name}:{key}", value
 
     def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
         for name, parameter in self._trainable():
-            master = self._masters[parameter]
-            with torch.no_grad():
-                master.copy_(tensors[f"{name}:{MASTER}"])
-            self._optimizer.state[master] = {
-                "step": torch.tensor(float(step), device=master.device),
-                **{key: tensors[f"{name}:{key}"].to(master.device) for key in (MOMENT, VARIANCE)},
-            }
-        self._publish(self._masters)
+            state = {key: tensors[f"{name}:{key}"] for key in (MASTER, MOMENT, VARIANCE)}
+            self._optimizer.load(parameter, state, step)
 
     def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.module.model.named_parameters() if p.requires_grad)
 
-    def _collect_gradients(self) -> None:
-        """Add low-precision gradients to the masters' float32 ones, and free them.
+    def _sum_gradients(self) -> None:
+        """Add bfloat16 gradients to float32 ones, and free them.
 
-        Those of a single micro-batch stay as they are where no other rank's are added to them: `_update`
-        then holds few of them in float32 at a time.
+        Those of a single micro-batch stay as they are where no other rank's are added to them.
         """
-        for parameter, master in self._masters.items():
-            if master is parameter or parameter.grad is None:
+        for parameter in self._optimizer.parameters:
+            if parameter.grad is None or parameter.dtype == torch.float32:
                 continue
-            gradient = parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            if parameter in self._sums:
+                self._sums[parameter].add_(parameter.grad)
+            else:
+                self._sums[parameter] = parameter.grad.float()
             parameter.grad = None
 
-    @torch.no_grad()
-    def _grad_norm(self) -> float:
-        norms = [
-            torch.linalg.vector_norm(gradient, dtype=torch.float32)
-            for pair in self._masters.items()
-            if (gradient := _gradient_of(*pair)) is not None
-        ]
-        return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
-
-    @torch.no_grad()
-    def _update(self, lr: float, scale: float) -> None:
-        """One step of the optimizer on scaled gradients, some weights at a time."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        gradients = {
-            parameter: _gradient_of(parameter, master) for parameter, master in self._masters.items()
-        }
-        self._drop_gradients(self._masters)
-        for parameters in _in_buckets(self._masters):
-            for parameter in parameters:
-                if (gradient := gradients.pop(parameter)) is not None:
-                    self._masters[parameter].grad = gradient.float().mul_(scale)
-            self._optimizer.step()
-            self._publish(parameters)
-            self._drop_gradients(parameters)
-
-    def _drop_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        for parameter in parameters:
-            parameter.grad = self._masters[parameter].grad = None
+    def _gradients(self) -> dict[nn.Parameter, Tensor]:
+        """The gradient of each parameter that has one; they are held here alone from now on."""
+        found: dict[nn.Parameter, Tensor] = {}
+        for parameter in self._optimizer.parameters:
+            gradient = self._sums.pop(parameter, parameter.grad)
+            parameter.grad = None
+            if gradient is not None:
+                found[parameter] = gradient
+        return found
 
     def _all_reduce(self) -> None:
         """Sum gradients over ranks, in buckets; a weight that has none on any rank is left without."""
         if self._world.size == 1:
             return
         bucket: list[Tensor] = []
-        for master in self._masters_with_gradients():
-            if master.grad is None:
-                master.grad = torch.zeros_like(master)
-            bucket.append(master.grad)
+        for parameter in self._with_gradients_somewhere():
+            bucket.append(self._own_gradient(parameter))
             if sum(gradient.numel() for gradient in bucket) >= _BUCKET_NUMEL:
                 _reduce_bucket(bucket)
                 bucket = []
         if bucket:
             _reduce_bucket(bucket)
 
-    def _masters_with_gradients(self) -> list[nn.Parameter]:
+    def _with_gradients_somewhere(self) -> list[nn.Parameter]:
         """Those that have one on some rank: given zeros, weight decay would shrink the others."""
-        masters = list(self._masters.values())
-        held = [float(master.grad is not None) for master in masters]
+        parameters = list(self._optimizer.parameters)
+        held = [float(p in self._sums or p.grad is not None) for p in parameters]
         counts = torch.tensor(held, device=self._world.device)
         dist.all_reduce(counts)
-        return [master for master, count in zip(masters, counts.tolist(), strict=True) if count]
+        return [parameter for parameter, count in zip(parameters, counts.tolist(), strict=True) if count]
 
-    @torch.no_grad()
-    def _publish(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Round the masters to the model's type."""
-        for parameter in parameters:
-            if (master := self._masters[parameter]) is not parameter:
-                parameter.copy_(master)
-
-
-def _gradient_of(parameter: nn.Parameter, master: nn.Parameter) -> Tensor | None:
-    return parameter.grad if master.grad is None else master.grad
-
-
-def _in_buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Parameters in turn, so many at a time that their float32 gradients stay small."""
-    bucket: list[nn.Parameter] = []
-    for parameter in parameters:
-        bucket.append(parameter)
-        if sum(held.numel() for held in bucket) >= _BUCKET_NUMEL:
-            yield bucket
-            bucket = []
-    if bucket:
-        yield bucket
+    def _own_gradient(self, parameter: nn.Parameter) -> Tensor:
+        """This rank's, float32; zeros where it has none."""
+        if parameter.dtype != torch.float32:
+            if parameter not in self._sums:
+                self._sums[parameter] = torch.zeros_like(parameter, dtype=torch.float32)
+            return self._sums[parameter]
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        return parameter.grad
 
 
-def _master_of(parameter: nn.Parameter) -> nn.Parameter:
-    if parameter.dtype == torch.float32:
-        return parameter
-    return nn.Parameter(parameter.detach().float().clone())
+@torch.no_grad()
+def _norm(gradients: Iterable[Tensor]) -> float:
+    """L2 norm of all of them together, summed in float32."""
+    norms = [
+        torch.linalg.vector_norm(part, dtype=torch.float32)
+        for gradient in gradients
+        for part in gradient.flatten().split(_NORM_NUMEL)
+    ]
+    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
 
 
 def _reduce_bucket(bucket: list[Tensor]) -> None:
