@@ -3,8 +3,9 @@
 Five moments can be the highest: the reference's log-probs before the first step (each worker holds
 the whole reference, and nothing else), the loss (activations and logits are there), the end of the
 backward pass (every gradient in the model's type), the update (gradients beside weights, masters and
-moments: the same, or float32 where several are added up), and, in the host's memory, a save (copies of what is written). A checkpoint
-written in the background keeps its copy of weights, masters and moments while training goes on.
+moments: the same, or float32 where several are added up), and, in the host's memory, a save (copies of
+what is written). A checkpoint written in the background keeps its copy of weights, masters and moments
+while training goes on.
 
 **Activations** are what autograd keeps for the backward pass. Per token and layer of a
 Llama-like decoder, with `e` bytes a number (2 in bf16, 4 in fp32), width `h`, MLP width `i`,
