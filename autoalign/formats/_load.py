@@ -257,7 +257,8 @@ def repeat(records: Iterable[Record], source: Source, seed: int) -> Iterator[Rec
         for record in records:
             yield from _copies(record, int(whole))
         return
-    draw = random.Random(f"{seed} {source.path}")  # noqa: S311 (no secret)
+    # By the file's name alone: in another folder the same rows are picked.
+    draw = random.Random(f"{seed} {Path(source.path).name}")  # noqa: S311 (no secret)
     iterator, owed = iter(records), 0.0
     while window := list(islice(iterator, WINDOW)):
         owed += fraction * len(window)

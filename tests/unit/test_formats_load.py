@@ -55,11 +55,20 @@ def test_weight_2_gives_every_row_twice(tmp_path: Path) -> None:
 
 
 def test_weight_a_half_gives_a_seeded_half(tmp_path: Path) -> None:
-    path = rows_file(tmp_path / "a.jsonl", *qa(10))
+    path = rows_file(tmp_path / "a.jsonl", *qa(40))
     first, again, other = (load(f"{path}@0.5", seed=seed).records for seed in (0, 0, 1))
-    assert len(first) == len(other) == 5
+    assert len(first) == len(other) == 20
     assert first == again != other
     assert list(first) == sorted(first, key=lambda record: record.line)
+
+
+def test_a_moved_file_gives_the_same_half(tmp_path: Path) -> None:
+    halves = []
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+        path = rows_file(folder / "a.jsonl", *qa(40))
+        halves.append([record.line for record in load(f"{path}@0.5")])
+    assert halves[0] == halves[1]
 
 
 def test_a_fraction_holds_over_many_windows(tmp_path: Path) -> None:

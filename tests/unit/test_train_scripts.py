@@ -36,6 +36,30 @@ def run(scripts: Path, *flags: str, **variables: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.parametrize("job", ["sft", "dpo"])
+def test_a_script_hands_its_job_paths_and_flags_to_the_command(scripts: Path, job: str) -> None:
+    command = ["bash", str(scripts / f"train_{job}.sh"), "--num_train_epochs", "2"]
+    paths = {"MODEL_PATH": "some model", "DATA_PATH": "a.json b.json@2", "OUTPUT_DIR": "out"}
+    choices = {"CONV_TEMPLATE": "zephyr", "NUM_WORKERS": "3", "DEEPSPEED": "zero2"}
+    done = subprocess.run(
+        command, env={**os.environ, **paths, **choices}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        f"{job} --model_name_or_path some model --data_path a.json b.json@2 --output_dir out "
+        "--num_workers 3 --deepspeed zero2 --conv_template_name zephyr --num_train_epochs 2\n"
+    )
+
+
+@pytest.mark.parametrize("missing", ["MODEL_PATH", "DATA_PATH", "OUTPUT_DIR"])
+def test_a_path_that_is_not_set_is_named(scripts: Path, missing: str) -> None:
+    paths = {"MODEL_PATH": "m", "DATA_PATH": "d.json", "OUTPUT_DIR": "out", missing: ""}
+    command = ["bash", str(scripts / "train_dpo.sh")]
+    done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert f"error: {missing} is not set; for example:" in done.stderr
+    assert "DATA_PATH=data/dummy_dpo.json OUTPUT_DIR=outputs/dpo bash scripts/train_dpo.sh" in done.stderr
+
+
 def test_the_named_template_is_passed_on(scripts: Path) -> None:
     done = run(scripts, CONV_TEMPLATE="zephyr")
     assert done.stdout.endswith("--deepspeed none --conv_template_name zephyr\n") and not done.stderr
