@@ -81,8 +81,7 @@ def read_block(
     """
     reader = FileReader(block.source.path, Wanted(kind, format), on_problem, block.rows())
     reader.format = get_format(block.format) if block.format else None
-    place = block.source._replace(path=f"{block.source.path} {block.start}")
-    yield from repeat(reader.records(), place, seed)
+    yield from repeat(reader.records(), block.source, f"{seed} {block.source.place} {block.start}")
 
 
 def _first_format(path: str, wanted: Wanted) -> str:

@@ -22,10 +22,11 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 
 
 class Source(NamedTuple):
-    """One data file, and how often each of its rows counts."""
+    """One data file, how often each of its rows counts, and its place among the files."""
 
     path: str
     weight: float = 1.0
+    place: int = 0
 
 
 def parse_sources(paths: str | Path | Sequence[str | Path]) -> tuple[Source, ...]:
@@ -37,7 +38,7 @@ def parse_sources(paths: str | Path | Sequence[str | Path]) -> tuple[Source, ...
     entries = [paths] if isinstance(paths, str | Path) else list(paths)
     if not entries:
         raise DataError("no data file is given")
-    return tuple(_parse_source(str(entry)) for entry in entries)
+    return tuple(_parse_source(str(entry))._replace(place=place) for place, entry in enumerate(entries))
 
 
 def _parse_source(entry: str) -> Source:

@@ -136,7 +136,7 @@ class Stream:
         """The good rows, weighted; bad ones go to `on_problem`."""
         for source in self.sources:
             reader = FileReader(source.path, self.wanted, on_problem)
-            yield from repeat(islice(reader.records(), self.limit), source, self.seed)
+            yield from repeat(islice(reader.records(), self.limit), source, f"{self.seed} {source.place}")
             self.rows += reader.rows
             if reader.format is not None:
                 self.formats[short_name(reader.format)] = None
@@ -246,7 +246,7 @@ def _try(on_record: Callable[[Record], None], record: Record, problems: Problems
         problems.add(problem, RawRow(record.line, dataclasses.asdict(record)))
 
 
-def repeat(records: Iterable[Record], source: Source, seed: int) -> Iterator[Record]:
+def repeat(records: Iterable[Record], source: Source, seed: str) -> Iterator[Record]:
     """Each record as often as the file's weight says; a fraction picks rows by `seed`.
 
     The picking is spread evenly (the same share of every 1,024 rows), so that it needs no
@@ -257,8 +257,7 @@ def repeat(records: Iterable[Record], source: Source, seed: int) -> Iterator[Rec
         for record in records:
             yield from _copies(record, int(whole))
         return
-    # By the file's name alone: in another folder the same rows are picked.
-    draw = random.Random(f"{seed} {Path(source.path).name}")  # noqa: S311 (no secret)
+    draw = random.Random(seed)  # noqa: S311 (no secret)
     iterator, owed = iter(records), 0.0
     while window := list(islice(iterator, WINDOW)):
         owed += fraction * len(window)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoalign.kernels import ops
+from autoalign.losses.summing import added
 
 LOGITS_BYTES = 192 << 20
 """Logits held at a time: wide matrix products, and less memory than the weights' gradient needs."""
@@ -70,7 +71,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[part])
             if needs_weight:
-                grad_weight = summed(grad_weight, logits.T @ hidden[part], len(chunks))
+                grad_weight = added(grad_weight, logits.T @ hidden[part], is_only=len(chunks) == 1)
         if needs_weight and grad_weight is None:
             # Ranks that reduce gradients in step need one each, of no tokens too.
             grad_weight = torch.zeros_like(weight)
@@ -100,13 +101,6 @@ def even_chunks(positions: int, largest: int) -> list[slice]:
     count = max(1, -(-positions // largest))
     bounds = [positions * index // count for index in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
-
-
-def summed(total: Tensor | None, gradient: Tensor, count: int) -> Tensor:
-    """`total + gradient`, in float32 where there are several: bfloat16 would lose the small ones."""
-    if total is None:
-        return gradient.float() if count > 1 else gradient
-    return total.add_(gradient)
 
 
 def cached_blocks(logits: Tensor) -> Iterator[slice]:

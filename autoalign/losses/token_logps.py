@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from autoalign.kernels import ops
-from autoalign.losses.cross_entropy import cached_blocks, even_chunks, positions_held, summed
+from autoalign.losses.cross_entropy import cached_blocks, even_chunks, positions_held
+from autoalign.losses.summing import added
 
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class _LinearTokenLogps(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[part])
             if needs_weight:
-                grad_weight = summed(grad_weight, logits.T @ hidden[part], len(ctx.chunks))
+                grad_weight = added(grad_weight, logits.T @ hidden[part], is_only=len(ctx.chunks) == 1)
         if needs_weight and grad_weight is None:
             grad_weight = torch.zeros_like(weight)
         return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None

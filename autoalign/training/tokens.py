@@ -98,7 +98,7 @@ class TokenTable:
 
         ids = self.table["input_ids"].combine_chunks()
         mask = self.table["supervised"].combine_chunks()
-        # Arrow's own `to_numpy` would import pandas, 18 MB that nothing else here asks for.
+        # Arrow's own `to_numpy` would import pandas: 18 MB.
         supervised = np.from_dlpack(mask.values.cast(pa.uint8())).view(bool)
         return np.from_dlpack(ids.offsets), np.from_dlpack(ids.values), supervised
 

@@ -62,13 +62,12 @@ def test_weight_a_half_gives_a_seeded_half(tmp_path: Path) -> None:
     assert list(first) == sorted(first, key=lambda record: record.line)
 
 
-def test_a_moved_file_gives_the_same_half(tmp_path: Path) -> None:
-    halves = []
-    for folder in (tmp_path / "here", tmp_path / "there"):
-        folder.mkdir()
-        path = rows_file(folder / "a.jsonl", *qa(40))
-        halves.append([record.line for record in load(f"{path}@0.5")])
-    assert halves[0] == halves[1]
+def test_a_half_goes_by_a_files_place_not_its_name(tmp_path: Path) -> None:
+    paths = [rows_file(tmp_path / name, *qa(40)) for name in ("a.jsonl", "b.jsonl")]
+    first, second = ([record.line for record in load(f"{path}@0.5")] for path in paths)
+    assert first == second
+    both = [record.line for record in load([f"{path}@0.5" for path in paths])]
+    assert both[:20] == first != both[20:]
 
 
 def test_a_fraction_holds_over_many_windows(tmp_path: Path) -> None:

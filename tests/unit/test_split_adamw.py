@@ -1,6 +1,7 @@
 """Masters in two halves: nothing is lost, and the update is PyTorch's AdamW on float32 weights."""
 
 import struct
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from autoalign.training.engines import split_adamw
 from autoalign.training.engines.split_adamw import SplitAdamW, joined, split
 
 
@@ -56,7 +58,7 @@ def test_many_small_steps_add_up_as_in_float32():
     theirs = torch.optim.AdamW([peer], lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
     for step in range(steps):
         gradient = torch.randn(4, 3, generator=torch.Generator().manual_seed(step)) + 1
-        ours.update(parameter, gradient.to(torch.bfloat16), lr, 0.5)
+        ours.update({parameter: gradient.to(torch.bfloat16)}, lr, 0.5)
         peer.grad = gradient.to(torch.bfloat16).float() * 0.5
         theirs.step()
     state = dict(ours.state(parameter))
@@ -75,13 +77,43 @@ def test_a_loaded_state_goes_on_to_the_same_bits(dtype, shape):
 
     gradients = [torch.full(shape, value, dtype=dtype) for value in (0.3, -0.7)]
     (mine, ours), (its, again) = made(), made()
-    ours.update(mine, gradients[0].clone(), 1e-3, 1.0)
+    ours.update({mine: gradients[0].clone()}, 1e-3, 1.0)
     again.load(its, {name: value.clone() for name, value in ours.state(mine)}, steps=1)
     for parameter, optimizer in ((mine, ours), (its, again)):
-        optimizer.update(parameter, gradients[1].clone(), 1e-3, 1.0)
+        optimizer.update({parameter: gradients[1].clone()}, 1e-3, 1.0)
     held = dict(again.state(its))
     assert torch.equal(mine, its)
     assert all(torch.equal(value, held[name]) for name, value in ours.state(mine))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_several_weights_take_pytorchs_steps(monkeypatch, dtype):
+    """Of a matrix in parts, its transpose, and a vector without decay; the third has a gradient once."""
+    monkeypatch.setattr(split_adamw, "_CPU_NUMEL", 100)
+    numbers = torch.randn(30, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
+    mine = [nn.Parameter(number) for number in (numbers.clone(), numbers.clone().t(), numbers[0].clone())]
+    peers = [nn.Parameter(parameter.detach().float()) for parameter in mine]
+    ours = SplitAdamW(_groups(mine), (0.9, 0.999), 1e-8)
+    theirs = torch.optim.AdamW(_groups(peers), lr=1e-2, betas=(0.9, 0.999), eps=1e-8)
+    for step in range(3):
+        gradients = {}
+        for place, (parameter, peer) in enumerate(zip(mine, peers, strict=True)):
+            peer.grad = None
+            if place < 2 or step == 1:
+                gradients[parameter] = torch.randn_like(parameter)
+                peer.grad = gradients[parameter].float() * 0.5
+        ours.update(gradients, 1e-2, 0.5)
+        theirs.step()
+        assert not gradients
+    for parameter, peer in zip(mine, peers, strict=True):
+        torch.testing.assert_close(dict(ours.state(parameter))["master"], peer.detach(), rtol=1e-5, atol=1e-7)
+
+
+def _groups(parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    return [
+        {"params": parameters[:2], "weight_decay": 0.1},
+        {"params": parameters[2:], "weight_decay": 0.0},
+    ]
 
 
 def test_weights_of_another_type_are_refused():

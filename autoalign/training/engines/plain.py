@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
+from autoalign.losses.summing import added
 from autoalign.training.acceleration.offload import kept_activations
 from autoalign.training.batches import Batch
 from autoalign.training.engines.base import (
@@ -63,10 +64,7 @@ class PlainEngine:
         gradients = self._gradients()
         grad_norm = _norm(gradients.values())
         if accept(loss_sum, grad_norm):
-            scale = min(1.0, self._max_norm / (grad_norm + 1e-6))
-            for parameter in list(gradients):
-                # Each is freed as soon as it is used.
-                self._optimizer.update(parameter, gradients.pop(parameter), lr, scale)
+            self._optimizer.update(gradients, lr, min(1.0, self._max_norm / (grad_norm + 1e-6)))
         return StepResult(loss_sum, grad_norm)
 
     @torch.no_grad()
@@ -100,10 +98,7 @@ class PlainEngine:
         for parameter in self._optimizer.parameters:
             if parameter.grad is None or parameter.dtype == torch.float32:
                 continue
-            if parameter in self._sums:
-                self._sums[parameter].add_(parameter.grad)
-            else:
-                self._sums[parameter] = parameter.grad.float()
+            self._sums[parameter] = added(self._sums.get(parameter), parameter.grad)
             parameter.grad = None
 
     def _gradients(self) -> dict[nn.Parameter, Tensor]:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from autoalign.losses.summing import parts
 from autoalign.training.engines.base import MASTER, MOMENT, VARIANCE
 
-_CPU_NUMEL, _GPU_NUMEL = 1 << 18, 32 << 20
+_CPU_NUMEL, _GPU_NUMEL = 1 << 18, 8 << 20
 """Weights whose masters and gradients are float32 at a time: on a CPU what its cache holds."""
 _HALF, _WHOLE = 1 << 15, 1 << 16
 
@@ -25,7 +26,8 @@ _HALF, _WHOLE = 1 << 15, 1 << 16
 def split(master: Tensor, weight: Tensor, rest: Tensor) -> None:
     """Write a float32 `master` into a bfloat16 `weight` and an int16 `rest` of its shape.
 
-    `weight` is `master` rounded to the nearest; of two as near, the one farther from zero.
+    `weight` is `master` rounded to the nearest; of two as near, the one farther from zero. Infinities come
+    back, NaN may not: masters have none, as the loop refuses gradients that are not finite.
     """
     bits = master.view(torch.int32)
     rest.copy_(bits)
@@ -72,41 +74,69 @@ class SplitAdamW:
         return self._held.keys()
 
     @torch.no_grad()
-    def update(self, parameter: nn.Parameter, gradient: Tensor, lr: float, scale: float) -> None:
-        """One step of one parameter, by `scale * gradient`. A float32 `gradient` is used up."""
-        held = self._held[parameter]
-        if held.moment is None or held.variance is None:
-            held.moment, held.variance = (
-                torch.zeros_like(parameter, dtype=torch.float32) for _ in (MOMENT, VARIANCE)
-            )
-        tensors = [parameter, gradient, held.moment, held.variance]
-        for weight, grad, moment, variance, *rest in _parts([*tensors, *_known(held.rest)]):
-            master = joined(weight, rest[0]) if rest else weight
-            adamw(
-                [master],
-                [grad.float().mul_(scale)],
-                [moment],
-                [variance],
-                [],
-                [torch.full((), float(held.steps), dtype=torch.float32, device=weight.device)],
-                fused=True,
-                amsgrad=False,
-                beta1=self._betas[0],
-                beta2=self._betas[1],
-                lr=lr,
-                weight_decay=held.weight_decay,
-                eps=self._epsilon,
-                maximize=False,
-            )
-            if rest:
-                split(master, weight, rest[0])
+    def update(self, gradients: dict[nn.Parameter, Tensor], lr: float, scale: float) -> None:
+        """One step of each parameter, by `scale` times its gradient.
+
+        `gradients` is emptied, each freed as soon as it is used; float32 ones are used up.
+        """
+        whole: dict[tuple[float, int], list[nn.Parameter]] = {}
+        for parameter in list(gradients):
+            held = self._held[parameter]
+            if held.rest is None:
+                whole.setdefault((held.weight_decay, held.steps), []).append(parameter)
+            else:
+                self._update_halves(parameter, held, held.rest, gradients.pop(parameter), lr, scale)
+        for (weight_decay, steps), parameters in whole.items():
+            scaled = [gradients.pop(parameter).mul_(scale) for parameter in parameters]
+            state = [self._held[parameter] for parameter in parameters]
+            moments, variances = zip(*map(_moments, parameters, state), strict=True)
+            self._step(parameters, scaled, moments, variances, (weight_decay, steps, lr))
+            for held in state:
+                held.steps += 1
+
+    def _update_halves(
+        self, parameter: nn.Parameter, held: _Held, rest: Tensor, gradient: Tensor, lr: float, scale: float
+    ) -> None:
+        tensors = [parameter, rest, gradient, *_moments(parameter, held)]
+        for weight, left, grad, moment, variance in _parts(tensors):
+            master = joined(weight, left)
+            scaled = grad.float().mul_(scale)
+            self._step([master], [scaled], [moment], [variance], (held.weight_decay, held.steps, lr))
+            split(master, weight, left)
         held.steps += 1
+
+    def _step(
+        self,
+        masters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        moments: Sequence[Tensor],
+        variances: Sequence[Tensor],
+        how: tuple[float, int, float],
+    ) -> None:
+        weight_decay, steps, lr = how
+        done = [torch.full((), float(steps), dtype=torch.float32, device=master.device) for master in masters]
+        adamw(
+            list(masters),
+            list(gradients),
+            list(moments),
+            list(variances),
+            [],
+            done,
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=lr,
+            weight_decay=weight_decay,
+            eps=self._epsilon,
+            maximize=False,
+        )
 
     @torch.no_grad()
     def state(self, parameter: nn.Parameter) -> Iterator[tuple[str, Tensor]]:
         """Master, moment and variance by their names, whole and float32."""
         held = self._held[parameter]
-        yield MASTER, parameter.detach() if held.rest is None else joined(parameter.detach(), held.rest)
+        yield MASTER, parameter.detach() if held.rest is None else _whole(parameter, held.rest)
         # There are none of a weight that never had a gradient, such as an unused vision tower's.
         for name, value in ((MOMENT, held.moment), (VARIANCE, held.variance)):
             yield name, torch.zeros_like(parameter, dtype=torch.float32) if value is None else value
@@ -118,7 +148,8 @@ class SplitAdamW:
         if held.rest is None:
             parameter.copy_(master)
         else:
-            split(master, parameter, held.rest)
+            for whole, weight, rest in _parts([master, parameter, held.rest]):
+                split(whole, weight, rest)
         held.moment, held.variance = (state[name].to(parameter.device) for name in (MOMENT, VARIANCE))
         held.steps = steps
 
@@ -131,13 +162,24 @@ def _rest_of(parameter: nn.Parameter) -> Tensor | None:
     return torch.zeros_like(parameter, dtype=torch.int16)
 
 
-def _known(rest: Tensor | None) -> list[Tensor]:
-    return [] if rest is None else [rest]
+def _moments(parameter: nn.Parameter, held: _Held) -> tuple[Tensor, Tensor]:
+    if held.moment is None or held.variance is None:
+        held.moment, held.variance = (
+            torch.zeros_like(parameter, dtype=torch.float32) for _ in (MOMENT, VARIANCE)
+        )
+    return held.moment, held.variance
+
+
+def _whole(parameter: nn.Parameter, rest: Tensor) -> Tensor:
+    master = torch.empty_like(parameter, dtype=torch.float32)
+    for whole, weight, left in _parts([master, parameter, rest]):
+        whole.copy_(joined(weight, left))
+    return master
 
 
 def _parts(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """Views of the same rows of each, few enough rows to be worked on in float32."""
-    flat = [torch.atleast_1d(tensor) for tensor in tensors]
-    size = _GPU_NUMEL if flat[0].is_cuda else _CPU_NUMEL
-    rows = max(1, size * len(flat[0]) // max(1, flat[0].numel()))
-    return zip(*(tensor.split(rows) for tensor in flat), strict=True)
+    if not all(tensor.is_contiguous() for tensor in tensors):
+        # The fused kernel counts on numbers side by side, in whatever order; rows of these are not.
+        return iter([tuple(tensors)])
+    return parts(tensors, _GPU_NUMEL if tensors[0].is_cuda else _CPU_NUMEL)
