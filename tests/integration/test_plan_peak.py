@@ -50,9 +50,10 @@ def measured_peak(job: str, flags: list[str]) -> int:
         ("sft", "dummy_sft.json", {}),
         ("sft", "dummy_sft.json", {"save_steps": 1, "async_save": False}),
         ("sft", "dummy_sft.json", {"use_lora": True}),
+        ("dpo", "dummy_dpo.json", {}),
         ("dpo", "dummy_dpo.json", {"precompute_ref_log_probs": False}),
     ],
-    ids=["sft", "checkpoint", "lora", "dpo"],
+    ids=["sft", "checkpoint", "lora", "dpo", "dpo with a kept reference"],
 )
 def test_the_planned_peak_is_within_15_percent(
     job: str, data: str, values: dict[str, Any], demo_model: Path, tmp_path: Path
