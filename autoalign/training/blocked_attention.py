@@ -18,8 +18,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from autoalign.training.attention import Row
 
-_BLOCK = 128
-"""Queries of a block: long enough for the matrix products, short enough to skip most masked keys."""
+_BLOCK = 160
+"""Queries of a block at most: long enough for the matrix products, short enough to skip most masked keys."""
 
 
 def attend_blocked(query: Tensor, key: Tensor, value: Tensor, rows: Sequence[Row], scale: float) -> Tensor:
@@ -45,9 +45,12 @@ class _Block(NamedTuple):
 
 
 def _blocks(row: Row) -> Iterator[_Block]:
-    for start in range(row.start, row.stop, _BLOCK):
-        stop = min(row.stop, start + _BLOCK)
-        yield _Block(start, stop, row.shared + stop - row.start)
+    """As few as can be, of like size; the last one first, which sees all keys."""
+    length = row.stop - row.start
+    count = -(-length // _BLOCK)
+    for index in reversed(range(count)):
+        stop = length * (index + 1) // count
+        yield _Block(row.start + length * index // count, row.start + stop, row.shared + stop)
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -77,7 +80,7 @@ class _BlockedAttention(torch.autograd.Function):
         grads = _grouped(grad_outputs[0][0].transpose(0, 1), key)
         grad_query = torch.empty_like(query)
         grad_queries = _grouped(grad_query[0], key)
-        grad_key, grad_value = (torch.zeros(key.shape[1:], dtype=torch.float32) for _ in range(2))
+        grad_key, grad_value = (torch.empty(key.shape[1:], dtype=torch.float32) for _ in range(2))
         mask = _causal_mask(query)
         for row in ctx.rows:
             k, v = row.of(key[0]), row.of(value[0])
@@ -120,7 +123,12 @@ def _weights(queries: Tensor, keys: Tensor, mask: Tensor, group: int) -> Tensor:
 
 
 def _add(total: Tensor, row: Row, gradient: Tensor) -> None:
-    """Add a block's gradient of its row's first keys to the sequence's."""
+    """Add a block's gradient of its row's first keys to the sequence's; its last block begins the row's own."""
     shared = min(row.shared, gradient.shape[1])
-    total[:, row.shared_start : row.shared_start + shared] += gradient[:, :shared]
-    total[:, row.start : row.start + gradient.shape[1] - shared] += gradient[:, shared:]
+    if shared:
+        total[:, row.shared_start : row.shared_start + shared] += gradient[:, :shared]
+    own = total[:, row.start : row.start + gradient.shape[1] - shared]
+    if own.shape[1] == row.stop - row.start:
+        own.copy_(gradient[:, shared:])
+    else:
+        own += gradient[:, shared:]

@@ -10,8 +10,8 @@ from autoalign.training.attention import Row, attend_rows, rows_of  # noqa: E402
 from autoalign.training.blocked_attention import attend_blocked  # noqa: E402
 
 HEADS, KV_HEADS, WIDTH = 6, 2, 8
-LENGTHS = (150, 40, 130, 1, 30)
-SHARED = (0, 100, 0, 129, 0)
+LENGTHS = (350, 200, 130, 1, 30)
+SHARED = (0, 300, 0, 129, 0)
 
 
 def _tensors(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
