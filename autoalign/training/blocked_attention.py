@@ -123,7 +123,7 @@ def _weights(queries: Tensor, keys: Tensor, mask: Tensor, group: int) -> Tensor:
 
 
 def _add(total: Tensor, row: Row, gradient: Tensor) -> None:
-    """Add a block's gradient of its row's first keys to the sequence's; the last block begins the row's own."""
+    """Add a block's gradient of its row's first keys; the last block begins what the row has of its own."""
     shared = min(row.shared, gradient.shape[1])
     if shared:
         total[:, row.shared_start : row.shared_start + shared] += gradient[:, :shared]
