@@ -1,8 +1,8 @@
 """AdamW whose float32 master weights take two bytes each beside the model's bfloat16 ones.
 
 A bfloat16 is the upper half of a float32. The model's weight is the master's, rounded, and what the
-rounding took away fits into 16 bits: master = weight * 2^16 + rest, as integers (arXiv:2005.04680,
-section IV). Nothing is lost, and the masters need no copy of their own.
+rounding took away fits into 16 bits: master = weight * 2^16 + rest, as integers (Split-SGD,
+arXiv:2005.04680). Nothing is lost, and the masters need no copy of their own.
 """
 
 from __future__ import annotations
