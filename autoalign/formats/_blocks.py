@@ -81,7 +81,8 @@ def read_block(
     """
     reader = FileReader(block.source.path, Wanted(kind, format), on_problem, block.rows())
     reader.format = get_format(block.format) if block.format else None
-    yield from repeat(reader.records(), block.source, f"{seed} {block.source.place} {block.start}")
+    source = block.source
+    yield from repeat(reader.records(), source.weight, f"{seed} {source.place} {block.start}")
 
 
 def _first_format(path: str, wanted: Wanted) -> str:

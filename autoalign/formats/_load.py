@@ -136,7 +136,9 @@ class Stream:
         """The good rows, weighted; bad ones go to `on_problem`."""
         for source in self.sources:
             reader = FileReader(source.path, self.wanted, on_problem)
-            yield from repeat(islice(reader.records(), self.limit), source, f"{self.seed} {source.place}")
+            yield from repeat(
+                islice(reader.records(), self.limit), source.weight, f"{self.seed} {source.place}"
+            )
             self.rows += reader.rows
             if reader.format is not None:
                 self.formats[short_name(reader.format)] = None
@@ -246,13 +248,13 @@ def _try(on_record: Callable[[Record], None], record: Record, problems: Problems
         problems.add(problem, RawRow(record.line, dataclasses.asdict(record)))
 
 
-def repeat(records: Iterable[Record], source: Source, seed: str) -> Iterator[Record]:
-    """Each record as often as the file's weight says; a fraction picks rows by `seed`.
+def repeat(records: Iterable[Record], weight: float, seed: str) -> Iterator[Record]:
+    """Each record as often as its file's `weight` says; a fraction picks rows by `seed`.
 
     The picking is spread evenly (the same share of every 1,024 rows), so that it needs no
     more memory than that.
     """
-    whole, fraction = divmod(source.weight, 1)
+    whole, fraction = divmod(weight, 1)
     if not fraction:
         for record in records:
             yield from _copies(record, int(whole))

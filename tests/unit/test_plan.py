@@ -103,7 +103,7 @@ def test_few_logits_are_held_at_once():
 
 
 def test_many_logits_come_in_even_chunks():
-    # 2.5 chunks' worth makes 3; the head's gradient in bfloat16 and float32, and its sum
+    # 2.5 chunks' worth makes 3; the head's gradient in bfloat16, and the sum in float32
     many = 5 * (96 << 20) // 200
     assert logit_bytes(SIZES, config(), many) == math.ceil(many / 3) * 200 + 6400 * (2 + 4)
 

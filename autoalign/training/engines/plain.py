@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from autoalign.config.train import TrainConfig
-from autoalign.losses.summing import added
+from autoalign.losses.summing import added, parts
 from autoalign.training.acceleration.offload import kept_activations
 from autoalign.training.batches import Batch
 from autoalign.training.engines.base import (
@@ -149,7 +149,7 @@ def _norm(gradients: Iterable[Tensor]) -> float:
     norms = [
         torch.linalg.vector_norm(part, dtype=torch.float32)
         for gradient in gradients
-        for part in gradient.flatten().split(_NORM_NUMEL)
+        for (part,) in parts([gradient], _NORM_NUMEL)
     ]
     return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
 

@@ -86,13 +86,14 @@ class SplitAdamW:
                 whole.setdefault((held.weight_decay, held.steps), []).append(parameter)
             else:
                 self._update_halves(parameter, held, held.rest, gradients.pop(parameter), lr, scale)
-        for (weight_decay, steps), parameters in whole.items():
-            scaled = [gradients.pop(parameter).mul_(scale) for parameter in parameters]
-            state = [self._held[parameter] for parameter in parameters]
-            moments, variances = zip(*map(_moments, parameters, state), strict=True)
-            self._step(parameters, scaled, moments, variances, (weight_decay, steps, lr))
-            for held in state:
-                held.steps += 1
+        for parameters in whole.values():
+            each = [
+                (parameter, gradients.pop(parameter).mul_(scale), *_moments(parameter, self._held[parameter]))
+                for parameter in parameters
+            ]
+            self._step(each, self._held[parameters[0]], lr)
+            for parameter in parameters:
+                self._held[parameter].steps += 1
 
     def _update_halves(
         self, parameter: nn.Parameter, held: _Held, rest: Tensor, gradient: Tensor, lr: float, scale: float
@@ -100,26 +101,21 @@ class SplitAdamW:
         tensors = [parameter, rest, gradient, *_moments(parameter, held)]
         for weight, left, grad, moment, variance in _parts(tensors):
             master = joined(weight, left)
-            scaled = grad.float().mul_(scale)
-            self._step([master], [scaled], [moment], [variance], (held.weight_decay, held.steps, lr))
+            self._step([(master, grad.float().mul_(scale), moment, variance)], held, lr)
             split(master, weight, left)
         held.steps += 1
 
-    def _step(
-        self,
-        masters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        moments: Sequence[Tensor],
-        variances: Sequence[Tensor],
-        how: tuple[float, int, float],
-    ) -> None:
-        weight_decay, steps, lr = how
-        done = [torch.full((), float(steps), dtype=torch.float32, device=master.device) for master in masters]
+    def _step(self, each: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], held: _Held, lr: float) -> None:
+        """A step of masters by gradients, moments and variances, with the decay and steps of `held`."""
+        masters, gradients, moments, variances = map(list, zip(*each, strict=True))
+        done = [
+            torch.full((), float(held.steps), dtype=torch.float32, device=master.device) for master in masters
+        ]
         adamw(
-            list(masters),
-            list(gradients),
-            list(moments),
-            list(variances),
+            masters,
+            gradients,
+            moments,
+            variances,
             [],
             done,
             fused=True,
@@ -127,7 +123,7 @@ class SplitAdamW:
             beta1=self._betas[0],
             beta2=self._betas[1],
             lr=lr,
-            weight_decay=weight_decay,
+            weight_decay=held.weight_decay,
             eps=self._epsilon,
             maximize=False,
         )
