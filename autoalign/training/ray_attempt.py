@@ -133,7 +133,7 @@ class Attempt:
             elif event["kind"] == "stacks":
                 self._stacks[event["rank"]] = event["text"]
             elif event["kind"] == "leave":
-                self._leaving = event["text"]
+                self._leaving = self._leaving or event["text"]
             else:
                 self._display.show(event)
 

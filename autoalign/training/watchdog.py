@@ -75,11 +75,12 @@ class Pulse:
     def start(self) -> None:
         """Give signs of life until `stop`, and say so when the process is told to end."""
         threading.Thread(target=self._run, daemon=True).start()
-        on_sigterm(self._leave)
+        self._no_longer_on_sigterm = on_sigterm(self._leave)
 
     def stop(self) -> None:
-        """The training thread is done."""
+        """The training thread is done: to be told to end, as Ray Train does then, is no news any more."""
         self._done.set()
+        self._no_longer_on_sigterm()
 
     def _run(self) -> None:
         import ray
@@ -112,21 +113,31 @@ def all_stacks() -> str:
         return file.read()
 
 
-def on_sigterm(call: Callable[[], None]) -> None:
+def on_sigterm(call: Callable[[], None]) -> Callable[[], None]:
     """Call `call` in a thread at the first SIGTERM; the second one does what it did before.
 
     Ray Train runs a worker's function beside the main thread, where `signal.signal` is not
     to be had. faulthandler's C handler is; here it writes into a pipe.
+
+    Returns:
+        Ends that: SIGTERM does what it did before.
     """
     read_end, write_end = os.pipe()
     faulthandler.register(signal.SIGTERM, file=write_end, all_threads=False, chain=False)
 
     def wait() -> None:
-        os.read(read_end, 1)
+        is_told = bool(os.read(read_end, 1))
+        os.close(read_end)
+        if is_told:
+            faulthandler.unregister(signal.SIGTERM)
+            call()
+
+    def end() -> None:
         faulthandler.unregister(signal.SIGTERM)
-        call()
+        os.close(write_end)
 
     threading.Thread(target=wait, daemon=True).start()
+    return end
 
 
 def collect_stacks(mailbox: Any, events: Callable[[], dict[int, str]], every: float, folder: Path) -> Path:

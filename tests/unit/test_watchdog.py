@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,44 @@ def test_an_upload_that_gets_on_is_movement(tmp_path: Path):
         assert uploader.finish(60) is None
 
     assert _idle_after(upload) == 0.0
+
+
+@pytest.fixture
+def before() -> Iterator[threading.Event]:
+    """Set by a SIGTERM that nothing else takes."""
+    came = threading.Event()
+    kept = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    yield came
+    signal.signal(signal.SIGTERM, kept)
+
+
+def _tell_to_end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_first_sigterm_calls_and_the_second_does_what_it_did_before(before: threading.Event):
+    told = threading.Event()
+    watchdog.on_sigterm(told.set)
+    _tell_to_end()
+    assert told.wait(5)
+    assert not before.is_set()
+    _tell_to_end()
+    assert before.wait(5)
+
+
+def test_after_the_end_a_sigterm_does_what_it_did_before(before: threading.Event):
+    told = threading.Event()
+    watchdog.on_sigterm(told.set)()
+    _tell_to_end()
+    assert before.wait(5)
+    assert not told.is_set()
+
+
+def test_a_sigterm_between_the_call_and_the_end_does_no_harm(before: threading.Event):
+    told = threading.Event()
+    end = watchdog.on_sigterm(told.set)
+    _tell_to_end()
+    assert told.wait(5)
+    end()
+    _tell_to_end()
+    assert before.wait(5)
