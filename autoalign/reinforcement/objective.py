@@ -33,15 +33,13 @@ class GRPOModel(nn.Module):
         frozen: the reference, where `beta` asks for one; None with an adapter, which is switched off instead.
     """
 
-    def __init__(
-        self, model: Any, config: GRPOConfig, whole_head: bool = True, frozen: Any | None = None
-    ) -> None:
+    def __init__(self, model: Any, config: GRPOConfig, frozen: Any | None = None) -> None:
         super().__init__()
         self.model = model
-        self.token_logps = AnswerLogps(model, whole_head, config.temperature)
+        self.token_logps = AnswerLogps(model, config.temperature)
         self._reference = None
         if frozen is not None:
-            self._reference = AnswerLogps(frozen.requires_grad_(False), whole_head, config.temperature)
+            self._reference = AnswerLogps(frozen.requires_grad_(False), config.temperature)
         self._options = options_of(config)
         self._cap = config.importance_sampling_cap
         self.measured = Measured()
@@ -104,12 +102,12 @@ class GRPOObjective:
         """The prompts, and what makes answers of them."""
         return ExampleSets(Rows(tables.train), None, LiveRollouts(task, tables, world, layout))
 
-    def module(self, task: TrainTask, model: Any, whole_head: bool) -> GRPOModel:
+    def module(self, task: TrainTask, model: Any) -> GRPOModel:
         """The policy with its loss, and the reference where there is one."""
         config = task.config
         assert isinstance(config, GRPOConfig)
         is_kept = config.beta > 0 and not config.use_lora
-        return GRPOModel(model, config, whole_head, reference.load(task) if is_kept else None)
+        return GRPOModel(model, config, reference.load(task) if is_kept else None)
 
     def shared(self, *_: Any) -> Mapping[str, Any]:
         """Nothing: a micro-batch needs no more than its own rows."""

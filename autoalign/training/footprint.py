@@ -29,9 +29,8 @@ on the GPU. The final norm counts as half a
 layer's two.
 
 **Logits** are made for as many positions at a time as `LOGITS_BYTES` hold, in the model's type;
-their softmax in float32 a few positions at a time; then the gradient of the head. Under ZeRO-3 no
-rank holds the head whole, and it runs once, on all supervised positions: then there are a float32
-log-softmax of them all and, on the way back, two gradients as large.
+their softmax in float32 a few positions at a time; then the gradient of the head. Under ZeRO-3 the
+whole head is there too, gathered from all ranks.
 """
 
 from __future__ import annotations
@@ -223,12 +222,9 @@ def _linear_input_bytes(sizes: Architecture, config: TrainConfig) -> int:
     return behind + 4 * sum(kept.get(name, 0) for name in {shared.get(name, name) for name in targets})
 
 
-def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int, chunked: bool = True) -> int:
-    """The head's work space: one chunk of logits, or all of them, and the head's gradient."""
+def logit_bytes(sizes: Architecture, config: TrainConfig, supervised: int) -> int:
+    """The head's work space: one chunk of logits, and the head's gradient."""
     width, matrix = _width(config), sizes.vocab * sizes.hidden
-    if not chunked:
-        logits = supervised * sizes.vocab
-        return max(3 * 4 * logits, width * (logits + (0 if config.use_lora else matrix)))
     chunks = max(1, math.ceil(supervised * sizes.vocab * width / LOGITS_BYTES))
     positions = math.ceil(supervised / chunks)
     logits = positions * sizes.vocab * width
@@ -297,7 +293,9 @@ def footprint(
     state = 8 + _master_bytes(config)
     offloaded = on_gpu and _offloads_optimizer(config, workers)
     activations = activation_bytes(sizes, config, batch)
-    logits = logit_bytes(sizes, config, batch.supervised, chunked=stage < 3)
+    logits = logit_bytes(sizes, config, batch.supervised)
+    if stage == 3:
+        logits += width * sizes.vocab * sizes.hidden
     # The allocator keeps what a step freed; adapters are merged into the base mapped a second time.
     merging = activations + logits + width * whole if config.use_lora else 0
     return Footprint(

@@ -25,7 +25,7 @@ from autoalign.training.examples import Examples, Layout
 from autoalign.training.light_imports import leave_triton_out
 from autoalign.training.metrics import MetricsWriter
 from autoalign.training.model import is_padding_free, load_model, shares_prompts
-from autoalign.training.objective import StepWork, TrainedModule, objective_of
+from autoalign.training.objective import StepWork, objective_of
 from autoalign.training.order import data_order, evaluation_parts, total_steps
 from autoalign.training.reporting import Reporter, counted
 from autoalign.training.saving import Saver
@@ -348,7 +348,7 @@ class Trainer:
             from autoalign.training.engines.plain import PlainEngine
 
             model = load_model(config, weights, adapter, self.objective.kind)
-            return PlainEngine(self._module(model), config, self.world)
+            return PlainEngine(self.objective.module(self.task, model), config, self.world)
         return self._build_zero_engine(weights, adapter)
 
     def _build_zero_engine(self, weights: str, adapter: str | None) -> Engine:
@@ -356,14 +356,10 @@ class Trainer:
 
         zero.import_deepspeed(self.world.device)
         settings = deepspeed_settings.settings(self.config, self.world.size)
-        stage = settings["zero_optimization"]["stage"]
         with zero.sharded_loading(settings):
             model = load_model(self.config, weights, adapter, self.objective.kind)
-            module = self._module(model, whole_head=stage < 3)  # it may load a reference, sharded too
+            module = self.objective.module(self.task, model)  # it may load a reference, sharded too
         return zero.ZeroEngine(module, self.config, self.world, settings)
-
-    def _module(self, model: Any, whole_head: bool = True) -> TrainedModule:
-        return self.objective.module(self.task, model, whole_head)
 
 
 @dataclass(frozen=True)

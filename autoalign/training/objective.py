@@ -77,12 +77,8 @@ class Objective(Protocol):
             StoppedEarly: a stop was asked for while they were prepared.
         """
 
-    def module(self, task: TrainTask, model: Any, whole_head: bool) -> TrainedModule:
-        """The module that maps a batch to its loss.
-
-        Args:
-            whole_head: this rank holds the output layer whole (not under ZeRO-3).
-        """
+    def module(self, task: TrainTask, model: Any) -> TrainedModule:
+        """The module that maps a batch to its loss."""
 
     def shared(
         self,

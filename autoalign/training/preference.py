@@ -20,13 +20,14 @@ from autoalign.losses.token_logps import (
 )
 from autoalign.training import reference
 from autoalign.training.acceleration.sequence_parallel import of_this_rank, whole_answers
+from autoalign.training.answer_head import AnswerHead, answer_head
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Pairs
 from autoalign.training.measured import REWARD_FIGURES, Measured
 from autoalign.training.model import CAUSAL_LM
 from autoalign.training.objective import ExampleSets
 from autoalign.training.reporting import Reporter
-from autoalign.training.supervised import answer_hidden, answer_logits, base_model, has_plain_head
+from autoalign.training.supervised import answer_hidden, answer_logits, base_model
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
@@ -36,11 +37,10 @@ _FIGURES = (*REWARD_FIGURES, "logps/chosen", "logps/rejected")
 class AnswerLogps(nn.Module):
     """A causal language model that gives the log-prob of every supervised token, at a temperature."""
 
-    def __init__(self, model: Any, whole_head: bool = True, temperature: float = 1.0) -> None:
+    def __init__(self, model: Any, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
         self._temperature = temperature
-        self._chunked = whole_head and has_plain_head(model)
 
     def forward(self, batch: Batch) -> Tensor:
         """(supervised,) float32 log-probs, of the whole batch where ranks share it."""
@@ -48,35 +48,30 @@ class AnswerLogps(nn.Module):
 
     def with_collisions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What `forward` gives, and log sum_v p(v)^2 at the same tokens, (supervised,) without a gradient."""
-        head = self._head_inputs(batch)
+        head, values = self._before_softmax(batch)
         with torch.no_grad():
-            own = log_collisions(head) if self._weight is None else linear_log_collisions(head, self._weight)
-        return whole_answers(self._logps(head, batch), batch), whole_answers(own, batch)
+            own = log_collisions(values) if head is None else head(values, linear_log_collisions)
+        return whole_answers(_logps(head, values, batch), batch), whole_answers(own, batch)
 
     def _own_logps(self, batch: Batch) -> Tensor:
-        return self._logps(self._head_inputs(batch), batch)
+        return _logps(*self._before_softmax(batch), batch)
 
-    def _head_inputs(self, batch: Batch) -> Tensor:
-        """The answers' logits; where the head is one product and is taken in chunks, its inputs."""
-        whole = answer_logits if self._weight is None else answer_hidden
-        return self._cooled(whole(self.model, batch))
-
-    def _logps(self, head: Tensor, batch: Batch) -> Tensor:
-        if self._weight is None:
-            return token_logps(head, batch.targets)
-        return linear_token_logps(head, self._weight, batch.targets)
-
-    @property
-    def _weight(self) -> Tensor | None:
-        """The head's matrix, where it is all there is to it."""
-        if not self._chunked:
-            return None
-        weight: Tensor = base_model(self.model).get_output_embeddings().weight
-        return weight
+    def _before_softmax(self, batch: Batch) -> tuple[AnswerHead | None, Tensor]:
+        """The head and its inputs, where its logits can be taken in chunks; else none, and all logits."""
+        head = answer_head(base_model(self.model))
+        values = answer_logits if head is None else answer_hidden
+        return head, self._cooled(values(self.model, batch))
 
     def _cooled(self, values: Tensor) -> Tensor:
         """Logits, or what they are linear in, over the temperature."""
         return values if self._temperature == 1.0 else values / self._temperature
+
+
+def _logps(head: AnswerHead | None, values: Tensor, batch: Batch) -> Tensor:
+    if head is None:
+        return token_logps(values, batch.targets)
+    logps: Tensor = head(values, linear_token_logps, batch.targets)
+    return logps
 
 
 class PreferenceModel(nn.Module):
@@ -87,13 +82,11 @@ class PreferenceModel(nn.Module):
             which is switched off instead.
     """
 
-    def __init__(
-        self, model: Any, config: DPOConfig, whole_head: bool = True, frozen: Any | None = None
-    ) -> None:
+    def __init__(self, model: Any, config: DPOConfig, frozen: Any | None = None) -> None:
         super().__init__()
         self.model = model
-        self._policy = AnswerLogps(model, whole_head)
-        self._reference = None if frozen is None else AnswerLogps(frozen.requires_grad_(False), whole_head)
+        self._policy = AnswerLogps(model)
+        self._reference = None if frozen is None else AnswerLogps(frozen.requires_grad_(False))
         self._objective = preference.build(
             config.loss_type,
             loss_weights=config.loss_weights,
@@ -179,12 +172,12 @@ class PreferenceObjective:
         assert train is not None
         return ExampleSets(train, evaluation)
 
-    def module(self, task: TrainTask, model: Any, whole_head: bool) -> PreferenceModel:
+    def module(self, task: TrainTask, model: Any) -> PreferenceModel:
         """The policy with its loss, and the reference where it is kept in memory."""
         config = task.config
         assert isinstance(config, DPOConfig)
         frozen = reference.load(task) if reference.is_kept(config) else None
-        return PreferenceModel(model, config, whole_head, frozen)
+        return PreferenceModel(model, config, frozen)
 
     def shared(self, *_: Any) -> Mapping[str, Any]:
         """Nothing: a micro-batch needs no more than its own rows."""

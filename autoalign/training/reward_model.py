@@ -51,7 +51,7 @@ class RewardObjective:
         """The pairs as they are."""
         return ExampleSets(Pairs(tables.train), Pairs(tables.evaluation) if tables.evaluation else None)
 
-    def module(self, task: TrainTask, model: Any, whole_head: bool) -> RewardModel:
+    def module(self, task: TrainTask, model: Any) -> RewardModel:
         """The model with the Bradley-Terry loss."""
         config = task.config
         assert isinstance(config, RMConfig)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoalign.losses.cross_entropy import cross_entropy_sum, linear_cross_entropy_sum
+from autoalign.training.answer_head import answer_head
 from autoalign.training.batches import Batch
 from autoalign.training.examples import Layout, Rows
 from autoalign.training.lean_modules import make_again_instead_of_keeping
@@ -18,33 +19,21 @@ from autoalign.training.reporting import Reporter
 from autoalign.training.task import Tables, TrainTask
 from autoalign.training.world import World
 
-_HEAD_TRANSFORMS = (
-    "final_logit_softcapping",
-    "lm_head_multiplier",
-    "logit_scale",
-    "logits_mup_width_multiplier",
-    "logits_scaling",
-    "logits_soft_cap",
-    "output_logit_soft_cap",
-    "output_multiplier",
-)
-"""What configs call a factor or a soft cap of their logits."""
-
 
 class SupervisedModel(nn.Module):
     """A causal language model that maps a batch to its summed loss."""
 
-    def __init__(self, model: Any, whole_head: bool = True) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self._chunked = whole_head and has_plain_head(model)
 
     def forward(self, batch: Batch) -> Tensor:
         """Sum over supervised tokens of -log p(token), a float32 scalar."""
-        if not self._chunked:
+        head = answer_head(base_model(self.model))
+        if head is None:
             return cross_entropy_sum(answer_logits(self.model, batch), batch.targets)
-        weight = base_model(self.model).get_output_embeddings().weight
-        return linear_cross_entropy_sum(answer_hidden(self.model, batch), weight, batch.targets)
+        loss: Tensor = head(answer_hidden(self.model, batch), linear_cross_entropy_sum, batch.targets)
+        return loss
 
 
 class SupervisedObjective:
@@ -58,9 +47,9 @@ class SupervisedObjective:
         """The rows as they are."""
         return ExampleSets(Rows(tables.train), Rows(tables.evaluation) if tables.evaluation else None)
 
-    def module(self, task: TrainTask, model: Any, whole_head: bool) -> SupervisedModel:
+    def module(self, task: TrainTask, model: Any) -> SupervisedModel:
         """The model with its cross-entropy."""
-        return SupervisedModel(model, whole_head)
+        return SupervisedModel(model)
 
     def shared(self, *_: Any) -> Mapping[str, Any]:
         """Nothing: a micro-batch needs no more than its own rows."""
@@ -93,17 +82,6 @@ def answer_logits(model: Any, batch: Batch) -> Tensor:
 def base_model(model: Any) -> Any:
     """The transformers model inside a PEFT wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def has_plain_head(model: Any) -> bool:
-    """Whether the logits are one matrix product of the decoder's output: no bias, no scaling, no soft cap."""
-    causal_lm = base_model(model)
-    head = causal_lm.get_output_embeddings()
-    configs = (causal_lm.config, causal_lm.config.get_text_config())
-    factors = [getattr(config, name, None) for config in configs for name in _HEAD_TRANSFORMS]
-    scaled = any(factor not in (None, 1, 1.0) for factor in factors)
-    is_apart = causal_lm.get_decoder() is not causal_lm  # some name no decoder of theirs (Llama 4)
-    return is_apart and type(head) is nn.Linear and head.bias is None and not scaled
 
 
 def model_inputs(batch: Batch) -> dict[str, Any]:

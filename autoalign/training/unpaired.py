@@ -39,13 +39,11 @@ class UnpairedModel(nn.Module):
             which is switched off instead.
     """
 
-    def __init__(
-        self, model: Any, config: DPOConfig, whole_head: bool = True, frozen: Any | None = None
-    ) -> None:
+    def __init__(self, model: Any, config: DPOConfig, frozen: Any | None = None) -> None:
         super().__init__()
         self.model = model
-        self._policy = AnswerLogps(model, whole_head)
-        self._reference = None if frozen is None else AnswerLogps(frozen.requires_grad_(False), whole_head)
+        self._policy = AnswerLogps(model)
+        self._reference = None if frozen is None else AnswerLogps(frozen.requires_grad_(False))
         self._objective = preference.build(
             config.loss_type, loss_weights=config.loss_weights, **config.loss_options
         )
@@ -129,12 +127,12 @@ class UnpairedObjective:
                 evaluation = _with_reference(task, evaluation, keys, world, layout, reporter)
         return ExampleSets(train, evaluation)
 
-    def module(self, task: TrainTask, model: Any, whole_head: bool) -> UnpairedModel:
+    def module(self, task: TrainTask, model: Any) -> UnpairedModel:
         """The policy with its loss, and the reference where it is kept in memory."""
         config = task.config
         assert isinstance(config, DPOConfig)
         frozen = reference.load(task) if reference.is_kept(config) else None
-        return UnpairedModel(model, config, whole_head, frozen)
+        return UnpairedModel(model, config, frozen)
 
     def shared(
         self,

@@ -19,6 +19,7 @@ transformers = pytest.importorskip("transformers")
 from autoalign.config.dpo import DPOConfig  # noqa: E402
 from autoalign.errors import ConfigError  # noqa: E402
 from autoalign.training import reference  # noqa: E402
+from autoalign.training.answer_head import answer_head  # noqa: E402
 from autoalign.training.attention import attend_rows  # noqa: E402
 from autoalign.training.batches import collate  # noqa: E402
 from autoalign.training.model import (  # noqa: E402
@@ -29,7 +30,6 @@ from autoalign.training.model import (  # noqa: E402
     shares_prompts,
 )
 from autoalign.training.preference import AnswerLogps  # noqa: E402
-from autoalign.training.supervised import has_plain_head  # noqa: E402
 from autoalign.training.task import TrainTask  # noqa: E402
 from autoalign.training.tokens import TokenRow  # noqa: E402
 
@@ -184,7 +184,7 @@ def test_a_rows_log_probs_are_its_own(family: Family, tmp_path: Path):
 
 def test_a_factor_of_the_logits_is_no_plain_head(tmp_path: Path):
     path = save("falcon_h1", tmp_path)
-    assert not has_plain_head(transformers.AutoModelForCausalLM.from_pretrained(path))
+    assert answer_head(transformers.AutoModelForCausalLM.from_pretrained(path)) is None
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ class Counted(nn.Module):
         self.logits = nn.Parameter(torch.zeros(1, 1, 4))
         self.passes = 0
 
+    def get_output_embeddings(self) -> None:
+        """It has no layer of its own for them."""
+
     def forward(self, logits_to_keep: Any, **_: Any) -> Any:
         self.passes += 1
         return SimpleNamespace(logits=self.logits[:, logits_to_keep])
@@ -60,7 +63,7 @@ def config(**values: Any) -> DPOConfig:
 )
 def test_a_kept_reference_runs_once(kind: Any, values: dict[str, Any], passes: int):
     policy, frozen = Counted(), Counted()
-    loss = kind(policy, config(**values), whole_head=False, frozen=frozen)(EMPTY)
+    loss = kind(policy, config(**values), frozen=frozen)(EMPTY)
     assert (policy.passes, frozen.passes) == (1, passes)
     loss.backward()
     assert loss.item() == 0
@@ -70,14 +73,14 @@ def test_a_kept_reference_runs_once(kind: Any, values: dict[str, Any], passes: i
 @pytest.mark.parametrize(("kind", "loss"), [(PreferenceModel, "sigmoid"), (UnpairedModel, "kto")])
 def test_with_an_adapter_the_base_runs_again(kind: Any, loss: str):
     policy = WithAdapter()
-    kind(policy, config(loss_type=[loss]), whole_head=False)(EMPTY)
+    kind(policy, config(loss_type=[loss]))(EMPTY)
     assert policy.passes == 2
 
 
 @pytest.mark.parametrize(("kind", "loss"), [(PreferenceModel, "sigmoid"), (UnpairedModel, "kto")])
 def test_with_log_probs_from_the_cache_nothing_more_runs(kind: Any, loss: str):
     policy = WithAdapter()
-    kind(policy, config(loss_type=[loss]), whole_head=False)(replace(EMPTY, ref_logps=torch.zeros(0)))
+    kind(policy, config(loss_type=[loss]))(replace(EMPTY, ref_logps=torch.zeros(0)))
     assert policy.passes == 1
 
 
@@ -85,5 +88,5 @@ def test_with_log_probs_from_the_cache_nothing_more_runs(kind: Any, loss: str):
 def test_grpos_reference_runs_once_where_there_is_a_penalty(beta: float, passes: int):
     values = {"model_name_or_path": "m", "data_path": ["d"], "output_dir": "o", "reward": ["numeric"]}
     policy, frozen = Counted(), Counted()
-    GRPOModel(policy, GRPOConfig(**values, beta=beta), whole_head=False, frozen=frozen)(EMPTY)
+    GRPOModel(policy, GRPOConfig(**values, beta=beta), frozen=frozen)(EMPTY)
     assert (policy.passes, frozen.passes) == (1, passes)
