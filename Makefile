@@ -4,6 +4,8 @@ PYTHON_BIN := .venv/bin/python
 CLI := .venv/bin/autoalign-cli
 DEMO_MODEL := smollm2-135m-instruct
 TYPED := autoalign ray_jobs scripts benchmarks
+# Tests start hundreds of processes; each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-eval model demo demo-align serve test chaos check lint format bench bench-train bench-serve bench-sample bench-scale bench-align clean fuzz
 

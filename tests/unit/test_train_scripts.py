@@ -65,6 +65,7 @@ def test_the_named_template_is_passed_on(scripts: Path) -> None:
     assert done.stdout.endswith("--deepspeed none --conv_template_name zephyr\n") and not done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tokenizer", "name"),
     [(byte_level(adds_bos=False), "llama-3-instruct"), (metaspace(adds_bos=True), "chatml")],
@@ -77,6 +78,7 @@ def test_a_base_model_gets_a_template_by_its_tokens(scripts: Path, tokenizer, na
     assert f"has no chat template; using {name}. CONV_TEMPLATE names another" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_template_of_its_own_is_kept(scripts: Path) -> None:
     tokenizer = byte_level(adds_bos=False)
     tokenizer.chat_template = "{{ messages }}"
