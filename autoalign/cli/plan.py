@@ -155,6 +155,8 @@ def _memory_lines(made: Plan) -> Iterator[Line]:
     yield Line("optimizer", _gib(memory.optimizer), "both moments, and float32 masters where they are kept")
     yield Line("activations", _gib(memory.activations), f"largest micro-batch: {largest.tokens} tokens")
     yield Line("logits", _gib(memory.logits), f"of {largest.supervised} supervised tokens")
+    if memory.buffers:
+        yield Line("buffers", _gib(memory.buffers), "DeepSpeed's, to exchange gradients and weights")
     if memory.snapshot:
         yield Line("copy for a checkpoint", _gib(memory.snapshot), "written while training goes on")
     yield Line(

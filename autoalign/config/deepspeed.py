@@ -9,6 +9,9 @@ from typing import Any
 from autoalign.config.train import TrainConfig
 from autoalign.errors import ConfigError, nearest
 
+_ZERO = {"overlap_comm": False, "contiguous_gradients": True, "reduce_bucket_size": 5 * 10**7}
+"""For all stages; DeepSpeed's own buckets are ten times as large, 1 GB of a GPU in bf16."""
+
 
 def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
     """The dict that `deepspeed.initialize` takes.
@@ -22,7 +25,7 @@ def settings(config: TrainConfig, world_size: int) -> dict[str, Any]:
         given = _read(Path(config.deepspeed))
     else:
         stage = int(config.deepspeed.removeprefix("zero"))
-        given = {"zero_optimization": {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}}
+        given = {"zero_optimization": {"stage": stage, **_ZERO}}
     _refuse_other_optimizers(given, config.deepspeed)
     _check_stage(given, config.deepspeed)
     known = _from_job(config, world_size)

@@ -29,8 +29,10 @@ on the GPU. The final norm counts as half a
 layer's two.
 
 **Logits** are made for as many positions at a time as `LOGITS_BYTES` hold, in the model's type;
-their softmax in float32 a few positions at a time; then the gradient of the head. Under ZeRO-3 the
-whole head is there too, gathered from all ranks.
+their softmax in float32 a few positions at a time; then the gradient of the head.
+
+**Buffers** are DeepSpeed's: a bucket of gradients on their way to other ranks (two where it overlaps
+that with the backward pass), and under ZeRO-3 the whole weights gathered from them, up to a limit.
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ _SHARD_BYTES = 4 << 30
 
 _LIVE_PARAMETERS = 10**9
 """DeepSpeed's `stage3_max_live_parameters`."""
+_REDUCE_BUCKET = 5 * 10**8
+"""DeepSpeed's `reduce_bucket_size`, where a JSON file leaves it alone."""
 
 LOGITS_BYTES = 192 << 20
 """Logits held at a time, as in losses/cross_entropy.py."""
@@ -138,6 +142,8 @@ class Footprint:
     """In the model's type, at the end of the backward pass."""
     activations: int
     logits: int
+    buffers: int
+    """DeepSpeed's, during a step."""
     saving: int
     """More than weights and optimizer while a model or a checkpoint is written."""
     snapshot: int
@@ -150,7 +156,7 @@ class Footprint:
         """Bytes held at each moment that may be the highest."""
         held = self.libraries + self.weights + self.reference + self.optimizer
         earlier = self.gradients if self.accumulates else 0
-        step = held + self.snapshot
+        step = held + self.snapshot + self.buffers
         return {
             BEFORE_THE_STEPS: self.libraries + self.whole_reference,
             "at the loss": step + earlier + self.activations + self.logits,
@@ -294,8 +300,6 @@ def footprint(
     offloaded = on_gpu and _offloads_optimizer(config, workers)
     activations = activation_bytes(sizes, config, batch)
     logits = logit_bytes(sizes, config, batch.supervised)
-    if stage == 3:
-        logits += width * sizes.vocab * sizes.hidden
     # The allocator keeps what a step freed; adapters are merged into the base mapped a second time.
     merging = activations + logits + width * whole if config.use_lora else 0
     return Footprint(
@@ -308,6 +312,7 @@ def footprint(
         raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,
         activations=activations,
         logits=logits,
+        buffers=_buffer_bytes(config, whole, trained, workers, on_gpu),
         saving=0 if on_gpu else max(merging, _copied_bytes(config, whole, trained)),
         snapshot=0 if on_gpu else _snapshot_bytes(config, whole, trained),
         accumulates=_accumulates(config, workers),
@@ -377,6 +382,23 @@ def _zero_stage(config: TrainConfig, workers: int) -> int:
     if config.deepspeed == "none":
         return 0
     return int(deepspeed.settings(config, workers)["zero_optimization"]["stage"])
+
+
+def _buffer_bytes(config: TrainConfig, whole: int, trained: int, workers: int, on_gpu: bool) -> int:
+    """What a rank holds to exchange gradients and weights with the others."""
+    if config.deepspeed == "none":
+        return 0
+    zero = deepspeed.settings(config, workers)["zero_optimization"]
+    stage = zero["stage"]
+    gathered = min(whole, zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS))
+    gathered = gathered * _width(config) if stage == 3 and workers > 1 else 0
+    if stage == 0 or not zero.get("contiguous_gradients", True):
+        return gathered
+    # A CPU gives memory to what is written alone.
+    bucket = zero.get("reduce_bucket_size", _REDUCE_BUCKET)
+    bucket = bucket if on_gpu else min(bucket, trained)
+    count = 2 if stage < 3 and zero.get("overlap_comm", False) else 1
+    return gathered + int(count * bucket * _width(config))
 
 
 def _sharding(stage: int, workers: int) -> _Sharding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,6 @@ def test_a_frozen_head_has_no_gradient():
     assert logit_bytes(SIZES, config(use_lora=True), 20) == 20 * 100 * (2 + 8)
 
 
-def test_a_sharded_head_is_gathered_for_its_logits():
-    long = MicroBatch(5000, 5000)
-    sharded = memory(long, workers=4, num_workers=4, deepspeed="zero3")
-    assert (sharded.logits, memory(long).logits) == (6400 * 2 + 5000 * 200 + 32 * 800, 5000 * 200 + 32 * 800)
-
-
 def test_an_architecture_without_lean_modules_keeps_more():
     plain = Architecture(**{**vars(SIZES), "is_lean": False})
     more = activation_bytes(plain, config(), SMALL) - activation_bytes(SIZES, config(), SMALL)
@@ -198,6 +193,37 @@ def test_zero_stages_shard_over_workers(stage, weights, raw_gradients, optimizer
     assert part.weights == 2 * WEIGHTS // weights
     assert part.raw_gradients == 2 * WEIGHTS // raw_gradients
     assert part.optimizer == 12 * WEIGHTS // optimizer
+
+
+@pytest.mark.parametrize(
+    ("stage", "workers", "on_gpu", "numbers"),
+    [
+        ("none", 4, True, 0),
+        ("zero0", 4, True, 0),
+        ("zero2", 4, True, 5 * 10**7),
+        ("zero2", 4, False, WEIGHTS),  # a CPU gives memory to what is written alone
+        ("zero3", 1, False, WEIGHTS),  # nothing is gathered from others
+        ("zero3", 4, True, 5 * 10**7 + WEIGHTS),
+    ],
+)
+def test_deepspeeds_buffers(stage: str, workers: int, on_gpu: bool, numbers: int):
+    job = config(deepspeed=stage, num_workers=workers)
+    part = footprint(job, SHAPES, SIZES, SMALL, workers=workers, libraries=0, on_gpu=on_gpu)
+    assert part.buffers == 2 * numbers
+    bare = replace(part, buffers=0)
+    more = [
+        after - before for after, before in zip(part.moments.values(), bare.moments.values(), strict=True)
+    ]
+    assert more == [0, *3 * [2 * numbers], 0]
+
+
+def test_a_json_files_buckets_are_its_own(tmp_path: Path):
+    path = tmp_path / "zero.json"
+    zero = {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 1000}
+    path.write_text(json.dumps({"zero_optimization": zero}))
+    assert memory(deepspeed=str(path)).buffers == 2 * 2 * 1000
+    path.write_text(json.dumps({"zero_optimization": {**zero, "contiguous_gradients": False}}))
+    assert memory(deepspeed=str(path)).buffers == 0
 
 
 def test_a_reference_is_whole_while_its_logps_are_worked_out_and_sharded_when_kept():

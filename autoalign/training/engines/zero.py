@@ -187,7 +187,9 @@ class ZeroEngine:
                 inner.state[parameter]["step"] = step
                 continue
             inner.state[parameter] = {
-                "step": torch.tensor(float(step)) if isinstance(inner, torch.optim.AdamW) else step,
+                "step": torch.tensor(float(step), device=parameter.device)
+                if isinstance(inner, torch.optim.AdamW)
+                else step,
                 MOMENT: torch.zeros_like(parameter),
                 VARIANCE: torch.zeros_like(parameter),
             }
@@ -270,4 +272,7 @@ def _adamw(module: SupervisedModel, config: TrainConfig, on_cpu: bool) -> torch.
             groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, adamw_mode=True
         )
         return optimizer
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon)
+    # Fused: written out, an update makes copies as large as the moments.
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True
+    )
