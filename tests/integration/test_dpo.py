@@ -121,6 +121,21 @@ def test_deepspeed_gives_the_same_losses(config, tmp_path: Path, engine: str):
     )
 
 
+def test_the_head_is_taken_in_chunks_under_zero3(config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plain = _losses(config())
+    heads = []
+
+    def five(weight: Any) -> int:
+        heads.append(tuple(weight.shape))
+        return 5
+
+    monkeypatch.setattr("autoalign.losses.token_logps.positions_held", five)
+    sharded = config(deepspeed="zero3", output_dir=str(tmp_path / "zero3"))
+    assert _losses(sharded) == pytest.approx(plain, abs=1e-4)
+    model = load_model(sharded, sharded.model_name_or_path)
+    assert set(heads) == {tuple(model.get_output_embeddings().weight.shape)}
+
+
 def test_a_reference_in_memory_is_loaded_in_shards_under_zero3(
     config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -63,7 +63,7 @@ def test_sharing_changes_neither_loss_nor_gradients(kind: Any, settings: dict[st
     )
     objective = objective_of(task)
     model = load_model(config, config.model_name_or_path, kind=objective.kind)
-    module = objective.module(task, model, True)
+    module = objective.module(task, model)
     results, tokens = [], []
     for shares in (False, True):
         batch = Pairs(tables.train).batch(range(4), Layout(True, 0, shares), range(4))
