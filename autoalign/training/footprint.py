@@ -42,7 +42,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoalign.config import deepspeed
 from autoalign.config.train import TrainConfig
@@ -292,12 +292,12 @@ def footprint(
     """
     width, whole = _width(config), sum(map(math.prod, shapes.values()))
     trained = adapter_parameters(shapes, config) if config.use_lora else whole
-    stage = _zero_stage(config, workers)
-    zero = _sharding(stage, workers)
+    settings = _zero_settings(config, workers)
+    zero = _sharding(settings["stage"], workers)
     base = base_bytes(shapes, config)
     weights = base + (4 * trained if config.use_lora else 0)
     state = 8 + _master_bytes(config)
-    offloaded = on_gpu and _offloads_optimizer(config, workers)
+    offloaded = on_gpu and settings.get("offload_optimizer", {}).get("device", "none") != "none"
     activations = activation_bytes(sizes, config, batch)
     logits = logit_bytes(sizes, config, batch.supervised)
     # The allocator keeps what a step freed; adapters are merged into the base mapped a second time.
@@ -312,7 +312,7 @@ def footprint(
         raw_gradients=(4 if config.use_lora else width) * trained // zero.gradients,
         activations=activations,
         logits=logits,
-        buffers=_buffer_bytes(config, whole, trained, workers, on_gpu),
+        buffers=width * _buffered(settings, whole, trained, workers, on_gpu),
         saving=0 if on_gpu else max(merging, _copied_bytes(config, whole, trained)),
         snapshot=0 if on_gpu else _snapshot_bytes(config, whole, trained),
         accumulates=_accumulates(config, workers),
@@ -377,37 +377,28 @@ def _snapshot_bytes(config: TrainConfig, whole: int, trained: int) -> int:
     return (4 * trained if config.use_lora else _width(config) * whole) + 12 * trained
 
 
-def _zero_stage(config: TrainConfig, workers: int) -> int:
-    """0, which shards nothing, without DeepSpeed too."""
+def _zero_settings(config: TrainConfig, workers: int) -> dict[str, Any]:
+    """DeepSpeed's; without it stage 0, which shards nothing."""
     if config.deepspeed == "none":
-        return 0
-    return int(deepspeed.settings(config, workers)["zero_optimization"]["stage"])
+        return {"stage": 0}
+    settings: dict[str, Any] = deepspeed.settings(config, workers)["zero_optimization"]
+    return settings
 
 
-def _buffer_bytes(config: TrainConfig, whole: int, trained: int, workers: int, on_gpu: bool) -> int:
-    """What a rank holds to exchange gradients and weights with the others."""
-    if config.deepspeed == "none":
-        return 0
-    zero = deepspeed.settings(config, workers)["zero_optimization"]
-    stage = zero["stage"]
-    gathered = min(whole, zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS))
-    gathered = gathered * _width(config) if stage == 3 and workers > 1 else 0
+def _buffered(zero: Mapping[str, Any], whole: int, trained: int, workers: int, on_gpu: bool) -> int:
+    """Numbers that a rank holds to exchange gradients and weights with the others."""
+    stage, gathered = zero["stage"], 0
+    if stage == 3 and workers > 1:
+        gathered = min(whole, int(zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS)))
     if stage == 0 or not zero.get("contiguous_gradients", True):
         return gathered
     # A CPU gives memory to what is written alone.
-    bucket = zero.get("reduce_bucket_size", _REDUCE_BUCKET)
+    bucket = int(zero.get("reduce_bucket_size", _REDUCE_BUCKET))
     bucket = bucket if on_gpu else min(bucket, trained)
     count = 2 if stage < 3 and zero.get("overlap_comm", False) else 1
-    return gathered + int(count * bucket * _width(config))
+    return gathered + count * bucket
 
 
 def _sharding(stage: int, workers: int) -> _Sharding:
     """Stage 1 shards the optimizer, 2 the gradients too, 3 the weights too (arXiv:1910.02054)."""
     return _Sharding(*(workers if stage >= least else 1 for least in (3, 2, 1)))
-
-
-def _offloads_optimizer(config: TrainConfig, workers: int) -> bool:
-    if config.deepspeed == "none":
-        return False
-    zero = deepspeed.settings(config, workers)["zero_optimization"]
-    return bool(zero.get("offload_optimizer", {}).get("device", "none") != "none")

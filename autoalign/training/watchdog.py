@@ -126,11 +126,11 @@ def on_sigterm(call: Callable[[], None]) -> Callable[[], None]:
     faulthandler.register(signal.SIGTERM, file=write_end, all_threads=False, chain=False)
 
     def wait() -> None:
-        is_told = bool(os.read(read_end, 1))
-        os.close(read_end)
-        if is_told:
+        if os.read(read_end, 1):
             faulthandler.unregister(signal.SIGTERM)
             call()
+        else:
+            os.close(read_end)
 
     def end() -> None:
         faulthandler.unregister(signal.SIGTERM)
